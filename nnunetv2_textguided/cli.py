@@ -1,0 +1,50 @@
+"""The command `nnUNetv2_textguided <subcommand>`: a table of lazily imported subcommands."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from nnunetv2_textguided import __version__
+from nnunetv2_textguided.errors import TextGuidedError
+
+# Subcommand -> what it does. Its module, commands/<subcommand>.py, has add_arguments(parser) and run(args) -> exit
+# status. Modules are imported only when used: `--help` has to answer before torch could be imported.
+SUBCOMMANDS = {
+    "env": "print the line that makes nnU-Net find the trainers where the start-up file is disabled",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit status: 0 done, 1 an error that a user can mend, 2 wrong usage, 130 interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="nnUNetv2_textguided", description="Text-guided segmentation inside stock nnU-Net v2."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    subparsers = parser.add_subparsers(dest="command", metavar="<subcommand>", required=True)
+    chosen = next((word for word in words if word in SUBCOMMANDS), None)
+    for name, summary in SUBCOMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name == chosen:
+            command = importlib.import_module(f"nnunetv2_textguided.commands.{name.replace('-', '_')}")
+            command.add_arguments(subparser)
+    args = parser.parse_args(words)
+    try:
+        return int(command.run(args))
+    except TextGuidedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""The errors that users see: each says what is wrong, where it is, and what to do about it."""
+
+from __future__ import annotations
+
+
+class TextGuidedError(Exception):
+    """Base of every error this package raises for something a user can mend.
+
+    Args:
+        what: what is wrong, in one sentence.
+        where: the file, key or case it concerns.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, what: str, *, where: object = None, remedy: str | None = None) -> None:
+        self.what, self.where, self.remedy = what, where, remedy
+        super().__init__(what, where, remedy)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where is not None:
+            lines.append(f"  where: {self.where}")
+        if self.remedy is not None:
+            lines.append(f"  what to do: {self.remedy}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple:
+        # Keyword-only arguments are lost by the default protocol, and errors cross process borders in nnU-Net's pools.
+        return _rebuild, (type(self), self.what, self.where, self.remedy)
+
+
+def _rebuild(cls: type[TextGuidedError], what: str, where: object, remedy: str | None) -> TextGuidedError:
+    return cls(what, where=where, remedy=remedy)
+
+
+class SettingsError(TextGuidedError):
+    """A `text_guidance` block or preset is not valid."""
+
+
+class PromptBankError(TextGuidedError):
+    """A prompt bank is not valid."""
+
+
+class EmbeddingFileError(TextGuidedError):
+    """An embedding file is damaged, of an unknown format, or does not belong to the prompts it is used with."""
+
+
+class EncoderError(TextGuidedError):
+    """A text encoder cannot be had, or is not what it claims to be."""
+
+
+class NetworkError(TextGuidedError):
+    """A network cannot be built from these plans, or these weights do not fit it."""
+
+
+class TrainingError(TextGuidedError):
+    """A training cannot start, continue or go on."""
+
+
+class DataError(TextGuidedError):
+    """An image, label, table or data set is damaged, missing or inconsistent."""

@@ -1,0 +1,89 @@
+"""Files that are either whole or absent, and the JSON and shipped resources that the package reads."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_textguided.errors import TextGuidedError
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+@contextlib.contextmanager
+def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; rename it to `target` if the block succeeds, delete it if not.
+
+    A reader therefore sees the old file or the new one, never half of one, also after a kill. The temporary name
+    keeps the suffix of `target`, because many writers choose their format by it.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    suffix = "".join(target.suffixes[-2:])
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=f".partial{suffix}")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; the result should be as readable as any other file of the user's.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(target: str | os.PathLike[str], text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(target: str | os.PathLike[str], value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(
+    source: str | os.PathLike[str], *, error: type[TextGuidedError] = TextGuidedError, max_bytes: int = 64 << 20
+) -> Any:
+    """Read JSON; every failure is `error`, with the path.
+
+    Args:
+        source: the file.
+        error: the error class to raise.
+        max_bytes: refuse larger files before reading them.
+    """
+    path = Path(source)
+    try:
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise error(f"The file has {size} bytes, more than the {max_bytes} allowed.", where=path)
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise error("The file does not exist.", where=path, remedy="Check the path.") from e
+    except OSError as e:
+        raise error(f"The file cannot be read: {e.strerror}.", where=path) from e
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as e:
+        raise error(f"The file is not valid JSON: {e}.", where=path, remedy="Mend or regenerate the file.") from e
+
+
+def shipped(folder: str) -> Path:
+    """The folder of shipped resources `folder` ("plans" or "trainers").
+
+    A wheel carries it inside the package (hatchling force-include); an editable install finds it beside the package.
+    """
+    for candidate in (PACKAGE / folder, PACKAGE.parent / folder):
+        if candidate.is_dir():
+            return candidate
+    raise TextGuidedError(
+        f"The folder '{folder}' that this package ships is missing.",
+        where=PACKAGE,
+        remedy="The installation is damaged; reinstall nnunetv2-textguided.",
+    )

@@ -1,0 +1,118 @@
+"""From a user's partial `text_guidance` block to complete, validated settings.
+
+Defaults (settings.py) < preset (plans/<preset>.json) < the block's own keys < what a trainer class fixes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from nnunetv2_textguided.errors import SettingsError
+from nnunetv2_textguided.files import read_json, shipped
+from nnunetv2_textguided.settings import BLOCK, DEFAULT_PRESET, Settings
+
+
+def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dictionaries merged key by key; any other value of `override` wins whole.
+
+    nnU-Net's `inherits_from` replaces a nested block whole, which is why this exists.
+    """
+    merged = dict(base)
+    for key, value in override.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def preset_names() -> list[str]:
+    """Names of the shipped presets."""
+    return sorted(p.stem for p in shipped("plans").glob("*.json"))
+
+
+def load_preset(name_or_path: str) -> dict[str, Any]:
+    """The (partial) block of a shipped preset or of a JSON file.
+
+    Raises:
+        SettingsError: there is no such preset, or the file is not a JSON object.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".json":
+        if name_or_path not in preset_names():
+            raise SettingsError(
+                f"There is no preset {name_or_path!r}.",
+                where=f"{BLOCK}.preset",
+                remedy=f"Use one of {', '.join(preset_names())}, or the path of a .json file.",
+            )
+        path = shipped("plans") / f"{name_or_path}.json"
+    block = read_json(path, error=SettingsError)
+    if not isinstance(block, dict):
+        raise SettingsError("A preset must be a JSON object.", where=path)
+    return {key: value for key, value in block.items() if key != "$schema"}
+
+
+def resolve(block: Mapping[str, Any] | None, *overrides: Mapping[str, Any], where: object = BLOCK) -> Settings:
+    """Complete settings from a partial block.
+
+    Args:
+        block: the user's `text_guidance` block; None is the default preset.
+        overrides: further blocks, each stronger than the one before.
+        where: names the origin of the block in errors.
+
+    Raises:
+        SettingsError: an unknown key (with the nearest known one), a wrong type, a value out of range.
+    """
+    if block is not None and not isinstance(block, Mapping):
+        raise SettingsError(f"The block must be a JSON object, not {type(block).__name__}.", where=where)
+    merged: dict[str, Any] = dict(block or {})
+    for override in overrides:
+        merged = merge(merged, override)
+    preset = merged.get("preset", DEFAULT_PRESET)
+    if not isinstance(preset, str):
+        raise SettingsError("The preset must be a name or a path.", where=f"{where}.preset")
+    # A complete block that a model folder carries must not depend on a preset file that may have moved or changed.
+    if not _has_all_keys(merged, Settings().block()):
+        merged = merge(load_preset(preset), merged)
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as e:
+        raise SettingsError(
+            "\n".join(_messages(e)),
+            where=where,
+            remedy="Correct the keys named above; docs/settings.md lists all keys with their ranges.",
+        ) from e
+
+
+def _has_all_keys(block: Any, complete: Mapping[str, Any]) -> bool:
+    return isinstance(block, Mapping) and all(
+        key in block and (not isinstance(value, Mapping) or _has_all_keys(block[key], value))
+        for key, value in complete.items()
+    )
+
+
+def _messages(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors():
+        location = [part for part in problem["loc"] if part != "function-after"]
+        name = ".".join(str(part) for part in location) or "(block)"
+        if problem["type"] == "extra_forbidden":
+            known = _known_keys(location[:-1])
+            near = difflib.get_close_matches(str(location[-1]), known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}."
+            yield f"{name}: unknown key; {hint}"
+        else:
+            yield f"{name}: {problem['msg']} (got {str(problem['input'])[:80]})"
+
+
+def _known_keys(path: list[int | str]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for part in path:
+        annotation = model.model_fields[str(part)].annotation
+        candidates = (annotation, *get_args(annotation))
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)

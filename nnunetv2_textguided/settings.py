@@ -1,0 +1,277 @@
+"""Every hyper-parameter of the method: one frozen, validated model, read from and written to nnU-Net's plans.
+
+The block lives in ``plans["configurations"][<configuration>]["text_guidance"]`` (DESIGN: settings live in the plans).
+How a user's partial block becomes a complete one is in presets.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+BLOCK = "text_guidance"
+DEFAULT_PRESET = "align_refine"
+
+Component = Literal["alignment", "heatmap", "refiner"]
+
+
+class _Model(BaseModel):
+    # allow_inf_nan: a NaN passes every range check, and then silently poisons the training.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class ResolvedText(_Model):
+    """What a model was told. Written by the trainer, never by hand: it makes plans and checkpoints self-contained."""
+
+    source: str
+    """The embedding file that was read."""
+    file_sha256: str
+    """Hash of that file."""
+    prompts_sha256: str
+    """Ordered hash of labels and prompts."""
+    encoder: dict[str, Any]
+    """Identity of the text encoder: id, revision, hashes, pooling, licence."""
+    labels: list[str] = Field(min_length=1)
+    """Foreground labels (or regions), in the order of nnU-Net's label manager."""
+    prompts: list[str] = Field(min_length=1)
+    """All prompts, those of each label first, then the context prompts."""
+    prompt_label: list[int]
+    """For each prompt, the index of its label; -1 for context prompts."""
+    embedding_dim: int = Field(ge=1)
+    """Width of a pooled text embedding."""
+    num_tokens: int = Field(default=0, ge=0)
+    """Number of unpadded token embeddings over all prompts; 0 unless the refiner attends to tokens."""
+    token_dim: int = Field(default=0, ge=0)
+    """Width of a token embedding."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ResolvedText:
+        if len(self.prompt_label) != len(self.prompts):
+            raise ValueError(f"{len(self.prompts)} prompts but {len(self.prompt_label)} entries of prompt_label")
+        for index, label in enumerate(self.labels):
+            if index not in self.prompt_label:
+                raise ValueError(f"label {label!r} has no prompt")
+        if not all(-1 <= i < len(self.labels) for i in self.prompt_label):
+            raise ValueError("prompt_label points to a label that does not exist")
+        order = [i if i >= 0 else len(self.labels) for i in self.prompt_label]
+        if order != sorted(order):
+            raise ValueError("prompts must be ordered by label, context prompts last")
+        return self
+
+
+class TextSettings(_Model):
+    """Where the words come from."""
+
+    prompts: str | None = None
+    """Prompt bank: the name of a shipped bank or a JSON file. None: the bank of the embedding file that is found."""
+    embeddings: str | None = None
+    """Embedding file. None: the data set's own file in nnUNet_preprocessed, else the small bank in the package."""
+    control: Literal["none", "random", "shuffled", "learned"] = "none"
+    """Scientific control: replace the embeddings by random ones, shuffle them among prompts, or learn them."""
+    control_seed: int = Field(default=0, ge=0)
+    """Seed of the random and shuffled controls."""
+    resolved: ResolvedText | None = None
+    """Filled in by the trainer."""
+
+
+class EncoderSettings(_Model):
+    """One image encoder per input channel, fused back to the plans' width at every level."""
+
+    arrangement: Literal["per_channel", "single"] = "per_channel"
+    """One encoder per channel (the method), or one for all channels as in stock nnU-Net."""
+    width: float = Field(default=1.0, gt=0.0, le=4.0)
+    """Width of each per-channel encoder relative to the plans' features."""
+    shared_from_stage: int | None = Field(default=None, ge=1)
+    """From this stage on, one shared trunk continues from the fused features. None: never."""
+
+
+class AlignmentSettings(_Model):
+    """Alignment head and alignment loss."""
+
+    stage: int | None = Field(default=None, ge=0)
+    """Decoder stage whose features meet the text (0: the one above the bottleneck). None: by max_stride."""
+    max_stride: int = Field(default=4, ge=1)
+    """With stage None: the coarsest decoder stage whose in-plane stride is at most this."""
+    projection_dim: int = Field(default=64, ge=1)
+    """Width of the space in which image features and text meet."""
+    initial_scale: float = Field(default=1 / 0.07, gt=0.0)
+    """Initial value of the learned scale a of the cosine (CLIP's)."""
+    max_scale: float = Field(default=100.0, gt=0.0)
+    """Cap of the learned scale."""
+    prior: float = Field(default=0.01, gt=0.0, lt=1.0)
+    """Foreground prior to which the bias b_c is initialised."""
+    weight: float = Field(default=0.2, ge=0.0)
+    """lambda_align at full strength."""
+
+    @model_validator(mode="after")
+    def _scale(self) -> AlignmentSettings:
+        if self.initial_scale > self.max_scale:
+            raise ValueError(f"initial_scale {self.initial_scale:g} exceeds max_scale {self.max_scale:g}")
+        return self
+
+
+class HeatmapSettings(_Model):
+    """Heatmap loss: class-balanced BCE plus soft Dice."""
+
+    weight: float = Field(default=0.5, ge=0.0)
+    """lambda_heat at full strength."""
+    dice_weight: float = Field(default=1.0, ge=0.0)
+    """Weight of the soft Dice relative to the class-balanced BCE."""
+
+
+class RefinerSettings(_Model):
+    """Confidence-gated cross-attention from gated voxels to the text tokens."""
+
+    heads: int = Field(default=4, ge=1)
+    """Attention heads."""
+    dim: int = Field(default=32, ge=1)
+    """Width of queries, keys and values; a multiple of heads."""
+    tokens: Literal["pooled", "tokens"] = "pooled"
+    """Attend to one embedding per prompt, or to every token of every prompt."""
+    alpha: float = Field(default=1.0, ge=0.0)
+    """Strength of the refinement at the end of its ramp."""
+    tau: float = Field(default=0.3, ge=0.0, lt=1.0)
+    """Gate: only voxels whose base foreground probability exceeds tau are refined."""
+    max_fraction: float = Field(default=0.02, gt=0.0, le=1.0)
+    """At most this fraction of the volume is refined (the most confident voxels)."""
+    gamma: float = Field(default=0.1)
+    """Initial value of the tanh gate. Must not be 0: with the zero-initialised projection nothing would ever learn."""
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Dropout of the attention weights."""
+
+    @model_validator(mode="after")
+    def _learnable(self) -> RefinerSettings:
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+        if self.gamma == 0:
+            raise ValueError("gamma must not be 0: with the zero-initialised projection the refiner could never learn")
+        return self
+
+
+class SegmentationLossSettings(_Model):
+    """Segmentation loss. Dice with cross-entropy is nnU-Net's own."""
+
+    region: Literal["dice", "tversky", "focal_tversky", "none"] = "dice"
+    """Region term."""
+    voxel: Literal["ce", "topk", "focal", "none"] = "ce"
+    """Voxel term (cross-entropy; binary cross-entropy for regions)."""
+    tversky_alpha: float = Field(default=0.3, ge=0.0)
+    """Weight of false positives in the Tversky index."""
+    tversky_beta: float = Field(default=0.7, ge=0.0)
+    """Weight of false negatives in the Tversky index."""
+    focal_tversky_gamma: float = Field(default=1.5, gt=0.0)
+    """Exponent of the focal Tversky loss."""
+    topk_percent: float = Field(default=10.0, gt=0.0, le=100.0)
+    """Share of the hardest voxels that the top-k cross-entropy averages."""
+    focal_gamma: float = Field(default=2.0, ge=0.0)
+    """Exponent of the focal cross-entropy; 0 is cross-entropy."""
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Label smoothing of the voxel term."""
+
+    @model_validator(mode="after")
+    def _something(self) -> SegmentationLossSettings:
+        if self.region == "none" and self.voxel == "none":
+            raise ValueError("region and voxel are both 'none': nothing would be learned")
+        if self.label_smoothing and self.region == "dice" and self.voxel == "ce":
+            raise ValueError("nnU-Net's own Dice+CE has no label_smoothing; choose another region or voxel term")
+        return self
+
+
+class ScheduleSettings(_Model):
+    """Phases, as fractions of the number of epochs, so that short trainings scale."""
+
+    warmup: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Segmentation only until here."""
+    ramp: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Duration of the linear ramp of the auxiliary losses."""
+    dynamic: bool = False
+    """Wait with the ramp until the training loss is stable or the EMA Dice passes a threshold."""
+    latest_ramp_start: float = Field(default=0.2, ge=0.0, le=1.0)
+    """With dynamic: the ramp starts here at the latest."""
+    stable_change: float = Field(default=0.05, ge=0.0)
+    """With dynamic: relative change of the loss between two windows that counts as stable."""
+    stable_window: int = Field(default=5, ge=1)
+    """With dynamic: epochs per window."""
+    ema_dice: float = Field(default=0.3, ge=0.0, le=1.0)
+    """With dynamic: EMA pseudo Dice that starts the ramp."""
+    refine: float = Field(default=0.5, ge=0.0, le=1.0)
+    """The refine phase starts here; 1 is never."""
+    refine_ramp: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Duration of the linear ramp of alpha."""
+    auxiliary_in_refine: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Factor of the auxiliary losses once the refine phase is reached (faded linearly over refine_ramp)."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ScheduleSettings:
+        start = self.latest_ramp_start if self.dynamic else self.warmup
+        if self.warmup > start:
+            raise ValueError(f"warmup {self.warmup:g} is after latest_ramp_start {self.latest_ramp_start:g}")
+        if start + self.ramp > self.refine + 1e-9:
+            raise ValueError(f"the ramp ends at {start + self.ramp:g}, after the refine phase starts ({self.refine:g})")
+        return self
+
+
+class OptimiserSettings(_Model):
+    """nnU-Net's SGD with one parameter group per part of the network, each with its own polynomial decay."""
+
+    lr: float = Field(default=1e-2, gt=0.0)
+    """Initial learning rate of the backbone."""
+    text_lr: float = Field(default=1e-2, gt=0.0)
+    """Initial learning rate of the alignment head."""
+    refiner_lr: float = Field(default=1e-2, gt=0.0)
+    """Initial learning rate of the refiner, which decays from the start of the refine phase."""
+    weight_decay: float = Field(default=3e-5, ge=0.0)
+    """Weight decay of backbone and alignment head. The refiner's is 0: before alpha rises it would only shrink."""
+    momentum: float = Field(default=0.99, ge=0.0, lt=1.0)
+    """Nesterov momentum."""
+    power: float = Field(default=0.9, gt=0.0)
+    """Exponent of the polynomial decay."""
+
+
+class TrainingSettings(_Model):
+    """Length and sampling. None: nnU-Net's own value."""
+
+    epochs: int | None = Field(default=None, ge=1)
+    """Number of epochs."""
+    iterations_per_epoch: int | None = Field(default=None, ge=1)
+    """Training iterations per epoch."""
+    val_iterations_per_epoch: int | None = Field(default=None, ge=1)
+    """Validation iterations per epoch."""
+    save_every: int | None = Field(default=None, ge=1)
+    """Epochs between two writes of checkpoint_latest.pth."""
+    oversample_foreground: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Share of patches that contain foreground."""
+    probabilistic_oversampling: bool | None = None
+    """Draw that share at random for each patch instead of fixing it per batch."""
+    nonfinite_patience: int = Field(default=10, ge=1)
+    """Stop after this many consecutive iterations with a non-finite loss."""
+
+
+class Settings(_Model):
+    """Complete settings of a text-guided training."""
+
+    version: Literal[1] = 1
+    """Version of this format."""
+    preset: str = DEFAULT_PRESET
+    """The preset that the block's keys override."""
+    components: tuple[Component, ...] = get_args(Component)
+    """Parts of the method that are used. Empty: the multi-encoder network without text."""
+    text: TextSettings = TextSettings()
+    encoders: EncoderSettings = EncoderSettings()
+    alignment: AlignmentSettings = AlignmentSettings()
+    heatmap: HeatmapSettings = HeatmapSettings()
+    refiner: RefinerSettings = RefinerSettings()
+    segmentation_loss: SegmentationLossSettings = SegmentationLossSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    training: TrainingSettings = TrainingSettings()
+
+    @property
+    def uses_text(self) -> bool:
+        """Whether the network has any text-guided part."""
+        return bool(self.components)
+
+    def block(self) -> dict[str, Any]:
+        """The complete block as JSON values."""
+        return self.model_dump(mode="json")
