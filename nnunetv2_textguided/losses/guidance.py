@@ -1,0 +1,73 @@
+"""Both text losses with their scheduled weights, and the similarity statistics that are logged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nnunetv2_textguided.losses.alignment import alignment_loss
+from nnunetv2_textguided.losses.heatmap import heatmap_loss
+from nnunetv2_textguided.losses.targets import MapTarget, map_target
+
+
+@dataclass(frozen=True)
+class GuidanceTerms:
+    """One step's text losses. All scalars.
+
+    Attributes:
+        weighted: lambda_align * align + lambda_heat * heat, the only one with a gradient.
+        align: alignment loss.
+        heat: heatmap loss.
+        similarity_foreground: mean heatmap value over the foreground; NaN where there is none.
+        similarity_background: mean heatmap value over the background; NaN where there is none.
+    """
+
+    weighted: Tensor
+    align: Tensor
+    heat: Tensor
+    similarity_foreground: Tensor
+    similarity_background: Tensor
+
+
+class GuidanceLoss(nn.Module):
+    """lambda_align * L_align + lambda_heat * L_heat (DESIGN: Losses and phases).
+
+    The weights are tensors: under DDP every parameter takes part in every step, also where a weight is 0.
+
+    Args:
+        labels: the label value of each class; None for regions.
+        ignore_label: the value of the ignore label; None: there is none.
+        dice_weight: weight of the Dice term of the heatmap loss.
+    """
+
+    lambda_align: Tensor
+    lambda_heat: Tensor
+
+    def __init__(self, labels: Sequence[int] | None, ignore_label: int | None, dice_weight: float = 1.0) -> None:
+        super().__init__()
+        self.labels, self.ignore_label, self.dice_weight = labels, ignore_label, dice_weight
+        self.register_buffer("lambda_align", torch.zeros(()))
+        self.register_buffer("lambda_heat", torch.zeros(()))
+
+    def forward(self, similarity_logits: Tensor, target: Tensor) -> GuidanceTerms:
+        """Losses of (B, C, *s) similarity logits against a full-resolution target (layout: targets.map_target)."""
+        # float32 also under autocast: sums over a volume overflow half precision.
+        with torch.autocast(similarity_logits.device.type, enabled=False):
+            logits = similarity_logits.float()
+            shares = map_target(target, logits.shape[2:], self.labels, self.ignore_label)
+            align, heat = alignment_loss(logits, shares), heatmap_loss(logits, shares, self.dice_weight)
+            weighted = self.lambda_align * align + self.lambda_heat * heat
+        inside, outside = similarity_statistics(logits, shares)
+        return GuidanceTerms(weighted, align.detach(), heat.detach(), inside, outside)
+
+
+@torch.no_grad()
+def similarity_statistics(similarity_logits: Tensor, shares: MapTarget) -> tuple[Tensor, Tensor]:
+    """Mean heatmap value over foreground and over background, scalars; NaN where there is none."""
+    heatmap = torch.sigmoid(similarity_logits)
+    # 0 / 0 is the NaN that is wanted here: no evidence, no mean.
+    inside, outside = ((heatmap * weight).sum() / weight.sum() for weight in (shares.foreground, shares.background))
+    return inside, outside

@@ -1,0 +1,84 @@
+"""Alignment head: how similar each voxel of a decoder stage is to each label's words (paper section II-B; DESIGN)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class AlignmentHead(nn.Module):
+    r"""Similarity logits between image features and prompts.
+
+    With f = normalise(W_f F) and t_k = normalise(W_t e_k), a = min(exp(theta), max_scale), class prompts P_c and
+    context prompts N:
+
+        l_c(v) = log mean_{k in P_c} exp(a f(v).t_k) - log mean_{k in N} exp(a f(v).t_k) + b_c
+
+    The heatmap is sigmoid(l_c). Unlike the sigmoid of a cosine, whose range is [0.27, 0.73], it reaches all of (0, 1);
+    scale and bias are learned, so it can be calibrated. Without context prompts the second term is 0.
+
+    Args:
+        feature_width: channels of the decoder stage.
+        embedding_dim: width of the text embeddings.
+        prompts_per_label: number of prompts of each label; context prompts follow the last label's.
+        context_prompts: number of context prompts.
+        projection_dim: width of the common space.
+        initial_scale: initial a.
+        max_scale: cap of a.
+        prior: foreground prior; b_c starts at its logit, so that an untrained map claims next to nothing.
+    """
+
+    def __init__(
+        self,
+        feature_width: int,
+        embedding_dim: int,
+        prompts_per_label: Sequence[int],
+        context_prompts: int,
+        projection_dim: int = 64,
+        initial_scale: float = 1 / 0.07,
+        max_scale: float = 100.0,
+        prior: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.sections = [*prompts_per_label, context_prompts]
+        self.max_log_scale = math.log(max_scale)
+        self.image_projection = nn.Linear(feature_width, projection_dim, bias=False)
+        self.text_projection = nn.Linear(embedding_dim, projection_dim, bias=False)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(initial_scale)))
+        self.bias = nn.Parameter(torch.full((len(prompts_per_label),), math.log(prior / (1 - prior))))
+
+    @property
+    def scale(self) -> Tensor:
+        """The learned scale a, a scalar tensor."""
+        return self.log_scale.clamp(max=self.max_log_scale).exp()
+
+    def forward(self, features: Tensor, embeddings: Tensor) -> Tensor:
+        """Similarity logits.
+
+        Args:
+            features: (B, feature_width, *S) decoder features.
+            embeddings: (K, embedding_dim) text embeddings, prompts of label 0 first, context prompts last.
+
+        Returns:
+            (B, C, *S) float32 logits l_c.
+        """
+        # float32 also under autocast: a logit of 14 +- 0.01 matters, and half precision has three digits.
+        with torch.autocast(features.device.type, enabled=False):
+            weight = self.image_projection.weight
+            image = F.normalize(torch.einsum("bw...,dw->bd...", features.float(), weight.float()), dim=1, eps=1e-6)
+            text = F.normalize(self.text_projection(embeddings.float()), dim=1, eps=1e-6)
+            cosine = torch.einsum("bd...,kd->bk...", image, text)
+            *labels, context = torch.split(self.scale * cosine, self.sections, dim=1)
+            evidence = torch.stack([_log_mean_exp(part) for part in labels], dim=1)
+            if self.sections[-1]:
+                evidence = evidence - _log_mean_exp(context)[:, None]
+            return evidence + self.bias.view(1, -1, *(1,) * (features.ndim - 2))
+
+
+def _log_mean_exp(x: Tensor) -> Tensor:
+    """log of the mean over axis 1 of exp(x)."""
+    return torch.logsumexp(x, dim=1) - math.log(x.shape[1])

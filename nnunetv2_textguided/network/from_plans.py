@@ -1,0 +1,47 @@
+"""Build the network that nnU-Net plans describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from torch import nn
+
+from nnunetv2_textguided.settings import BLOCK
+
+NETWORK_CLASS = "nnunetv2_textguided.network.AlignRefineUNet"
+
+
+def build_from_architecture(
+    architecture: Mapping[str, Any],
+    text_guidance: Mapping[str, Any],
+    num_input_channels: int,
+    num_output_channels: int,
+    deep_supervision: bool,
+) -> nn.Module:
+    """Build AlignRefineUNet from the `architecture` block of a configuration.
+
+    The block may name a stock network, which then becomes the backbone, or AlignRefineUNet itself.
+
+    Args:
+        architecture: nnU-Net's block with network_class_name, arch_kwargs and _kw_requires_import.
+        text_guidance: the complete text_guidance block of the configuration.
+        num_input_channels: image channels.
+        num_output_channels: segmentation heads.
+        deep_supervision: return the logits of every decoder stage.
+    """
+    kwargs = dict(architecture["arch_kwargs"])
+    if architecture["network_class_name"] != NETWORK_CLASS:
+        kwargs["backbone"] = architecture["network_class_name"]
+    # The configuration's block wins over the copy that the planner put among the arguments.
+    kwargs[BLOCK] = dict(text_guidance)
+    return get_network_from_plans(
+        NETWORK_CLASS,
+        kwargs,
+        architecture["_kw_requires_import"],
+        num_input_channels,
+        num_output_channels,
+        allow_init=True,
+        deep_supervision=deep_supervision,
+    )

@@ -1,0 +1,252 @@
+"""AlignRefineUNet: the plans' U-Net with one encoder per channel, an alignment head and a text-guided refiner."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nnunetv2_textguided.errors import NetworkError
+from nnunetv2_textguided.network.alignment import AlignmentHead
+from nnunetv2_textguided.network.backbone import choose_stage, features_of_each_stage, locate_backbone
+from nnunetv2_textguided.network.encoders import MultiEncoder
+from nnunetv2_textguided.network.refiner import TextRefiner
+from nnunetv2_textguided.presets import resolve
+from nnunetv2_textguided.settings import ResolvedText, Settings
+
+Segmentation = Tensor | list[Tensor]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What the text did to one batch. All tensors on the image grid *S.
+
+    Attributes:
+        logits: (B, O, *S) final segmentation logits.
+        heatmap: (B, C, *S) text-image similarity in (0, 1), one map per label.
+        gate: (B, 1, *S) bool, the voxels that the refiner was allowed to change.
+        change: (B, O, *S) what the refiner added to the logits.
+        attention_scale: the learned scale a of the alignment head.
+    """
+
+    logits: Tensor
+    heatmap: Tensor
+    gate: Tensor
+    change: Tensor
+    attention_scale: Tensor
+
+
+class AlignRefineUNet(nn.Module):
+    """Text-guided U-Net composed of dynamic-network-architectures parts (DESIGN: Network).
+
+    `forward(x)` is what nnU-Net expects of any network: a list of logits, finest first, with deep supervision, else
+    one tensor. Text embeddings, alpha and all thresholds are part of the module, so prediction uses the text and needs
+    no text encoder.
+
+    Args:
+        input_channels: image channels.
+        num_classes: segmentation heads (classes with background, or regions).
+        backbone: import path of the plans' network class, PlainConvUNet or ResidualEncoderUNet.
+        text_guidance: the complete `text_guidance` block (settings.py), with `text.resolved` if text is used.
+        deep_supervision: return the logits of every decoder stage.
+        arch_kwargs: the plans' architecture arguments, passed through to the backbone.
+
+    Raises:
+        NetworkError: the backbone is not one of the two families, or text and heads do not fit together.
+        SettingsError: the block is not valid.
+    """
+
+    encoder: MultiEncoder
+    decoder: Any
+    text_embeddings: Tensor
+    text_tokens: Tensor
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        *,
+        backbone: str,
+        text_guidance: Mapping[str, Any],
+        deep_supervision: bool = False,
+        **arch_kwargs: Any,
+    ) -> None:
+        super().__init__()
+        settings = resolve(text_guidance)
+        backbone_class = locate_backbone(backbone)
+
+        def build(channels: int, features: Sequence[int]) -> Any:
+            kwargs = {**arch_kwargs, "features_per_stage": list(features)}
+            network: nn.Module = backbone_class(
+                input_channels=channels, num_classes=num_classes, deep_supervision=deep_supervision, **kwargs
+            )
+            return network.apply(backbone_class.initialize)
+
+        features = features_of_each_stage(arch_kwargs["features_per_stage"], arch_kwargs["n_stages"])
+        self.encoder = MultiEncoder(
+            lambda channels, widths: build(channels, widths).encoder,
+            input_channels,
+            features,
+            settings.encoders.arrangement,
+            settings.encoders.width,
+            settings.encoders.shared_from_stage,
+        )
+        self.decoder = build(1, features).decoder
+        # The upstream decoder keeps its encoder as a submodule, only to read sizes from it: the weights would be in
+        # every checkpoint twice.
+        strides, widths = self.encoder.strides, self.encoder.output_channels
+        del self.decoder.encoder
+        self.decoder.encoder = SimpleNamespace(strides=strides, output_channels=widths)
+
+        self.alignment: AlignmentHead | None = None
+        self.refiner: TextRefiner | None = None
+        self.alignment_stage = choose_stage(strides, settings.alignment.stage, settings.alignment.max_stride)
+        if settings.uses_text:
+            self._build_text_parts(settings, num_classes)
+
+    def _build_text_parts(self, settings: Settings, num_classes: int) -> None:
+        text = settings.text.resolved
+        if text is None:
+            raise NetworkError(
+                "The plans use text guidance but do not say which prompts.",
+                where="text_guidance.text.resolved",
+                remedy="Train with a trainer of this package, which fills it in, or use the model folder's plans.",
+            )
+        labels = len(text.labels)
+        if num_classes not in (labels, labels + 1):
+            raise NetworkError(
+                f"The text names {labels} labels, but the network has {num_classes} segmentation heads.",
+                where="text_guidance.text.resolved.labels",
+                remedy="Labels must be the data set's foreground labels or regions; train again or run encode.",
+            )
+        self._register_text(text, learned=settings.text.control == "learned")
+        widths, alignment = self.encoder.output_channels, settings.alignment
+        self.alignment = AlignmentHead(
+            widths[-(self.alignment_stage + 2)],
+            text.embedding_dim,
+            [text.prompt_label.count(label) for label in range(labels)],
+            text.prompt_label.count(-1),
+            alignment.projection_dim,
+            alignment.initial_scale,
+            alignment.max_scale,
+            alignment.prior,
+        )
+        if "refiner" in settings.components:
+            options = settings.refiner.model_dump(exclude={"tokens", "alpha"})
+            token_dim = text.token_dim if text.num_tokens else text.embedding_dim
+            self.refiner = TextRefiner(widths[0], token_dim, labels, has_regions=num_classes == labels, **options)
+
+    def _register_text(self, text: ResolvedText, learned: bool) -> None:
+        """Room for the embeddings; shapes come from the plans, so that strict loading of checkpoints works."""
+        shapes = {
+            "text_embeddings": (len(text.prompts), text.embedding_dim),
+            "text_tokens": (text.num_tokens, text.token_dim),
+        }
+        for name, shape in shapes.items():
+            if learned:
+                # Unit length on average, like the normalised embeddings that they replace.
+                self.register_parameter(name, nn.Parameter(torch.randn(shape) * max(shape[1], 1) ** -0.5))
+            else:
+                self.register_buffer(name, torch.zeros(shape))
+
+    @torch.no_grad()
+    def set_text(self, pooled: Tensor, tokens: Tensor | None = None) -> None:
+        """Replace the embeddings: `pooled` (K, embedding_dim), and `tokens` (N, token_dim) if the refiner sees them.
+
+        Raises:
+            NetworkError: a shape differs from what the plans say.
+        """
+        for name, value in (("text_embeddings", pooled), ("text_tokens", tokens)):
+            target: Tensor = getattr(self, name)
+            if value is None:
+                value = target.new_empty(0, target.shape[1])
+            if value.shape != target.shape:
+                raise NetworkError(
+                    f"The network was built for {name} of shape {tuple(target.shape)}, not {tuple(value.shape)}.",
+                    where="text_guidance.text.resolved",
+                    remedy="Use the embedding file that the plans name, or train a new model.",
+                )
+            target.copy_(value)
+
+    def forward(self, x: Tensor, return_similarity: bool = False) -> Segmentation | tuple[Segmentation, Tensor | None]:
+        """Segment.
+
+        Args:
+            x: (B, channels, *S) image.
+            return_similarity: also return the similarity logits.
+
+        Returns:
+            Logits (B, heads, *S), or a list of logits, finest first, with deep supervision; with `return_similarity`
+            a pair with the (B, C, *s) similarity logits at the alignment stage (None for a network without text).
+        """
+        outputs, guiding, finest = self._decode(self.encoder(x))
+        similarity = None
+        # Without a refiner the head serves only the losses: prediction does not run it.
+        if self.alignment is not None and (return_similarity or self.refiner is not None):
+            similarity = self.alignment(guiding, self.text_embeddings)
+            if self.refiner is not None:
+                outputs[0] = self.refiner(outputs[0], finest, similarity, self._tokens(), self.decoder.seg_layers[-1])
+        segmentation: Segmentation = outputs if self.decoder.deep_supervision else outputs[0]
+        return (segmentation, similarity) if return_similarity else segmentation
+
+    def _decode(self, skips: list[Tensor]) -> tuple[list[Tensor], Tensor, Tensor]:
+        """The plans' decoder, step by step as in its own forward, keeping the features that the text meets."""
+        x, outputs = skips[-1], []
+        guiding = x
+        stages = len(self.decoder.stages)
+        for stage in range(stages):
+            x = torch.cat((self.decoder.transpconvs[stage](x), skips[-(stage + 2)]), 1)
+            x = self.decoder.stages[stage](x)
+            if stage == self.alignment_stage:
+                guiding = x
+            if self.decoder.deep_supervision or stage == stages - 1:
+                outputs.append(self.decoder.seg_layers[stage](x))
+        return outputs[::-1], guiding, x
+
+    def _tokens(self) -> Tensor:
+        return self.text_tokens if self.text_tokens.shape[0] else self.text_embeddings
+
+    @torch.no_grad()
+    def explain(self, x: Tensor) -> Explanation:
+        """What the text does to (B, channels, *S) images.
+
+        Raises:
+            NetworkError: this network has no text.
+        """
+        if self.alignment is None:
+            raise NetworkError("This network was trained without text: there is nothing to explain.")
+        outputs, guiding, finest = self._decode(self.encoder(x))
+        logits, similarity = outputs[0], self.alignment(guiding, self.text_embeddings)
+        gate, change = torch.zeros_like(logits[:, :1], dtype=torch.bool), torch.zeros_like(logits)
+        if self.refiner is not None:
+            chosen = self.refiner.gate(logits)
+            refined = self.refiner(logits, finest, similarity, self._tokens(), self.decoder.seg_layers[-1])
+            gate = gate.flatten(2).scatter(2, chosen.index[:, None], chosen.open[:, None]).view_as(gate)
+            logits, change = refined, refined - logits
+        mode = "trilinear" if x.ndim == 5 else "bilinear"
+        heatmap = torch.sigmoid(F.interpolate(similarity, x.shape[2:], mode=mode, align_corners=False))
+        return Explanation(logits, heatmap, gate, change, self.alignment.scale)
+
+    def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
+        """Elements of all feature maps for one patch of `input_size` voxels, as nnU-Net's planners count them."""
+        total = self.decoder.compute_conv_feature_map_size(input_size)
+        for branch in self.encoder.branches:
+            total += branch.compute_conv_feature_map_size(input_size)
+        size = list(input_size)
+        for stage, (width, stride) in enumerate(zip(self.encoder.output_channels, self.encoder.strides, strict=True)):
+            if stage >= self.encoder.first_shared:
+                shared = self.encoder.trunk[stage - self.encoder.first_shared]
+                # A plain encoder wraps the blocks of a stage in a Sequential, which cannot count.
+                shared = shared[-1] if isinstance(shared, nn.Sequential) else shared
+                total += shared.compute_conv_feature_map_size(size)
+            size = [n // s for n, s in zip(size, stride, strict=True)]
+            if stage < self.encoder.first_shared and len(self.encoder.branches) > 1:
+                total += np.int64(width * len(self.encoder.branches) * math.prod(size))
+        return total
