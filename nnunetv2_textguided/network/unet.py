@@ -242,7 +242,7 @@ class AlignRefineUNet(nn.Module):
         size = list(input_size)
         for stage, (width, stride) in enumerate(zip(self.encoder.output_channels, self.encoder.strides, strict=True)):
             if stage >= self.encoder.first_shared:
-                shared = self.encoder.trunk[stage - self.encoder.first_shared]
+                shared: Any = self.encoder.trunk[stage - self.encoder.first_shared]
                 # A plain encoder wraps the blocks of a stage in a Sequential, which cannot count.
                 shared = shared[-1] if isinstance(shared, nn.Sequential) else shared
                 total += shared.compute_conv_feature_map_size(size)

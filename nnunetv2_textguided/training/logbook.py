@@ -1,0 +1,80 @@
+"""What the method logs each epoch: in nnU-Net's log (and Weights & Biases), and as a CSV beside it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from nnunetv2.training.logging.nnunet_logger import MetaLogger
+
+from nnunetv2_textguided.files import write_text
+
+PREFIX = "text_guidance/"
+OWN = (
+    "phase",
+    "lambda_align",
+    "lambda_heat",
+    "alpha",
+    "loss_seg",
+    "loss_align",
+    "loss_heat",
+    "similarity_foreground",
+    "similarity_background",
+    "scale",
+    "gate_fraction",
+    "mean_change",
+    "lr_backbone",
+    "lr_text",
+    "lr_refiner",
+)
+STOCK = {
+    "train_loss": "train_losses",
+    "val_loss": "val_losses",
+    "mean_fg_dice": "mean_fg_dice",
+    "ema_fg_dice": "ema_fg_dice",
+}
+
+
+class Logbook:
+    """Adds this package's keys to nnU-Net's logger, which otherwise refuses keys that it does not know."""
+
+    def __init__(self, logger: MetaLogger) -> None:
+        self.logger = logger
+        self.align_with(epoch=0)
+
+    def align_with(self, epoch: int) -> None:
+        """Make every own list `epoch` values long, as after loading a checkpoint, also one without these keys.
+
+        nnU-Net's logger appends by position: a list that is too short would put values at the wrong epoch.
+        """
+        log = self.logger.local_logger.my_fantastic_logging
+        for key in OWN:
+            values = log.setdefault(PREFIX + key, [])
+            del values[epoch:]
+            values.extend(["" if key == "phase" else math.nan] * (epoch - len(values)))
+
+    def log(self, values: Mapping[str, Any], epoch: int) -> None:
+        """Log one value for each of `OWN`, once per epoch."""
+        for key in OWN:
+            self.logger.log(PREFIX + key, values[key], epoch)
+
+    def write_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write all finished epochs. The file is written whole, so it is right also after a kill and `--c`."""
+        log = self.logger.local_logger.my_fantastic_logging
+        columns = {key: log[PREFIX + key] for key in OWN}
+        columns |= {name: log[key] for name, key in STOCK.items()}
+        epochs = min(len(values) for values in columns.values())
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["epoch", *columns])
+        for epoch in range(epochs):
+            writer.writerow([epoch, *(_plain(values[epoch]) for values in columns.values())])
+        write_text(path, text.getvalue())
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str) else f"{float(value):.8g}"

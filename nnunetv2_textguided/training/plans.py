@@ -1,0 +1,64 @@
+"""From stock plans to plans that describe a text-guided training completely."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_textguided.network.from_plans import NETWORK_CLASS
+from nnunetv2_textguided.presets import resolve
+from nnunetv2_textguided.settings import BLOCK, Settings
+from nnunetv2_textguided.training.text import TrainingText, label_names, load_text
+
+
+def describe_training(
+    plans: Mapping[str, Any],
+    configuration: str,
+    dataset_json: dict[str, Any],
+    fixed: Mapping[str, Any],
+    dataset_folder: Path | None,
+) -> tuple[dict[str, Any], Settings, TrainingText | None]:
+    """Complete the `text_guidance` block of a configuration.
+
+    Args:
+        plans: nnU-Net's plans; not changed.
+        configuration: name of the configuration.
+        dataset_json: the data set's description.
+        fixed: settings that a trainer class fixes.
+        dataset_folder: the data set's folder in nnUNet_preprocessed.
+
+    Returns:
+        A copy of the plans with the complete block, the settings, and the text (None without text).
+
+    Raises:
+        NotImplementedError: the configuration is the second stage of a cascade.
+        SettingsError, EmbeddingFileError: the block or the text is not valid.
+    """
+    described: dict[str, Any] = deepcopy(dict(plans))
+    # PlansManager must not see the key that nnU-Net's trainer takes out of the plans itself.
+    manager = PlansManager({key: value for key, value in described.items() if key != "continue_training"})
+    merged = manager.get_configuration(configuration).configuration
+    if merged.get("previous_stage") is not None:
+        raise NotImplementedError(
+            f"Configuration {configuration!r} is the second stage of a cascade, which nnUNetTrainerAlignRefine does "
+            "not support: its extra input channels are label maps, not images. Use 3d_fullres or 3d_lowres."
+        )
+    where = f"plans {described.get('plans_name', '?')!r}, configuration {configuration!r}, {BLOCK}"
+    settings = resolve(merged.get(BLOCK), fixed, where=where)
+    text = None
+    if settings.uses_text:
+        labels = label_names(dataset_json, manager.get_label_manager(dataset_json))
+        text = load_text(settings, labels, dataset_folder)
+        settings = settings.model_copy(update={"text": settings.text.model_copy(update={"resolved": text.resolved})})
+    own = described["configurations"][configuration]
+    own[BLOCK] = settings.block()
+    architecture = deepcopy(merged["architecture"])
+    if architecture["network_class_name"] == NETWORK_CLASS:
+        # Plans that name our network carry the block among its arguments too, so that a stock trainer can build it.
+        architecture["arch_kwargs"][BLOCK] = settings.block()
+        own["architecture"] = architecture
+    return described, settings, text

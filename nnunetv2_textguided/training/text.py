@@ -1,0 +1,109 @@
+"""The text of a training: which labels, which embeddings, and the controls that replace them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from torch import Tensor
+
+from nnunetv2_textguided.errors import SettingsError
+from nnunetv2_textguided.settings import ResolvedText, Settings
+from nnunetv2_textguided.text.resolve import resolve_text
+
+
+@dataclass(frozen=True)
+class TrainingText:
+    """What the network is told.
+
+    Attributes:
+        resolved: the description that goes into the plans.
+        pooled: (K, D) one embedding per prompt, controls applied.
+        tokens: (N, T) token embeddings, or None.
+    """
+
+    resolved: ResolvedText
+    pooled: Tensor
+    tokens: Tensor | None
+
+
+def label_names(dataset_json: dict[str, Any], label_manager: LabelManager) -> list[str]:
+    """Foreground labels (or regions) in the order of the network's segmentation heads."""
+    names = {
+        name: value for name, value in dataset_json["labels"].items() if name != "ignore" and not _background(value)
+    }
+    if label_manager.has_regions:
+        return list(names)
+
+    def value_of(name: str) -> int:
+        value = names[name]
+        return int(value[0] if isinstance(value, (list, tuple)) else value)
+
+    return sorted(names, key=value_of)
+
+
+def _background(value: int | list[int]) -> bool:
+    return set(np.atleast_1d(value).tolist()) == {0}
+
+
+def load_text(settings: Settings, labels: list[str], dataset_folder: Path | None) -> TrainingText:
+    """Find the embeddings and apply the control that the settings ask for.
+
+    Args:
+        settings: complete settings that use text.
+        labels: foreground labels in the order of the segmentation heads.
+        dataset_folder: the data set's folder in nnUNet_preprocessed.
+
+    Raises:
+        EmbeddingFileError: no, stale or damaged embeddings.
+        SettingsError: the control is impossible with these prompts.
+    """
+    want_tokens = settings.refiner.tokens == "tokens" and "refiner" in settings.components
+    embeddings, resolved = resolve_text(settings.text, labels, dataset_folder, want_tokens=want_tokens)
+    pooled = torch.from_numpy(np.ascontiguousarray(embeddings.pooled, dtype=np.float32))
+    tokens = None
+    if want_tokens and embeddings.tokens is not None:
+        tokens = torch.from_numpy(np.ascontiguousarray(embeddings.tokens, dtype=np.float32))
+    control, seed = settings.text.control, settings.text.control_seed
+    if control == "random":
+        pooled = random_like(pooled, seed)
+        tokens = None if tokens is None else random_like(tokens, seed + 1)
+    elif control == "shuffled":
+        if tokens is not None:
+            raise SettingsError(
+                "The shuffled control exists for pooled embeddings only: prompts differ in their number of tokens.",
+                where="text_guidance.text.control",
+                remedy='Set refiner.tokens to "pooled".',
+            )
+        pooled = pooled[derangement(len(pooled), seed)]
+    return TrainingText(resolved, pooled, tokens)
+
+
+def random_like(embeddings: Tensor, seed: int) -> Tensor:
+    """Gaussian vectors of the same shape (K, D) and the same lengths, without any meaning."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.nn.functional.normalize(torch.randn(embeddings.shape, generator=generator), dim=1)
+    return noise * embeddings.norm(dim=1, keepdim=True)
+
+
+def derangement(count: int, seed: int) -> Tensor:
+    """A random order of `count` items (int64) in which none keeps its place.
+
+    Raises:
+        SettingsError: there is only one item.
+    """
+    if count < 2:
+        raise SettingsError(
+            "One prompt cannot be shuffled.",
+            where="text_guidance.text.control",
+            remedy="Use a bank with several prompts, or the random control.",
+        )
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(count, generator=generator)
+        if not (order == torch.arange(count)).any():
+            return order

@@ -1,0 +1,323 @@
+"""The trainer that nnU-Net's commands find as `-tr nnUNetTrainerAlignRefine`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.collate_outputs import collate_outputs
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch._dynamo import OptimizedModule
+
+from nnunetv2_textguided.files import atomic_path
+from nnunetv2_textguided.losses.guidance import GuidanceLoss
+from nnunetv2_textguided.losses.segmentation import SegmentationLoss
+from nnunetv2_textguided.network import AlignRefineUNet
+from nnunetv2_textguided.network.from_plans import build_from_architecture
+from nnunetv2_textguided.schedule import History, PhaseWeights, phase_weights
+from nnunetv2_textguided.settings import BLOCK, Settings
+from nnunetv2_textguided.training.consistency import check_continuation, check_model_folder
+from nnunetv2_textguided.training.logbook import Logbook
+from nnunetv2_textguided.training.optimiser import GROUPS, GroupPolyLR, build_optimiser
+from nnunetv2_textguided.training.plans import describe_training
+from nnunetv2_textguided.training.text import TrainingText
+from nnunetv2_textguided.training.watch import NonFiniteWatch
+
+STEP_TERMS = ("loss", "loss_seg", "loss_align", "loss_heat", "similarity_foreground", "similarity_background")
+
+
+class nnUNetTrainerAlignRefine(nnUNetTrainer):
+    """Text-guided training in phases (paper section II-E; DESIGN: Losses and phases).
+
+    Everything that nnU-Net's commands do with a trainer works unmodified. Hyper-parameters are read from the
+    `text_guidance` block of the configuration in the plans; the complete block is written into the model folder's
+    plans.json and into every checkpoint.
+
+    Raises:
+        SettingsError: the block is not valid.
+        EmbeddingFileError: the text cannot be had, or is not the one that the plans describe.
+        NotImplementedError: the configuration is the second stage of a cascade.
+    """
+
+    fixed: ClassVar[Mapping[str, Any]] = {}
+    """What a subclass fixes of the settings: stronger than the plans' block."""
+
+    settings: Settings
+    text: TrainingText | None
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net's signature)
+    ) -> None:
+        folder = Path(nnUNet_preprocessed) / plans["dataset_name"] if nnUNet_preprocessed.is_set() else None
+        plans, self.settings, self.text = describe_training(plans, configuration, dataset_json, self.fixed, folder)
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self._apply_training_settings()
+        self.logbook = Logbook(self.logger)
+        self.watch = NonFiniteWatch(self.settings.training.nonfinite_patience)
+        self.guidance_loss: GuidanceLoss | None = None
+        self.weights = PhaseWeights("segmentation", 0.0, 0.0, 0.0)
+        self.epoch_record: dict[str, Any] = {}
+
+    def _apply_training_settings(self) -> None:
+        training, optimiser = self.settings.training, self.settings.optimiser
+        self.initial_lr, self.weight_decay = optimiser.lr, optimiser.weight_decay
+        chosen = {
+            "num_epochs": training.epochs,
+            "num_iterations_per_epoch": training.iterations_per_epoch,
+            "num_val_iterations_per_epoch": training.val_iterations_per_epoch,
+            "save_every": training.save_every,
+            "oversample_foreground_percent": training.oversample_foreground,
+            "probabilistic_oversampling": training.probabilistic_oversampling,
+        }
+        for name, value in chosen.items():
+            if value is not None:
+                setattr(self, name, value)
+
+    @property
+    def bare_network(self) -> AlignRefineUNet:
+        """The network without the wrappers of DDP and torch.compile."""
+        network: AlignRefineUNet = self._unwrapped(self.network.module if self.is_ddp else self.network)
+        return network
+
+    @staticmethod
+    def _unwrapped(network: Any) -> Any:
+        return network._orig_mod if isinstance(network, OptimizedModule) else network
+
+    # ------------------------------------------------------------------ building
+
+    @staticmethod
+    def build_network_architecture(
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        """Build the network that the plans and their `text_guidance` block describe; also called at prediction."""
+        configuration = configuration_manager.configuration
+        return build_from_architecture(
+            configuration["architecture"],
+            configuration.get(BLOCK) or {},
+            num_input_channels,
+            num_output_channels,
+            enable_deep_supervision,
+        )
+
+    def initialize(self) -> None:
+        """nnU-Net's initialisation, then the text and its losses."""
+        super().initialize()
+        if self.text is not None:
+            labels = None if self.label_manager.has_regions else self.label_manager.foreground_labels
+            self.guidance_loss = GuidanceLoss(
+                labels, self.label_manager.ignore_label, self.settings.heatmap.dice_weight
+            ).to(self.device)
+            self._tell_network()
+
+    def _tell_network(self) -> None:
+        # A learned control starts from its own random initialisation, not from language.
+        if self.text is not None and self.settings.text.control != "learned":
+            self.bare_network.set_text(self.text.pooled, self.text.tokens)
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, GroupPolyLR]:
+        """SGD with one parameter group per part, and a scheduler that keeps their rates apart."""
+        # Called before DDP wraps the network.
+        optimiser = build_optimiser(self._unwrapped(self.network), self.settings)
+        return optimiser, GroupPolyLR(optimiser, self.num_epochs, self.settings)
+
+    def _build_loss(self) -> nn.Module:
+        """nnU-Net's own loss, or the settings' compound inside nnU-Net's deep supervision."""
+        stock = super()._build_loss()
+        chosen = self.settings.segmentation_loss
+        if (chosen.region, chosen.voxel) == ("dice", "ce"):
+            return stock
+        manager = self.label_manager
+        loss = SegmentationLoss(
+            chosen, manager.has_regions, manager.ignore_label, self.configuration_manager.batch_dice
+        )
+        if not self.enable_deep_supervision:
+            return loss
+        stock.loss = loss
+        return stock
+
+    # ------------------------------------------------------------------ training
+
+    def on_train_start(self) -> None:
+        """Refuse to mix models in one folder, then nnU-Net's own start."""
+        if self.output_folder_base is not None:
+            check_model_folder(self.output_folder_base, self.plans_manager.plans, self.configuration_name)
+        super().on_train_start()
+        if self.current_epoch == 0:
+            # -pretrained_weights overwrites buffers too: the text is this training's, not the donor's.
+            self._tell_network()
+
+    def on_train_epoch_start(self) -> None:
+        """Set this epoch's learning rates and phase weights."""
+        super().on_train_epoch_start()
+        history = History(self.logger.get_value("train_losses", None), self.logger.get_value("ema_fg_dice", None))
+        self.weights = phase_weights(self.current_epoch, self.num_epochs, self.settings, history)
+        if self.guidance_loss is not None:
+            self.guidance_loss.lambda_align.fill_(self.weights.align)
+            self.guidance_loss.lambda_heat.fill_(self.weights.heat)
+        refiner = self.bare_network.refiner
+        if refiner is not None:
+            refiner.alpha.fill_(self.weights.alpha)
+        self.print_to_log_file(
+            f"Phase: {self.weights.phase} (lambda_align {self.weights.align:.4g}, "
+            f"lambda_heat {self.weights.heat:.4g}, alpha {self.weights.alpha:.4g})"
+        )
+
+    def train_step(self, batch: dict) -> dict:
+        """One optimisation step; one transfer to the host, as in nnU-Net."""
+        data = batch["data"].to(self.device, non_blocking=True)
+        target = batch["target"]
+        several = isinstance(target, list)
+        target = [t.to(self.device, non_blocking=True) for t in (target if several else [target])]
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            output, similarity = self.network(data, return_similarity=True)
+            segmentation_loss = self.loss(output, target if several else target[0])
+        terms = self._losses(segmentation_loss, similarity, target[0])
+        norm = self._backward(terms[0])
+        values = torch.stack([*(term.detach().float() for term in terms), norm.detach().float()]).cpu().numpy()
+        failed = not np.isfinite(values[0]) or not (np.isfinite(values[-1]) or self.grad_scaler is not None)
+        self._step(failed)
+        losses = dict(zip(STEP_TERMS[:4], values[:4].tolist(), strict=True))
+        self.watch.update(self._on_any_rank(failed), losses, self.current_epoch, list(batch.get("keys", ())))
+        return {"loss": values[0], "terms": values[: len(STEP_TERMS)]}
+
+    def _autocast(self) -> Any:
+        return torch.autocast("cuda") if self.device.type == "cuda" else nullcontext()
+
+    def _losses(self, segmentation_loss: Tensor, similarity: Tensor | None, target: Tensor) -> list[Tensor]:
+        """The scalars of STEP_TERMS; only the first has a gradient that is used."""
+        if self.guidance_loss is None or similarity is None:
+            unknown = segmentation_loss.new_full((), float("nan"))
+            zero = segmentation_loss.new_zeros(())
+            return [segmentation_loss, segmentation_loss, zero, zero, unknown, unknown]
+        text = self.guidance_loss(similarity, target)
+        total = segmentation_loss + text.weighted
+        inside, outside = text.similarity_foreground, text.similarity_background
+        return [total, segmentation_loss, text.align, text.heat, inside, outside]
+
+    def _backward(self, loss: Tensor) -> Tensor:
+        """Gradients of all parameters, clipped as in nnU-Net; their norm before clipping."""
+        if self.grad_scaler is not None:
+            self.grad_scaler.scale(loss).backward()
+            self.grad_scaler.unscale_(self.optimizer)
+        else:
+            loss.backward()
+        return torch.nn.utils.clip_grad_norm_(self.network.parameters(), 12)
+
+    def _step(self, failed: bool) -> None:
+        if self.grad_scaler is not None:
+            # The scaler skips steps with non-finite gradients itself and lowers its scale.
+            self.grad_scaler.step(self.optimizer)
+            self.grad_scaler.update()
+        elif not failed:
+            # Gradients are the same on all ranks, and so is this decision.
+            self.optimizer.step()
+
+    def _on_any_rank(self, failed: bool) -> bool:
+        if not self.is_ddp:
+            return failed
+        flag = torch.tensor(float(failed), device=self.device)
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        return bool(flag.item())
+
+    def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
+        """nnU-Net's mean loss, and the means of the components over iterations (and ranks)."""
+        super().on_train_epoch_end(train_outputs)
+        terms = np.atleast_2d(collate_outputs(train_outputs)["terms"])
+        self.epoch_record = dict(zip(STEP_TERMS, self._mean_over_ranks(terms), strict=True))
+
+    def _mean_over_ranks(self, values: np.ndarray) -> list[float]:
+        """Means over the rows of all ranks, NaN entries left out; NaN where nothing is left."""
+        if self.is_ddp:
+            gathered: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(gathered, values)
+            values = np.concatenate(gathered)
+        known = ~np.isnan(values)
+        total = np.where(known, values, 0).sum(axis=0, dtype=np.float64)
+        return [float(t / n) if n else float("nan") for t, n in zip(total, known.sum(axis=0), strict=True)]
+
+    # ------------------------------------------------------------------ validation and logging
+
+    def on_validation_epoch_start(self) -> None:
+        """Start to collect what the refiner does; its statistics come from each epoch's first validation batch."""
+        super().on_validation_epoch_start()
+        self.refinement: list[float] | None = None
+
+    def validation_step(self, batch: dict) -> dict:
+        """nnU-Net's step; on the first batch also the refiner's gate fraction and mean |change|."""
+        if self.refinement is None:
+            self.refinement = self._refinement_statistics(batch["data"])
+        return super().validation_step(batch)
+
+    def _refinement_statistics(self, data: Tensor) -> list[float]:
+        if self.bare_network.refiner is None:
+            return [float("nan"), float("nan")]
+        with self._autocast():
+            explanation = self.bare_network.explain(data.to(self.device, non_blocking=True))
+        gate = explanation.gate.float()
+        # 0 / 0 is NaN: an empty gate has no mean change.
+        change = (explanation.change.float().abs().mean(dim=1, keepdim=True) * gate).sum() / gate.sum()
+        return torch.stack([gate.mean(), change]).cpu().tolist()
+
+    def on_epoch_end(self) -> None:
+        """Log this package's values, then nnU-Net's end of epoch (which writes checkpoints), then the CSV."""
+        alignment = self.bare_network.alignment
+        gate, change = self._mean_over_ranks(np.array([self.refinement or [np.nan, np.nan]]))
+        rates = {f"lr_{name}": g["lr"] for name, g in zip(GROUPS, self.optimizer.param_groups, strict=True)}
+        self.epoch_record |= {
+            "phase": self.weights.phase,
+            "lambda_align": self.weights.align,
+            "lambda_heat": self.weights.heat,
+            "alpha": self.weights.alpha,
+            "scale": float("nan") if alignment is None else float(alignment.scale.detach()),
+            "gate_fraction": gate,
+            "mean_change": change,
+            **rates,
+        }
+        self.logbook.log(self.epoch_record, self.current_epoch)
+        self.print_to_log_file(
+            "text guidance:", {k: round(v, 4) for k, v in self.epoch_record.items() if isinstance(v, float)}
+        )
+        super().on_epoch_end()
+        self._write_csv()
+
+    def _write_csv(self) -> None:
+        if self.local_rank == 0 and self.output_folder is not None:
+            self.logbook.write_csv(Path(self.output_folder) / "text_guidance_log.csv")
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def save_checkpoint(self, filename: str) -> None:
+        """nnU-Net's checkpoint, but whole or not at all: a kill while writing leaves the former one."""
+        if self.local_rank != 0 or self.disable_checkpointing:
+            super().save_checkpoint(filename)
+            return
+        with atomic_path(filename) as temporary:
+            super().save_checkpoint(str(temporary))
+
+    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
+        """nnU-Net's loading, refused for a checkpoint that heard other words.
+
+        Raises:
+            TrainingError: the checkpoint is damaged, or belongs to another architecture or other prompts.
+        """
+        check_continuation(filename_or_checkpoint, self.plans_manager.plans, self.configuration_name)
+        super().load_checkpoint(filename_or_checkpoint)
+        self.logbook.align_with(self.current_epoch)
