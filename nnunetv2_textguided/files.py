@@ -51,7 +51,11 @@ def write_json(target: str | os.PathLike[str], value: Any) -> None:
 
 
 def read_json(
-    source: str | os.PathLike[str], *, error: type[TextGuidedError] = TextGuidedError, max_bytes: int = 64 << 20
+    source: str | os.PathLike[str],
+    *,
+    error: type[TextGuidedError] = TextGuidedError,
+    max_bytes: int = 64 << 20,
+    unique_keys: bool = False,
 ) -> Any:
     """Read JSON; every failure is `error`, with the path.
 
@@ -59,19 +63,28 @@ def read_json(
         source: the file.
         error: the error class to raise.
         max_bytes: refuse larger files before reading them.
+        unique_keys: refuse objects that repeat a key, of which JSON readers otherwise drop all but the last.
     """
     path = Path(source)
     try:
         size = path.stat().st_size
         if size > max_bytes:
             raise error(f"The file has {size} bytes, more than the {max_bytes} allowed.", where=path)
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique if unique_keys else None)
     except FileNotFoundError as e:
         raise error("The file does not exist.", where=path, remedy="Check the path.") from e
     except OSError as e:
         raise error(f"The file cannot be read: {e.strerror}.", where=path) from e
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as e:
+    except (ValueError, RecursionError) as e:  # ValueError: not UTF-8, not JSON, a repeated key, a giant number
         raise error(f"The file is not valid JSON: {e}.", where=path, remedy="Mend or regenerate the file.") from e
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} occurs twice in one object")
+    return value
 
 
 def shipped(folder: str) -> Path:

