@@ -1,0 +1,53 @@
+# Everything here works in a fresh clone with nothing but Python >= 3.10: each target makes the environment it needs.
+#   make test     install with all extras, run all tests          make demo    train and predict on a phantom, report
+#   make lint     ruff and mypy                                   make docs    regenerate docs/settings.md and schema
+#   make bench    time what has a stated cost                     make build   wheel and sdist into dist/
+# PYTHON chooses the interpreter, VENV the folder, PYTEST_ARGS goes to pytest.
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+CORE := $(VENV)/.installed-core
+ALL := $(VENV)/.installed-all
+
+.PHONY: install test demo bench docs lint build clean
+.DELETE_ON_ERROR:
+
+install: $(CORE)
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; choose one with: make PYTHON=<python>")'
+	$(PYTHON) -m venv $(VENV)
+
+$(CORE): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --editable .
+	touch $@
+
+$(ALL): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --editable '.[all]'
+	touch $@ $(CORE)
+
+test: $(ALL)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+demo: $(CORE)
+	$(BIN)/nnUNetv2_textguided demo
+
+bench: $(ALL)
+	$(BIN)/python -m pytest --benchmark-enable --benchmark-only $(PYTEST_ARGS)
+
+docs: $(CORE)
+	$(BIN)/python docs/generate.py
+
+lint: $(ALL)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy nnunetv2_textguided
+
+build: $(ALL)
+	$(BIN)/python -m build
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks demo_output

@@ -1,0 +1,43 @@
+"""What the package costs before it does anything. `make bench` times it; here it has to stay within its promise."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+def command_line_help() -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "nnunetv2_textguided.cli", "--help"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_help_answers_within_half_a_second() -> None:
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert command_line_help().startswith("usage: nnUNetv2_textguided")
+        seconds.append(time.perf_counter() - start)
+    # The fastest of several: a loaded machine makes any one run slow, but none too fast.
+    assert min(seconds) < 0.5, seconds
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from nnunetv2_textguided import cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({m.split('.')[0] for m in sys.modules} & set(sys.argv[1:])))"
+    )
+    heavy = ("torch", "numpy", "pydantic", "open_clip", "transformers", "nnunetv2", "SimpleITK", "matplotlib", "pandas")
+    done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_benchmark_of_help(benchmark: pytest.FixtureRequest) -> None:
+    benchmark(command_line_help)  # type: ignore[operator]
