@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from nnunetv2_textguided.network.alignment import AlignmentHead
+
+
+def head(**changes: object) -> AlignmentHead:
+    torch.manual_seed(0)
+    options = {"feature_width": 6, "embedding_dim": 5, "prompts_per_label": [2, 1], "context_prompts": 3}
+    return AlignmentHead(**{**options, "projection_dim": 4, **changes})  # type: ignore[arg-type]
+
+
+def test_logits_are_the_formula_of_the_design() -> None:
+    module = head()
+    features, embeddings = torch.randn(2, 6, 3, 4, 5), torch.randn(6, 5)
+    image = F.normalize(torch.einsum("bwzyx,dw->bdzyx", features, module.image_projection.weight), dim=1)
+    text = F.normalize(embeddings @ module.text_projection.weight.T, dim=1)
+    likelihood = torch.exp(torch.einsum("bdzyx,kd->bkzyx", image, text) / 0.07)
+    context = likelihood[:, 3:].mean(dim=1)
+    expected = torch.stack([likelihood[:, :2].mean(dim=1) / context, likelihood[:, 2] / context], dim=1).log()
+    expected = expected + math.log(0.01 / 0.99)
+    torch.testing.assert_close(module(features, embeddings), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_prompt_order_within_a_label_does_not_matter_but_membership_does() -> None:
+    module = head()
+    features, embeddings = torch.randn(1, 6, 2, 2), torch.randn(6, 5)
+    reference = module(features, embeddings)
+    torch.testing.assert_close(module(features, embeddings[[1, 0, 2, 5, 3, 4]]), reference, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(module(features, embeddings[[2, 1, 0, 3, 4, 5]]), reference, atol=1e-2)
+
+
+def test_equal_class_and_context_prompts_leave_only_the_prior() -> None:
+    module = head(prompts_per_label=[1], context_prompts=1, prior=0.2)
+    logits = module(torch.randn(2, 6, 4, 4), torch.randn(1, 5).expand(2, 5))
+    torch.testing.assert_close(torch.sigmoid(logits), torch.full_like(logits, 0.2))
+
+
+def test_all_parameters_receive_gradient() -> None:
+    module = head()
+    module(torch.randn(2, 6, 3, 3), torch.randn(6, 5)).square().mean().backward()
+    assert {n for n, p in module.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0} == set()
+
+
+def test_the_scale_is_capped_and_starts_at_clip_s_value() -> None:
+    module = head()
+    assert module.scale.item() == pytest.approx(1 / 0.07, rel=1e-6)
+    with torch.no_grad():
+        module.log_scale.fill_(50.0)
+    assert module.scale.item() == pytest.approx(100.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("features", [torch.zeros(1, 6, 2, 2), torch.full((1, 6, 2, 2), 1e20)])
+def test_degenerate_features_give_finite_logits_and_gradients(features: torch.Tensor) -> None:
+    module = head(context_prompts=0, prompts_per_label=[6])
+    features.requires_grad_()
+    logits = module(features, torch.zeros(6, 5))
+    logits.sum().backward()
+    assert logits.isfinite().all()
+    assert features.grad is not None
+    assert features.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_autocast_changes_nothing_but_the_features(dtype: torch.dtype) -> None:
+    module = head()
+    features, embeddings = torch.randn(1, 6, 4, 4).to(dtype), torch.randn(6, 5)
+    with torch.autocast("cpu", dtype=dtype):
+        mixed = module(features, embeddings)
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, module(features.float(), embeddings))
+
+
+def test_heatmap_of_a_rare_lesion_becomes_sharp_where_a_plain_cosine_cannot() -> None:
+    """0.1 % foreground; the heatmap passes 0.05 and 0.95 and separates, the sigmoid of a cosine stays in [.27, .73]."""
+    from nnunetv2_textguided.losses.heatmap import heatmap_loss
+    from nnunetv2_textguided.losses.targets import MapTarget
+
+    torch.manual_seed(0)
+    lesion = torch.zeros(1, 1, 10, 10, 10)
+    lesion[0, 0, 5, 5, 5] = 1
+    sign = torch.tensor([1.0, -1] * 8).view(1, 16, 1, 1, 1)
+    features = torch.randn(1, 16, 10, 10, 10) + 3 * lesion * sign
+    embeddings = F.normalize(torch.randn(6, 5), dim=1)
+    module = head(feature_width=16, projection_dim=8, prompts_per_label=[3], context_prompts=3)
+    optimiser = torch.optim.Adam(module.parameters(), lr=0.05)
+    target = MapTarget(lesion, torch.ones_like(lesion))
+    for _ in range(300):
+        optimiser.zero_grad()
+        heatmap_loss(module(features, embeddings), target).backward()
+        optimiser.step()
+    heatmap = torch.sigmoid(module(features, embeddings)).detach()
+    inside, outside = heatmap[lesion > 0], heatmap[lesion == 0]
+    assert inside.min() > 0.95
+    assert outside.median() < 0.05
+    assert (outside < inside.min()).float().mean() > 0.99  # AUROC
+    image = F.normalize(torch.einsum("bwzyx,dw->bdzyx", features, module.image_projection.weight), dim=1)
+    text = F.normalize(module.text_projection(embeddings[:1]), dim=1)
+    cosine = torch.sigmoid(torch.einsum("bdzyx,kd->bkzyx", image, text))
+    assert cosine.min() > 0.26
+    assert cosine.max() < 0.74
