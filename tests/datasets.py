@@ -1,0 +1,121 @@
+"""Tiny nnU-Net data sets and the stock commands on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from nnunetv2_textguided.files import shipped
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def write_dataset(
+    raw: Path,
+    name: str = "Dataset901_Tiny",
+    *,
+    channels: int = 3,
+    labels: Mapping[str, Any] | None = None,
+    cases: int = 5,
+    shape: tuple[int, int, int] = (8, 32, 32),
+    **extra: Any,
+) -> Path:
+    """A raw data set: label k is a ball, 2k brighter than the noise in every channel; case 0 has no foreground."""
+    labels = dict(labels or {"background": 0, "csPCa": 1})
+    folder, rng = raw / name, np.random.default_rng(0)
+    for sub in ("imagesTr", "labelsTr", "imagesTs"):
+        (folder / sub).mkdir(parents=True)
+    values = sorted({int(v) for value in labels.values() for v in np.atleast_1d(value) if v})
+    for case in range(cases + 1):
+        training = case < cases
+        segmentation = np.zeros(shape, np.uint8)
+        for value in values if case else []:
+            centre = [rng.integers(n // 4, 3 * n // 4 + 1) for n in shape]
+            axes = np.ix_(*map(np.arange, shape))
+            distance = sum(((a - c) / (n / 6)) ** 2 for a, c, n in zip(axes, centre, shape, strict=True))
+            segmentation[distance < 1] = value
+        for channel in range(channels):
+            image = rng.normal(0, 0.5, shape) + 2 * segmentation
+            _write(folder / ("imagesTr" if training else "imagesTs") / f"case_{case:03d}_{channel:04d}.nii.gz", image)
+        if training:
+            _write(folder / "labelsTr" / f"case_{case:03d}.nii.gz", segmentation)
+    description = {
+        "channel_names": {str(i): n for i, n in enumerate(["T2W", "ADC", "HBV", "a", "b", "c", "d"][:channels])},
+        "labels": labels,
+        "numTraining": cases,
+        "file_ending": ".nii.gz",
+        **extra,
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+    return folder
+
+
+def _write(path: Path, array: np.ndarray) -> None:
+    image = sitk.GetImageFromArray(array if array.dtype == np.uint8 else array.astype(np.float32))
+    image.SetSpacing((1.0, 1.0, 3.0))
+    sitk.WriteImage(image, str(path))
+
+
+class Workspace:
+    """nnU-Net's three folders, and its commands run in them as a user runs them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for name in ("raw", "preprocessed", "results"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """nnU-Net's variables. The suite may run uninstalled, so the trainer folder is named as `env` prints it."""
+        paths = {f"nnUNet_{name}": str(self.root / name) for name in ("raw", "preprocessed", "results")}
+        search = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+        threads = {"OMP_NUM_THREADS": "1", "nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1"}
+        trainers = {"nnUNet_extTrainer": str(shipped("trainers"))}
+        return {**os.environ, **paths, **threads, **trainers, "PYTHONPATH": search}
+
+    def start(self, command: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start one of nnU-Net's commands."""
+        words = [sys.executable, str(Path(sys.executable).parent / command), *arguments]
+        return subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment, cwd=self.root
+        )
+
+    def run(self, command: str, *arguments: str, check: bool = True) -> str:
+        """Run one of nnU-Net's commands to its end; its output."""
+        process = self.start(command, *arguments)
+        output, _ = process.communicate(timeout=400)
+        assert not check or process.returncode == 0, output[-4000:]
+        return output
+
+    def plan(self, dataset: int, *configurations: str, planner: str = "ExperimentPlanner") -> None:
+        """Plan and preprocess with as little work as the commands allow."""
+        self.run(
+            "nnUNetv2_plan_and_preprocess",
+            *("-d", str(dataset), "-c", *configurations, "-pl", planner, "-np", "1", "-npfp", "1"),
+        )
+
+    def plans_path(self, plans: str = "nnUNetPlans") -> Path:
+        return next((self.root / "preprocessed").glob(f"*/{plans}.json"))
+
+    def edit_plans(
+        self, configuration: str, block: Mapping[str, Any] | None, features: int = 4, plans: str = "nnUNetPlans"
+    ) -> None:
+        """Make the planned network tiny and set the `text_guidance` block."""
+        path = self.plans_path(plans)
+        content = json.loads(path.read_text())
+        chosen = content["configurations"][configuration]
+        kwargs = chosen["architecture"]["arch_kwargs"]
+        kwargs["features_per_stage"] = [features * min(2**i, 4) for i in range(kwargs["n_stages"])]
+        chosen["batch_size"] = 2
+        chosen.pop("text_guidance", None)
+        if block is not None:
+            chosen["text_guidance"] = dict(block)
+        path.write_text(json.dumps(content))
