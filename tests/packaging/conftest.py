@@ -15,14 +15,14 @@ NAME = "nnunetv2_textguided"
 # Users' folders have spaces and letters beyond ASCII; everything here happens inside such a folder.
 AWKWARD = "räumliche Daten"
 CACHES = shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.pyc", ".*_cache", "build", "dist", "demo_output")
-# A trainer of no use but to be found: what is tested here is not the method.
+# Stands in until the trainer is there.
 PROBE = """from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 
-class nnUNetTrainerProbe(nnUNetTrainer):
+class nnUNetTrainerAlignRefine(nnUNetTrainer):
     pass
 """
-SHIM = "from nnunetv2_textguided.training.probe import nnUNetTrainerProbe\n"
+SHIM = "from nnunetv2_textguided.training.probe import nnUNetTrainerAlignRefine\n"
 WAYS = ("wheel", "sdist", "editable", "uv-wheel", "uv-editable")
 
 

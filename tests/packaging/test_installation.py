@@ -31,7 +31,7 @@ VARIABLE = "import os; print(os.environ.get('nnUNet_extTrainer', ''))"
 @pytest.mark.slow
 def test_stock_lookup_finds_every_trainer(installed: Environment) -> None:
     found = [line for line in installed.evaluate(LOOKUP).splitlines() if line.startswith("found ")]
-    assert "found nnUNetTrainerProbe" in found
+    assert "found nnUNetTrainerAlignRefine" in found
     assert len(found) == len(set(found))
 
 
