@@ -21,7 +21,7 @@ PROGRAMS = {"sh": "bash", "bash": "bash", "zsh": "bash", "fish": "fish", "pwsh":
 
 @pytest.mark.parametrize("folder", FOLDERS)
 @pytest.mark.parametrize("before", [None, "", "/mine"])
-@pytest.mark.parametrize("program", filter(shutil.which, PROGRAMS))
+@pytest.mark.parametrize("program", [*filter(shutil.which, PROGRAMS)])
 def test_the_shell_appends_exactly_the_folder(program: str, folder: str, before: str | None) -> None:
     variables = {key: value for key, value in os.environ.items() if key != VARIABLE}
     if before is not None:
