@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import importlib
 import io
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_textguided.doctor.result import Finding, fails, works
-from nnunetv2_textguided.files import shipped
 from nnunetv2_textguided.startup import OPT_OUT, VARIABLE, shim_folder
 
 TRAINER = "nnUNetTrainerAlignRefine"
@@ -52,16 +50,6 @@ def stock_lookup(name: str) -> type[Any]:
     return found
 
 
-def trainer_names() -> list[str]:
-    """The trainers that the shims re-export, read without importing them."""
-    names = []
-    for shim in sorted(shipped("trainers").glob("*.py")):
-        for statement in ast.parse(shim.read_text(encoding="utf-8")).body:
-            if isinstance(statement, ast.ImportFrom):
-                names += [alias.asname or alias.name for alias in statement.names]
-    return sorted(name for name in names if name.startswith("nnUNetTrainer"))
-
-
 def check_lookup() -> Finding:
     """nnU-Net's own lookup finds the trainer."""
     try:
@@ -78,18 +66,20 @@ def check_lookup() -> Finding:
 
 def check_all_trainers() -> Finding:
     """So it does every other trainer of this package."""
-    names = trainer_names()
-    missing = []
+    missing: list[str] = []
     last: Exception | None = None
+    try:
+        names = importlib.import_module("nnunetv2_textguided.training").__all__
+    except Exception as error:  # see check_lookup
+        return fails("The package's trainers cannot be imported.", "Mend what the traceback names.", error)
     for name in names:
         try:
             stock_lookup(name)
         except Exception as error:  # see check_lookup
             missing.append(name)
             last = error
-    if missing or not names:
-        remedy = "Reinstall nnunetv2-textguided; the traceback is that of the last one."
-        return fails(f"Not found: {', '.join(missing) or 'no trainer is shipped at all'}.", remedy, last)
+    if missing:
+        return fails(f"Not found: {', '.join(missing)}.", "Mend the stock lookup; this is the last traceback.", last)
     return works(f"{len(names)} found")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
@@ -37,19 +36,20 @@ def doctor(installed: Environment, **variables: str) -> tuple[int, dict[str, dic
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("installed", ["wheel"], indirect=True)
+@pytest.mark.parametrize("installed", ["uv-wheel"], indirect=True)
 def test_healthy_installation_passes_within_half_a_minute(installed: Environment) -> None:
-    start = time.perf_counter()
+    before = sum(os.times()[2:4])
     done = installed.run("nnUNetv2_textguided", "doctor")
     assert done.returncode == 0, done.stdout
     assert "This installation works." in done.stdout
     assert "FAILED" not in done.stdout
     assert all(name in done.stdout for name in CHECKS)
-    assert time.perf_counter() - start < 30
+    # Processor time of the children: what other tests run at the same time must not count.
+    assert sum(os.times()[2:4]) - before < 30
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("installed", ["wheel"], indirect=True)
+@pytest.mark.parametrize("installed", ["uv-wheel"], indirect=True)
 def test_broken_torchvision_is_told_with_its_own_traceback(installed: Environment, tmp_path: Path) -> None:
     status, findings = doctor(installed, PYTHONPATH=fake_module(tmp_path, "torchvision", MISMATCH))
     assert status == 1
