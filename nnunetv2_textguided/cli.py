@@ -13,6 +13,7 @@ from nnunetv2_textguided.errors import TextGuidedError
 # Subcommand -> what it does. Its module, commands/<subcommand>.py, has add_arguments(parser) and run(args) -> exit
 # status. Modules are imported only when used: `--help` has to answer before torch could be imported.
 SUBCOMMANDS = {
+    "doctor": "say in plain words whether this installation works, and why not",
     "env": "print the line that makes nnU-Net find the trainers where the start-up file is disabled",
 }
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Environments with this project installed serve the tests of the documentation, too.
+pytest_plugins = ["tests.packaging.fixtures"]
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

@@ -4,35 +4,53 @@ from __future__ import annotations
 
 import os
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from nnunetv2_textguided import training
 from nnunetv2_textguided.startup import OPT_OUT
 from tests.packaging.environment import Environment, install, make_environment, run_here
 
-# One interpreter looks all of them up: nnU-Net imports its own trainers first, which takes seconds.
+# One interpreter does it all: nnU-Net imports its own trainers first, which takes seconds.
 LOOKUP = """
-import ast, os, pathlib, pickle
-from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-(folder,) = os.environ["nnUNet_extTrainer"].split(os.pathsep)
-for shim in sorted(pathlib.Path(folder).glob("*.py")):
-    for statement in ast.parse(shim.read_text(encoding="utf-8")).body:
-        for name in [alias.name for alias in getattr(statement, "names", [])]:
-            found = recursive_find_trainer_class_by_name(name)
-            assert found.__module__.startswith("nnunetv2_textguided.training"), found.__module__
-            assert pickle.loads(pickle.dumps(found)) is found
-            assert recursive_find_trainer_class_by_name(name) is found
-            print("found", name)
+import pickle, sys
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find
+print("stock", find("nnUNetTrainer").__module__, *[m for m in sys.modules if m.startswith("nnunetv2_textguided")])
+from nnunetv2_textguided import training
+for name in training.__all__:
+    found = find(name)
+    assert found is getattr(training, name), found
+    assert pickle.loads(pickle.dumps(found)) is found
+    print("found", name)
 """
 VARIABLE = "import os; print(os.environ.get('nnUNet_extTrainer', ''))"
 
 
 @pytest.mark.slow
-def test_stock_lookup_finds_every_trainer(installed: Environment) -> None:
-    found = [line for line in installed.evaluate(LOOKUP).splitlines() if line.startswith("found ")]
-    assert "found nnUNetTrainerProbe" in found
-    assert len(found) == len(set(found))
+@pytest.mark.parametrize("installed", ["wheel", "editable"], indirect=True)
+def test_stock_lookup_finds_every_trainer_and_stock_trainers_stay_stock(installed: Environment) -> None:
+    stock, *found = [line for line in installed.evaluate(LOOKUP).splitlines() if line.startswith(("stock ", "found "))]
+    # Whoever asks for a stock trainer gets nnU-Net's, and of this package nothing but the start-up module is loaded.
+    assert stock.split()[1:] == [
+        "nnunetv2.training.nnUNetTrainer.nnUNetTrainer", "nnunetv2_textguided", "nnunetv2_textguided.startup"
+    ]  # fmt: skip
+    assert set(found) == {f"found {name}" for name in training.__all__}
+    assert "found nnUNetTrainerAlignRefine" in found
+
+
+def test_every_way_installs_the_same_files(installed: Environment, distributions: dict[str, Path]) -> None:
+    """So what is shown above for two ways holds for all."""
+    caches = {name for name in installed.files() if "__pycache__" in name}
+    files = {name for name in installed.files() - caches if (installed.site_packages / name).is_file()}
+    of_project = {name for name in files if "dist-info" not in name and name != "zz_host.pth"}
+    with zipfile.ZipFile(distributions["wheel"]) as wheel:
+        shipped = {name for name in wheel.namelist() if "dist-info" not in name}
+    start_up = {"nnunetv2_textguided.pth", "nnunetv2_textguided.start"}
+    editable = start_up | {"_nnunetv2_textguided.pth"}
+    assert of_project == (editable if "editable" in installed.folder.name else shipped)
+    assert start_up <= shipped
 
 
 def test_editable_uses_the_repository_and_the_others_do_not(installed: Environment, clone: Path) -> None:
@@ -89,15 +107,3 @@ def test_nnunets_own_tests_pass_with_the_plugin_installed(installed: Environment
     )
     assert done.returncode == 0, done.stderr
     assert "Ran 7 tests" in done.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("installed", ["wheel"], indirect=True)
-def test_stock_trainers_are_still_nnunets_own(installed: Environment) -> None:
-    code = (
-        "from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find; import sys;"
-        "print(find('nnUNetTrainer').__module__, [m for m in sys.modules if m.startswith('nnunetv2_textguided.')])"
-    )
-    module, loaded = installed.evaluate(code).splitlines()[-1].split(" ", 1)
-    assert module == "nnunetv2.training.nnUNetTrainer.nnUNetTrainer"
-    assert loaded == "['nnunetv2_textguided.startup']"

@@ -15,14 +15,6 @@ NAME = "nnunetv2_textguided"
 # Users' folders have spaces and letters beyond ASCII; everything here happens inside such a folder.
 AWKWARD = "räumliche Daten"
 CACHES = shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.pyc", ".*_cache", "build", "dist", "demo_output")
-# A trainer of no use but to be found: what is tested here is not the method.
-PROBE = """from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-
-
-class nnUNetTrainerProbe(nnUNetTrainer):
-    pass
-"""
-SHIM = "from nnunetv2_textguided.training.probe import nnUNetTrainerProbe\n"
 WAYS = ("wheel", "sdist", "editable", "uv-wheel", "uv-editable")
 
 
@@ -42,9 +34,6 @@ def clone(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository, with rubbish in it that no distribution may carry."""
     target = tmp_path_factory.mktemp("clone") / AWKWARD / "nnunetv2-textguided"
     shutil.copytree(repository, target, ignore=CACHES)
-    (target / NAME / "training" / "probe.py").write_text(PROBE, encoding="utf-8")
-    (target / "trainers").mkdir(exist_ok=True)
-    (target / "trainers" / "textguided_probe.py").write_text(SHIM, encoding="utf-8")
     for folder in (NAME, "trainers", "tests"):
         (target / folder / "__pycache__").mkdir(parents=True)
         (target / folder / "__pycache__" / "rubbish.cpython-311.pyc").write_bytes(b"")

@@ -1,0 +1,37 @@
+"""A user's environment in which the documentation's code blocks run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shlex
+
+import pytest
+import torch
+
+from tests.docs.dataset import prepare
+from tests.packaging.environment import Environment
+
+DEVICE = ("nnUNetv2_train", "nnUNetv2_predict")
+
+
+@pytest.fixture
+def user(installed: Environment, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """This project installed, nnU-Net's commands beside it, and the data set that the documentation names."""
+    if not list((installed.nnunet / "preprocessed").glob("*/nnUNetPlans.json")):
+        prepare(installed.nnunet, monkeypatch)
+    for entry in importlib.metadata.distribution("nnunetv2").entry_points:
+        write_command(installed, entry)
+    return installed
+
+
+def write_command(environment: Environment, entry: importlib.metadata.EntryPoint) -> None:
+    """One of nnU-Net's commands, as pip would install it into `environment`.
+
+    Readers are assumed to have a GPU: where there is none, commands that have the option get `-device cpu`.
+    """
+    code = f"import sys; from {entry.module} import {entry.attr} as run; sys.argv[0] = {entry.name!r}; sys.exit(run())"
+    device = " -device cpu" if entry.name in DEVICE and not torch.cuda.is_available() else ""
+    target = environment.folder / "bin" / entry.name
+    python = shlex.quote(str(environment.python))
+    target.write_text(f'#!/bin/sh\nexec {python} -c {shlex.quote(code)} "$@"{device}\n', encoding="utf-8")
+    target.chmod(0o755)
