@@ -81,16 +81,24 @@ class Workspace:
         trainers = {"nnUNet_extTrainer": str(shipped("trainers"))}
         return {**os.environ, **paths, **threads, **trainers, "PYTHONPATH": search}
 
-    def start(self, command: str, *arguments: str) -> subprocess.Popen[str]:
+    def start(
+        self, command: str, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
         """Start one of nnU-Net's commands."""
-        words = [sys.executable, str(Path(sys.executable).parent / command), *arguments]
         return subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment, cwd=self.root
+            [sys.executable, str(Path(sys.executable).parent / command), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment or self.environment,
+            cwd=self.root,
         )
 
-    def run(self, command: str, *arguments: str, check: bool = True) -> str:
+    def run(
+        self, command: str, *arguments: str, check: bool = True, environment: Mapping[str, str] | None = None
+    ) -> str:
         """Run one of nnU-Net's commands to its end; its output."""
-        process = self.start(command, *arguments)
+        process = self.start(command, *arguments, environment=environment)
         output, _ = process.communicate(timeout=400)
         assert not check or process.returncode == 0, output[-4000:]
         return output

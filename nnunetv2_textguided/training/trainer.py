@@ -14,7 +14,6 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.collate_outputs import collate_outputs
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
-from torch import distributed as dist
 from torch._dynamo import OptimizedModule
 
 from nnunetv2_textguided.files import atomic_path
@@ -28,6 +27,7 @@ from nnunetv2_textguided.training.consistency import check_continuation, check_m
 from nnunetv2_textguided.training.logbook import Logbook
 from nnunetv2_textguided.training.optimiser import GROUPS, GroupPolyLR, build_optimiser
 from nnunetv2_textguided.training.plans import describe_training
+from nnunetv2_textguided.training.statistics import mean_over_ranks, on_any_rank, refinement_statistics
 from nnunetv2_textguided.training.text import TrainingText
 from nnunetv2_textguided.training.watch import NonFiniteWatch
 
@@ -70,6 +70,7 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         self.guidance_loss: GuidanceLoss | None = None
         self.weights = PhaseWeights("segmentation", 0.0, 0.0, 0.0)
         self.epoch_record: dict[str, Any] = {}
+        self.refinement: list[float] | None = None
 
     def _apply_training_settings(self) -> None:
         training, optimiser = self.settings.training, self.settings.optimiser
@@ -159,6 +160,12 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         if self.output_folder_base is not None:
             check_model_folder(self.output_folder_base, self.plans_manager.plans, self.configuration_name)
         super().on_train_start()
+        resolved = self.settings.text.resolved
+        if resolved is not None:
+            self.print_to_log_file(
+                f"Text: {len(resolved.prompts)} prompts for {', '.join(resolved.labels)} and context, encoded by "
+                f"{resolved.encoder.get('id', '?')}, control '{self.settings.text.control}', from {resolved.source}"
+            )
         if self.current_epoch == 0:
             # -pretrained_weights overwrites buffers too: the text is this training's, not the donor's.
             self._tell_network()
@@ -195,7 +202,9 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         failed = not np.isfinite(values[0]) or not (np.isfinite(values[-1]) or self.grad_scaler is not None)
         self._step(failed)
         losses = dict(zip(STEP_TERMS[:4], values[:4].tolist(), strict=True))
-        self.watch.update(self._on_any_rank(failed), losses, self.current_epoch, list(batch.get("keys", ())))
+        self.watch.update(
+            on_any_rank(failed, self.is_ddp, self.device), losses, self.current_epoch, list(batch.get("keys", ()))
+        )
         return {"loss": values[0], "terms": values[: len(STEP_TERMS)]}
 
     def _autocast(self) -> Any:
@@ -230,56 +239,31 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
             # Gradients are the same on all ranks, and so is this decision.
             self.optimizer.step()
 
-    def _on_any_rank(self, failed: bool) -> bool:
-        if not self.is_ddp:
-            return failed
-        flag = torch.tensor(float(failed), device=self.device)
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-        return bool(flag.item())
-
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         """nnU-Net's mean loss, and the means of the components over iterations (and ranks)."""
         super().on_train_epoch_end(train_outputs)
         terms = np.atleast_2d(collate_outputs(train_outputs)["terms"])
-        self.epoch_record = dict(zip(STEP_TERMS, self._mean_over_ranks(terms), strict=True))
-
-    def _mean_over_ranks(self, values: np.ndarray) -> list[float]:
-        """Means over the rows of all ranks, NaN entries left out; NaN where nothing is left."""
-        if self.is_ddp:
-            gathered: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(gathered, values)
-            values = np.concatenate(gathered)
-        known = ~np.isnan(values)
-        total = np.where(known, values, 0).sum(axis=0, dtype=np.float64)
-        return [float(t / n) if n else float("nan") for t, n in zip(total, known.sum(axis=0), strict=True)]
+        self.epoch_record = dict(zip(STEP_TERMS, mean_over_ranks(terms, self.is_ddp), strict=True))
 
     # ------------------------------------------------------------------ validation and logging
 
     def on_validation_epoch_start(self) -> None:
         """Start to collect what the refiner does; its statistics come from each epoch's first validation batch."""
         super().on_validation_epoch_start()
-        self.refinement: list[float] | None = None
+        self.refinement = None
 
     def validation_step(self, batch: dict) -> dict:
         """nnU-Net's step; on the first batch also the refiner's gate fraction and mean |change|."""
         if self.refinement is None:
-            self.refinement = self._refinement_statistics(batch["data"])
+            with self._autocast():
+                data = batch["data"].to(self.device, non_blocking=True)
+                self.refinement = refinement_statistics(self.bare_network, data)
         return super().validation_step(batch)
-
-    def _refinement_statistics(self, data: Tensor) -> list[float]:
-        if self.bare_network.refiner is None:
-            return [float("nan"), float("nan")]
-        with self._autocast():
-            explanation = self.bare_network.explain(data.to(self.device, non_blocking=True))
-        gate = explanation.gate.float()
-        # 0 / 0 is NaN: an empty gate has no mean change.
-        change = (explanation.change.float().abs().mean(dim=1, keepdim=True) * gate).sum() / gate.sum()
-        return torch.stack([gate.mean(), change]).cpu().tolist()
 
     def on_epoch_end(self) -> None:
         """Log this package's values, then nnU-Net's end of epoch (which writes checkpoints), then the CSV."""
         alignment = self.bare_network.alignment
-        gate, change = self._mean_over_ranks(np.array([self.refinement or [np.nan, np.nan]]))
+        gate, change = mean_over_ranks(np.array([self.refinement or [np.nan, np.nan]]), self.is_ddp)
         rates = {f"lr_{name}": g["lr"] for name, g in zip(GROUPS, self.optimizer.param_groups, strict=True)}
         self.epoch_record |= {
             "phase": self.weights.phase,

@@ -41,6 +41,22 @@ def test_the_csv_has_one_row_per_finished_epoch(tmp_path: Path) -> None:
     assert float(rows[2]["ema_fg_dice"]) == 0.5
 
 
+def test_other_loggers_of_nnunet_get_the_same_values(tmp_path: Path) -> None:
+    """Weights & Biases is such a logger; this one stands in its place."""
+
+    class Recorder:
+        def __init__(self) -> None:
+            self.seen: dict[str, object] = {}
+
+        def log(self, key: str, value: object, step: int) -> None:
+            self.seen[key] = (value, step)
+
+    logger, recorder = MetaLogger(str(tmp_path), False), Recorder()
+    logger.loggers.append(recorder)
+    log_epoch(logger, Logbook(logger), 0)
+    assert {key for key in recorder.seen if key.startswith(PREFIX)} == {PREFIX + key for key in OWN}
+
+
 def test_a_checkpoint_of_a_stock_or_older_training_is_padded(tmp_path: Path) -> None:
     logger = MetaLogger(str(tmp_path), False)
     logbook = Logbook(logger)

@@ -1,0 +1,54 @@
+"""Numbers that are logged: means over iterations and ranks, and what the refiner does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from nnunetv2_textguided.network import AlignRefineUNet
+
+
+def mean_over_ranks(values: np.ndarray, distributed: bool) -> list[float]:
+    """Column means over the rows of all ranks, NaN entries left out; NaN where nothing is left.
+
+    Args:
+        values: (iterations, quantities) of this rank.
+        distributed: whether there are other ranks.
+    """
+    if distributed:
+        gathered: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(gathered, values)
+        values = np.concatenate(gathered)
+    known = ~np.isnan(values)
+    total = np.where(known, values, 0).sum(axis=0, dtype=np.float64)
+    return [float(t / n) if n else float("nan") for t, n in zip(total, known.sum(axis=0), strict=True)]
+
+
+def on_any_rank(flag: bool, distributed: bool, device: torch.device) -> bool:
+    """Whether `flag` is set on any rank: ranks have to stop together, or the others wait for ever."""
+    if not distributed:
+        return flag
+    shared = torch.tensor(float(flag), device=device)
+    dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+    return bool(shared.item())
+
+
+def refinement_statistics(network: AlignRefineUNet, data: Tensor) -> list[float]:
+    """Share of voxels that pass the gate, and the mean |change| of their logits; NaN where there is none.
+
+    Args:
+        network: the bare network, in evaluation mode.
+        data: (B, channels, *S) images.
+    """
+    if network.refiner is None:
+        return [float("nan"), float("nan")]
+    explanation = network.explain(data)
+    gate = explanation.gate.float()
+    # 0 / 0 is NaN: an empty gate has no mean change.
+    change = (explanation.change.float().abs().mean(dim=1, keepdim=True) * gate).sum() / gate.sum()
+    statistics: list[float] = torch.stack([gate.mean(), change]).cpu().tolist()
+    return statistics
