@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import runpy
 import shutil
 import subprocess
@@ -104,7 +105,7 @@ def test_both_start_up_files_call_the_same_function(repository: Path) -> None:
     # Python >= 3.15 reads .start (PEP 829: one pkg.module:callable a line, # comments) and then ignores the .pth.
     lines = (repository / "startup" / "nnunetv2_textguided.start").read_text(encoding="utf-8").splitlines()
     entries = [line for line in lines if line and not line.startswith("#")]
-    assert entries == [f"{startup.__name__}:{startup.register.__name__}"]
+    assert [pkgutil.resolve_name(entry) for entry in entries] == [startup.register]
 
 
 def test_costs_less_than_a_millisecond_and_imports_nothing_else(tmp_path: Path) -> None:
