@@ -13,6 +13,8 @@ from nnunetv2_textguided.errors import TextGuidedError
 # Subcommand -> what it does. Its module, commands/<subcommand>.py, has add_arguments(parser) and run(args) -> exit
 # status. Modules are imported only when used: `--help` has to answer before torch could be imported.
 SUBCOMMANDS = {
+    "encode": "embed the prompts of a data set with a text encoder",
+    "prompts": "show, check and compare the prompts of a data set, plans, file or model",
     "env": "print the line that makes nnU-Net find the trainers where the start-up file is disabled",
 }
 
