@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -83,24 +84,41 @@ class Workspace:
 
     def start(
         self, command: str, *arguments: str, environment: Mapping[str, str] | None = None
-    ) -> subprocess.Popen[str]:
-        """Start one of nnU-Net's commands."""
-        return subprocess.Popen(
-            [sys.executable, str(Path(sys.executable).parent / command), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=environment or self.environment,
-            cwd=self.root,
-        )
+    ) -> subprocess.Popen[bytes]:
+        """Start one of nnU-Net's commands, in a process group of its own; its output goes to `log`."""
+        with self.log.open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, str(Path(sys.executable).parent / command), *arguments],
+                # A file, not a pipe: nnU-Net's loader processes outlive a killed parent and would keep a pipe open.
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment or self.environment,
+                cwd=self.root,
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> Path:
+        """Output of the command that was started last."""
+        return self.root / "command.log"
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """kill -9 a command with all its helpers, as a scheduler or the kernel does."""
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def run(
         self, command: str, *arguments: str, check: bool = True, environment: Mapping[str, str] | None = None
     ) -> str:
         """Run one of nnU-Net's commands to its end; its output."""
         process = self.start(command, *arguments, environment=environment)
-        output, _ = process.communicate(timeout=400)
-        assert not check or process.returncode == 0, output[-4000:]
+        try:
+            process.wait(timeout=400)
+        except subprocess.TimeoutExpired:
+            self.kill(process)
+        output = self.log.read_text(errors="replace")
+        assert not check or process.returncode == 0, f"{command} {' '.join(arguments)}\n{output[-4000:]}"
         return output
 
     def plan(self, dataset: int, *configurations: str, planner: str = "ExperimentPlanner") -> None:

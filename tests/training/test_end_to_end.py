@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -30,15 +28,14 @@ def rows(fold: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.open())) if path.is_file() else []
 
 
-def kill_in_refine_phase(process: subprocess.Popen[str], fold: Path) -> None:
+def kill_in_refine_phase(workspace: Workspace, process: subprocess.Popen[bytes], fold: Path) -> None:
     """kill -9 as soon as an epoch of the refine phase has been logged."""
     deadline = time.monotonic() + 300
     while not any(row["phase"] == "refine" for row in rows(fold)):
-        assert process.poll() is None, process.communicate()[0][-3000:]
+        assert process.poll() is None, workspace.log.read_text()[-3000:]
         assert time.monotonic() < deadline
-        time.sleep(0.1)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+        time.sleep(0.05)
+    workspace.kill(process)
 
 
 def predict(workspace: Workspace, results: str, out: str) -> dict[str, np.ndarray]:
@@ -60,7 +57,7 @@ def test_train_kill_continue_validate_predict_export_import(
     fold = model / "fold_0"
     arguments = ("901", "3d_fullres", "0", "-tr", TRAINER, *ON_CPU)
 
-    kill_in_refine_phase(workspace.start("nnUNetv2_train", *arguments), fold)
+    kill_in_refine_phase(workspace, workspace.start("nnUNetv2_train", *arguments), fold)
     before = rows(fold)
     assert not (fold / "checkpoint_final.pth").exists()
 
