@@ -49,10 +49,12 @@ def make_trainer(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Calla
         configuration: str = "3d_fullres",
         fold: int = 0,
         continued: bool = False,
+        dataset: dict[str, Any] | None = None,
     ) -> nnUNetTrainerAlignRefine:
         workspace.edit_plans(configuration, {"training": SHORT, **(block or {})})
         path = workspace.plans_path()
         plans = {**load_json(path), "continue_training": continued}
-        return trainer(plans, configuration, fold, load_json(path.parent / "dataset.json"), torch.device("cpu"))
+        description = {**load_json(path.parent / "dataset.json"), **(dataset or {})}
+        return trainer(plans, configuration, fold, description, torch.device("cpu"))
 
     return make

@@ -34,6 +34,47 @@ def batch(trainer: nnUNetTrainerAlignRefine, *, foreground: bool = True, seed: i
     return {"data": data, "target": targets, "keys": ["case_a", "case_b"]}
 
 
+ODD = {
+    "one channel": {"channel_names": {"0": "T2W"}},
+    "seven channels": {"channel_names": {str(i): f"c{i}" for i in range(7)}},
+    "three classes, one of them unknown to the bank": {
+        "labels": {"background": 0, "peripheral zone": 1, "transition zone": 2, "Läsion Ω": 3}
+    },
+    "twenty classes": {"labels": {"background": 0, **{f"structure {i}": i for i in range(1, 21)}}},
+    "ignore label": {"labels": {"background": 0, "csPCa": 1, "ignore": 2}},
+    "regions": {"labels": {"background": 0, "gland": [1, 2], "lesion": [2]}, "regions_class_order": [1, 2]},
+    "regions and ignore label": {
+        "labels": {"background": 0, "gland": [1, 2], "lesion": [2], "ignore": 3},
+        "regions_class_order": [1, 2],
+    },
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("ignored", [False, True], ids=["", "foreground ignored"])
+def test_odd_data_sets_train_in_the_last_phase(make_trainer: Make, name: str, ignored: bool) -> None:
+    trainer = make_trainer(dataset=ODD[name], block={"refiner": {"tau": 0.0}})
+    trainer.initialize()
+    enter_phase(trainer, 9)
+    given = batch(trainer)
+    manager = trainer.label_manager
+    if ignored and manager.has_ignore_label:
+        given["target"] = [torch.where(t > 0, torch.full_like(t, manager.ignore_label), t) for t in given["target"]]
+    if manager.has_regions:
+        masks = [*manager.foreground_regions, *([manager.ignore_label] if manager.has_ignore_label else [])]
+        given["target"] = [
+            torch.cat([torch.isin(t, torch.tensor(np.atleast_1d(m)).float()) for m in masks], dim=1)
+            for t in given["target"]
+        ]
+    outcome = trainer.train_step(given)
+    assert np.isfinite(outcome["loss"])
+    assert np.isfinite(outcome["terms"][:4]).all()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in trainer.bare_network.parameters())
+    with torch.no_grad():
+        trainer.on_validation_epoch_start()
+        assert np.isfinite(trainer.validation_step(given)["loss"])
+
+
 def enter_phase(trainer: nnUNetTrainerAlignRefine, epoch: int) -> None:
     trainer.current_epoch = epoch
     trainer.logger.local_logger.my_fantastic_logging["lrs"] = [0.0] * epoch
@@ -160,7 +201,7 @@ def test_2d_plans_train(make_trainer: Make) -> None:
 
 def test_the_second_stage_of_a_cascade_is_not_supported_by_name(make_trainer: Make, workspace: Any) -> None:
     with pytest.raises(NotImplementedError, match="'3d_fullres' is the second stage of a cascade"):
-        make_trainer(block=None, configuration="3d_fullres").__class__(*_cascade(workspace), torch.device("cpu"))
+        type(make_trainer())(*_cascade(workspace), torch.device("cpu"))
 
 
 def _cascade(workspace: Any) -> tuple[dict[str, Any], str, int, dict[str, Any]]:
