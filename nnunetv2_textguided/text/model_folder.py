@@ -6,7 +6,7 @@ model, missing tokenizer files give a tokenizer of the special tokens alone, bot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def require_file(folder: Path, *names: str) -> Path:
         if path.is_file() and path.stat().st_size > 0:
             return path
     pickled = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt"))
-    if pickled and any(name.endswith(".safetensors") for name in names):
+    if pickled and names[0].endswith(".safetensors"):
         raise EncoderError(
             f"The weights are only there as pickles ({', '.join(pickled)}), which can execute code and are not read.",
             where=folder,
@@ -74,6 +74,16 @@ def load_tokenizer(folder: Path, vocabulary: int) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise EncoderError(f"The tokenizer cannot be read: {e}.", where=folder, remedy=_FETCH) from e
+    check_tokenizer(tokenizer, vocabulary, folder)
+    return tokenizer
+
+
+def check_tokenizer(tokenizer: Any, vocabulary: int, folder: Path) -> None:
+    """Refuse a tokenizer that knows other tokens than the model.
+
+    Raises:
+        EncoderError: its size is not that of the vocabulary.
+    """
     # Vocabularies are padded to round numbers by some models, by less than 1 %; never the other way round.
     if not 0 <= vocabulary - len(tokenizer) <= vocabulary // 100:
         raise EncoderError(
@@ -81,7 +91,6 @@ def load_tokenizer(folder: Path, vocabulary: int) -> Any:
             where=folder,
             remedy=f"The tokenizer's files are incomplete or belong to another model. {_FETCH}",
         )
-    return tokenizer
 
 
 def check_keys(
@@ -106,19 +115,3 @@ def check_keys(
             where=where,
             remedy=f"Weights and config belong to different models, or the file is damaged. {_FETCH}",
         )
-
-
-def check_hashes(expected: Mapping[str, str], found: Mapping[str, str], where: Path) -> None:
-    """Refuse files whose SHA-256 differs from a known one.
-
-    Raises:
-        EncoderError: a file differs or is missing.
-    """
-    for name, digest in expected.items():
-        if found.get(name) != digest:
-            raise EncoderError(
-                f"{name} is not the file it claims to be: its SHA-256 is {found.get(name, '(missing)')[:16]}..., "
-                f"expected {digest[:16]}...",
-                where=where,
-                remedy=_FETCH,
-            )

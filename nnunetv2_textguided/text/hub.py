@@ -1,0 +1,88 @@
+"""Files of a Hugging Face repository at one pinned revision: from the local cache, else downloaded, else a clear error.
+
+`huggingface_hub` retries an unreachable hub for half a minute, and open_clip's `hf-hub:` cannot pin a revision; so the
+hub is probed first, and models are then loaded from the snapshot's folder.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnunetv2_textguided.errors import EncoderError
+
+PROBE_SECONDS = 5.0
+"""How long to wait for the hub before calling it unreachable."""
+
+
+def snapshot(repository: str, revision: str, patterns: Sequence[str], *, needs: str) -> Path:
+    """The folder with the files of `repository` at `revision` that match `patterns`.
+
+    Args:
+        repository: `organisation/name` on the hub.
+        revision: a commit hash.
+        patterns: names of files, each of which must be there.
+        needs: what the files are for, in errors.
+
+    Raises:
+        EncoderError: they are not all in the local cache and cannot be downloaded.
+    """
+    from huggingface_hub import constants, errors, snapshot_download
+
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except OSError:  # nothing of this revision is cached
+        folder = Path("(not in the cache)")
+    missing = [name for name in patterns if not (folder / name).is_file()]
+    if not missing:
+        return folder
+    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else unreachable(constants.ENDPOINT)
+    if reason is None:
+        try:
+            folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
+        except (OSError, ValueError, errors.HTTPError) as e:
+            reason = f"the download failed: {e}"
+        else:
+            missing = [name for name in patterns if not (folder / name).is_file()]
+            reason = "the repository does not have them"
+    if missing and reason is not None:
+        raise EncoderError(
+            f"The repository {repository} ({needs}) is not completely in the local cache and cannot be had: {reason}. "
+            f"Missing: {', '.join(missing)}.",
+            where=f"cache {constants.HF_HUB_CACHE}, revision {revision}",
+            remedy=_REMEDY,
+        )
+    return folder
+
+
+def unreachable(endpoint: str, seconds: float = PROBE_SECONDS) -> str | None:
+    """Why the hub cannot be reached, or None if anything answers there within `seconds`."""
+    outcome: list[str | None] = [f"{endpoint} did not answer within {seconds:g} s"]
+
+    def probe() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=seconds).close()
+            outcome[0] = None
+        except urllib.error.HTTPError:
+            outcome[0] = None  # an answer, whatever it says
+        except OSError as e:
+            # A certificate that this library does not know may be one that the hub's client does.
+            refused = isinstance(getattr(e, "reason", None), ssl.SSLError)
+            outcome[0] = None if refused else f"{endpoint} cannot be reached ({e})"
+
+    # Name resolution obeys no timeout, hence the thread.
+    thread = threading.Thread(target=probe, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return outcome[0]
+
+
+_REMEDY = (
+    "One of: (1) run `encode` on a connected machine and copy the embedding file, which is all that training needs; "
+    "(2) fetch both repositories there with `hf download` and pass the folder as --encoder local:DIR (docs/text.md); "
+    "(3) choose another encoder by name, for example --encoder minilm."
+)
