@@ -14,6 +14,8 @@ from nnunetv2_textguided.errors import TextGuidedError
 # status. Modules are imported only when used: `--help` has to answer before torch could be imported.
 SUBCOMMANDS = {
     "doctor": "say in plain words whether this installation works, and why not",
+    "encode": "embed the prompts of a data set with a text encoder",
+    "prompts": "show, check and compare the prompts of a data set, plans, file or model",
     "env": "print the line that makes nnU-Net find the trainers where the start-up file is disabled",
 }
 

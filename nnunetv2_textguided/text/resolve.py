@@ -167,7 +167,7 @@ def _check_unchanged(before: ResolvedText, now: ResolvedText) -> None:
     by another version of a library, say) is welcome; its hash is for the records."""
     differences = []
     if before.prompts_sha256 != now.prompts_sha256:
-        differences += describe_difference(_bank_of(before), _bank_of(now))
+        differences += describe_difference(bank_of(before), bank_of(now))
     for key in (*ENCODER_KEYS, "not_language_embeddings"):
         if before.encoder.get(key) != now.encoder.get(key):
             differences.append(f"encoder {key}: {_short(before.encoder.get(key))} -> {_short(now.encoder.get(key))}")
@@ -202,7 +202,8 @@ def describe_difference(before: PromptBank, now: PromptBank) -> list[str]:
     return lines
 
 
-def _bank_of(resolved: ResolvedText) -> PromptBank:
+def bank_of(resolved: ResolvedText) -> PromptBank:
+    """The bank that a model was trained with."""
     prompts = {
         label: tuple(p for p, i in zip(resolved.prompts, resolved.prompt_label, strict=True) if i == index)
         for index, label in enumerate(resolved.labels)

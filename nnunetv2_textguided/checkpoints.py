@@ -1,0 +1,78 @@
+"""Read nnU-Net checkpoints without executing them: torch's weights_only unpickler with a short allow-list."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_textguided.errors import DataError
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The content of an nnU-Net checkpoint; tensors stay on disk until they are used.
+
+    nnU-Net itself unpickles checkpoints in full, which executes whatever is in them. Here only tensors, plain Python
+    values and NumPy numbers and arrays (nnU-Net's log holds some) are built.
+
+    Raises:
+        DataError: the file is damaged, is no nnU-Net checkpoint, or contains something else; names what.
+    """
+    import torch
+
+    path = Path(path)
+    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        # Older versions' weights_only unpickler can be made to execute code (CVE-2025-32434).
+        raise DataError(f"Reading checkpoints safely needs torch 2.6; this is {torch.__version__}.", where=path)
+    try:
+        with torch.serialization.safe_globals(_numpy_values()):
+            # The old (non-zip) format cannot be mapped.
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except FileNotFoundError as e:
+        raise DataError("The checkpoint does not exist.", where=path, remedy="Check the path.") from e
+    except pickle.UnpicklingError as e:
+        refused = refused_content(path)
+        what = f"contains {', '.join(refused)}" if refused else f"is no valid pickle ({str(e).splitlines()[0]})"
+        raise DataError(
+            f"The checkpoint {what}, which is not read because building it could execute code.",
+            where=path,
+            remedy="Use it with nnU-Net only if you trust whoever made it.",
+        ) from e
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as e:
+        raise DataError(
+            f"The checkpoint cannot be read: {e}", where=path, remedy="It is damaged; copy it again."
+        ) from e
+    if not isinstance(content, dict) or "init_args" not in content or "network_weights" not in content:
+        raise DataError("The file is no nnU-Net checkpoint.", where=path, remedy="Expected fold_X/checkpoint_*.pth.")
+    return content
+
+
+def refused_content(path: str | Path) -> list[str]:
+    """Names of the functions and classes in a checkpoint that `read_checkpoint` does not build."""
+    import torch
+
+    try:
+        with torch.serialization.safe_globals(_numpy_values()):
+            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
+    except (RuntimeError, ValueError, OSError, pickle.UnpicklingError):
+        return []  # not even a list of names can be had; read_checkpoint says so
+
+
+def _numpy_values() -> list[Any]:
+    """What NumPy numbers and arrays are pickled as: constructors that hold data and run nothing."""
+    import codecs
+
+    import numpy as np
+
+    try:
+        from numpy._core import multiarray
+    except ImportError:  # NumPy 1
+        from numpy.core import multiarray  # type: ignore[no-redef]
+    numbers = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
+    dtypes = list(dict.fromkeys(type(np.dtype(name)) for name in numbers))
+    scalar = multiarray.scalar
+    # The same function under the name that the other major version of NumPy writes.
+    aliases: list[Any] = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    aliases += [(multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
+    return [*aliases, np.dtype, np.ndarray, codecs.encode, *dtypes]

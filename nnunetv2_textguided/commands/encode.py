@@ -1,0 +1,56 @@
+"""`nnUNetv2_textguided encode`: embed the prompts of a data set with a text encoder."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from nnunetv2_textguided.text.dataset import embedding_path, find_dataset, label_names, read_dataset_json
+from nnunetv2_textguided.text.embeddings import write_embeddings
+from nnunetv2_textguided.text.encode import encode
+from nnunetv2_textguided.text.encoders import NAMES, load_encoder
+from nnunetv2_textguided.text.findings import check_embeddings
+from nnunetv2_textguided.text.similarity import prompt_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this subcommand's arguments."""
+    whose = parser.add_mutually_exclusive_group(required=True)
+    whose.add_argument("-d", metavar="DATASET", help="id or name of an nnU-Net data set")
+    whose.add_argument("--labels", nargs="+", metavar="LABEL", help="foreground labels, where the data set is not here")
+    parser.add_argument("--encoder", default="biomedclip", help=f"{', '.join(NAMES)} (default: %(default)s)")
+    parser.add_argument("--prompts", metavar="BANK", help="name or .json file of a prompt bank (default: by labels)")
+    parser.add_argument("--no-tokens", action="store_true", help="leave the per-token embeddings out")
+    parser.add_argument(
+        "-o", metavar="FILE", type=Path, help="where to write (default: the data set's folder in nnUNet_preprocessed)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Encode and write the file; returns the exit status."""
+    if args.d is not None:
+        dataset = find_dataset(args.d)
+        content, path = read_dataset_json(dataset)
+        labels, target = label_names(content, path), args.o or embedding_path(dataset)
+    else:
+        labels, target = args.labels, args.o or Path("text_embeddings.safetensors")
+    command = shlex.join(["nnUNetv2_textguided", "encode", *_typed(args)])
+    embeddings = encode(load_encoder(args.encoder), args.prompts, labels, tokens=not args.no_tokens, command=command)
+    write_embeddings(target, embeddings)
+    tokens = "no tokens" if embeddings.tokens is None else f"{len(embeddings.tokens)} tokens"
+    print(prompt_table(embeddings.bank))
+    for finding in check_embeddings(embeddings):
+        print(f"warning ({finding.kind}): {finding.message}")
+    print(
+        f"{len(embeddings.bank.prompts)} prompts of bank '{embeddings.bank.name}' and {tokens}, embedded by "
+        f"{embeddings.encoder['id']} -> {target}"
+    )
+    return 0
+
+
+def _typed(args: argparse.Namespace) -> list[str]:
+    words = ["-d", args.d] if args.d is not None else ["--labels", *args.labels]
+    words += ["--encoder", args.encoder]
+    words += ["--prompts", args.prompts] if args.prompts else []
+    return words + (["--no-tokens"] if args.no_tokens else [])
