@@ -15,6 +15,7 @@ from nnunetv2_textguided.errors import TextGuidedError
 SUBCOMMANDS = {
     "doctor": "say in plain words whether this installation works, and why not",
     "encode": "embed the prompts of a data set with a text encoder",
+    "inspect": "say what a trained model is: trainer, preset, prompts, encoder, phases, folds, Dice",
     "prompts": "show, check and compare the prompts of a data set, plans, file or model",
     "env": "print the line that makes nnU-Net find the trainers where the start-up file is disabled",
 }

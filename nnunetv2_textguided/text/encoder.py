@@ -65,7 +65,7 @@ def tokenize(tokenizer: Any, prompts: Sequence[str], max_tokens: int) -> tuple[A
     Raises:
         EncoderError: a prompt is longer than `max_tokens` (tokenizers would cut it silently).
     """
-    batch = tokenizer(list(prompts), padding=True, truncation=False, return_tensors="pt")
+    batch = tokenizer(list(prompts), padding=True, truncation=False, return_tensors="pt", verbose=False)
     ids, mask = batch["input_ids"], batch["attention_mask"]
     lengths = mask.sum(1).tolist()
     longest = max(range(len(prompts)), key=lengths.__getitem__)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 from collections.abc import Mapping
 from typing import Any
 
-from nnunetv2_textguided import __version__
-
-_LIBRARIES = ("torch", "transformers", "tokenizers", "open_clip_torch", "safetensors", "numpy")
+from nnunetv2_textguided.software import ENCODING, software_versions
 
 
 def make_provenance(identity: Mapping[str, Any], *, command: str, note: str | None = None) -> dict[str, Any]:
@@ -20,13 +16,5 @@ def make_provenance(identity: Mapping[str, Any], *, command: str, note: str | No
         command: what was typed.
         note: a caveat that users of the file should read.
     """
-    versions = {"nnunetv2-textguided": __version__, "python": platform.python_version()}
-    for library in _LIBRARIES:
-        try:
-            versions[library] = importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # not every encoder needs every library
-    provenance: dict[str, Any] = {"encoder": dict(identity), "versions": versions, "command": command}
-    if note:
-        provenance["note"] = note
-    return provenance
+    provenance = {"encoder": dict(identity), "versions": software_versions(ENCODING), "command": command}
+    return {**provenance, "note": note} if note else provenance

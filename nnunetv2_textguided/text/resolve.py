@@ -209,7 +209,7 @@ def bank_of(resolved: ResolvedText) -> PromptBank:
         for index, label in enumerate(resolved.labels)
     }
     context = tuple(p for p, i in zip(resolved.prompts, resolved.prompt_label, strict=True) if i < 0)
-    return PromptBank("resolved", prompts, context)
+    return PromptBank("as trained", prompts, context)
 
 
 def _short(value: Any) -> str:

@@ -110,19 +110,31 @@ def _from_json(path: Path, configuration: str | None, prompts: str | None) -> Te
 
 
 def _from_plans(path: Path, plans: dict[str, Any], configuration: str | None) -> TextSource:
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
     configurations = plans["configurations"]
+    if not isinstance(configurations, dict) or not all(isinstance(c, dict) for c in configurations.values()):
+        raise DataError("The plans' 'configurations' are no JSON objects.", where=path)
     name = configuration or _choose(configurations)
     if name not in configurations:
         raise DataError(f"The plans have no configuration {name!r}.", where=path, remedy=f"One of {[*configurations]}.")
-    block = PlansManager(plans).get_configuration(name).configuration.get(BLOCK)
+    block = _inherited_block(configurations, name)
     settings = resolve(block, where=f"{path}, {name}, {BLOCK}").text
     if settings.resolved is not None:
         return _from_resolved(settings.resolved, f"plans, configuration {name}", None)
     dataset_json = path.parent / "dataset.json"
     labels = label_names(read_json(dataset_json, error=DataError), dataset_json)
     return _resolved(settings, labels, path.parent, f"of the plans, configuration {name}")
+
+
+def _inherited_block(configurations: dict[str, Any], name: str) -> Any:
+    """The block of a configuration. nnU-Net's `inherits_from` takes a nested block over whole or not at all."""
+    seen: set[str] = set()
+    parent: Any = name
+    while isinstance(parent, str) and parent in configurations and parent not in seen:
+        seen.add(parent)
+        if BLOCK in configurations[parent]:
+            return configurations[parent][BLOCK]
+        parent = configurations[parent].get("inherits_from")
+    return None
 
 
 def _choose(configurations: dict[str, Any]) -> str:

@@ -145,7 +145,7 @@ def edit_weights(folder: Path, **changes: torch.Tensor | None) -> None:
             f"knows 5 tokens, but the model's config says {len(VOCABULARY)}",
         ),
         (lambda f: edit_json(f / "open_clip_config.json", context_length=None), "context length is None"),
-        (lambda f: edit_json(f / "open_clip_config.json", context_length=77), "context length is 77"),
+        (lambda f: edit_json(f / "open_clip_config.json", context_length=777), "context length is 777"),
         (lambda f: edit_json(f / "open_clip_config.json", hf_model_name=None), "Hugging Face text tower"),
         (lambda f: edit_json(f / "open_clip_config.json", hf_pooler_type="new_pooler"), "cannot be built"),
         (lambda f: edit_json(f / TEXT_NAME / "config.json", hidden_size=64), "lack"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-CONTEXT = 32
+CONTEXT = 128
 VOCABULARY = [
     *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
     *"abcdefghijklmnopqrstuvwxyz0123456789.,-",

@@ -1,0 +1,1 @@
+"""What a trained model is, read from its files without executing anything in them."""

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nnunetv2_textguided.cli import main
+from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.settings import TextSettings
+from nnunetv2_textguided.text.dataset import label_names
+from nnunetv2_textguided.text.embeddings import read_embeddings
+from nnunetv2_textguided.text.encoder_open_clip import (
+    BIOMEDBERT_FILES,
+    BIOMEDBERT_ID,
+    BIOMEDBERT_REVISION,
+    BIOMEDCLIP_FILES,
+    BIOMEDCLIP_ID,
+    BIOMEDCLIP_REVISION,
+)
+from nnunetv2_textguided.text.resolve import FILE_NAME, resolve_text
+from tests.text.tiny_open_clip import build
+
+DATASET = "Dataset952_Zones"
+DESCRIPTION = {
+    "channel_names": {"0": "T2W"},
+    "labels": {"background": 0, "PZ": 1, "TZ": 2, "csPCa": 3, "ignore": 4},
+    "numTraining": 1,
+    "file_ending": ".mha",
+}
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def folders(nnunet_folders: Path) -> Path:
+    for kind in ("raw", "preprocessed"):
+        (nnunet_folders / kind / DATASET).mkdir()
+        (nnunet_folders / kind / DATASET / "dataset.json").write_text(json.dumps(DESCRIPTION))
+    return nnunet_folders
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("transformers", reason="needs the text extra")
+    return build(tmp_path_factory.mktemp("open_clip") / "tiny")
+
+
+def test_labels_are_read_as_nnunet_orders_its_heads() -> None:
+    assert label_names({"labels": {"background": 0, "b": 2, "a": 1, "ignore": 3}}) == ["a", "b"]
+    assert label_names({"labels": {"background": 0, "whole": [1, 2], "core": 2}}) == ["whole", "core"]
+    for labels in ({}, {"background": 0}, {"background": 0, "a": "1"}, {"background": 0, "a": []}, []):
+        with pytest.raises(DataError):
+            label_names({"labels": labels})
+
+
+@pytest.mark.parametrize("name", ["952", DATASET])
+def test_encode_writes_the_file_that_training_finds(folders: Path, tiny: Path, name: str, capsys: Output) -> None:
+    assert main(["encode", "-d", name, "--encoder", f"local:{tiny}"]) == 0
+    path = folders / "preprocessed" / DATASET / FILE_NAME
+    _, resolved = resolve_text(TextSettings(), ["PZ", "TZ", "csPCa"], path.parent, want_tokens=True)
+    assert resolved.source == str(path)
+    assert (resolved.encoder["id"], resolved.embedding_dim, resolved.token_dim) == ("local:tiny", 16, 16)
+    assert resolved.prompts[0] == "peripheral zone"
+    assert f"bank 'zones' and {resolved.num_tokens} tokens" in capsys.readouterr().out
+    assert read_embeddings(path).provenance["command"] == f"nnUNetv2_textguided encode -d {name} --encoder local:{tiny}"
+
+
+def test_encode_works_before_preprocessing_and_without_a_data_set(folders: Path, tiny: Path, tmp_path: Path) -> None:
+    (folders / "preprocessed" / DATASET / "dataset.json").unlink()
+    (folders / "preprocessed" / DATASET).rmdir()
+    assert main(["encode", "-d", "952", "--encoder", f"local:{tiny}", "--no-tokens"]) == 0
+    own = read_embeddings(folders / "preprocessed" / DATASET / FILE_NAME)
+    assert own.tokens is None
+    elsewhere = tmp_path / "elsewhere.safetensors"
+    assert main(["encode", "--labels", "PZ", "TZ", "csPCa", "--encoder", f"local:{tiny}", "-o", str(elsewhere)]) == 0
+    assert read_embeddings(elsewhere).bank.sha256 == own.bank.sha256
+
+
+def test_encode_uses_the_bank_that_is_asked_for(folders: Path, tiny: Path, tmp_path: Path, capsys: Output) -> None:
+    bank = tmp_path / "mine.json"
+    bank.write_text(json.dumps({"labels": {"csPCa": "no lesion"}, "templates": ["{}", "mri of {}"]}))
+    assert main(["encode", "-d", "952", "--encoder", f"local:{tiny}", "--prompts", str(bank)]) == 0
+    stored = read_embeddings(folders / "preprocessed" / DATASET / FILE_NAME).bank
+    assert stored.class_prompts == {"PZ": ("PZ",), "TZ": ("TZ",), "csPCa": ("no lesion", "mri of no lesion")}
+    assert "warning (negation): 'no lesion' (csPCa)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-d", "77"], "data set '77'"),
+        (["-d", "Dataset077_None"], "no dataset.json of Dataset077_None"),
+        (["-d", "952", "--encoder", "gpt"], "Use one of biomedclip, minilm, local:DIR"),
+        (["-d", "952", "--encoder", "minilm", "--prompts", "none.json"], "does not exist"),
+    ],
+)
+def test_encode_says_what_is_wrong(folders: Path, arguments: list[str], message: str, capsys: Output) -> None:
+    assert main(["encode", *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def silent_hub() -> Iterator[str]:
+    """A hub that accepts connections and never answers: the slowest way of being unreachable."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def encode_with_hub(home: Path, endpoint: str, **environment: str) -> tuple[str, float]:
+    """Standard error and seconds of `encode --encoder biomedclip` as a user runs it."""
+    variables = {**os.environ, "HF_HOME": str(home), "HF_ENDPOINT": endpoint, **environment}
+    start = time.monotonic()
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "nnunetv2_textguided.cli",
+            "encode",
+            "--labels",
+            "csPCa",
+            "-o",
+            str(home / "x.safetensors"),
+        ],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr, time.monotonic() - start
+
+
+def fill_cache(home: Path, repository: str, revision: str, files: tuple[str, ...]) -> None:
+    """A cached snapshot of a hub repository (the files' content does not matter here)."""
+    folder = home / "hub" / f"models--{repository.replace('/', '--')}" / "snapshots" / revision
+    folder.mkdir(parents=True)
+    for name in files:
+        (folder / name).write_text("{}")
+
+
+def test_unreachable_hub_fails_within_seconds_with_the_remedies(silent_hub: str, tmp_path: Path) -> None:
+    error, seconds = encode_with_hub(tmp_path, silent_hub)
+    assert seconds < 15
+    assert BIOMEDCLIP_ID in error
+    for remedy in ("copy the embedding file", "hf download", "--encoder minilm"):
+        assert remedy in error
+
+
+def test_half_filled_cache_names_the_missing_repository(tmp_path: Path) -> None:
+    fill_cache(tmp_path, BIOMEDCLIP_ID, BIOMEDCLIP_REVISION, BIOMEDCLIP_FILES)
+    error, _ = encode_with_hub(tmp_path, "http://127.0.0.1:9", HF_HUB_OFFLINE="1")
+    assert f"The repository {BIOMEDBERT_ID}" in error
+    assert BIOMEDCLIP_ID not in error
+    assert "HF_HUB_OFFLINE is set" in error
+    fill_cache(tmp_path, BIOMEDBERT_ID, BIOMEDBERT_REVISION, BIOMEDBERT_FILES[:-1])
+    error, _ = encode_with_hub(tmp_path, "http://127.0.0.1:9", HF_HUB_OFFLINE="1")
+    assert "Missing: vocab.txt" in error
+
+
+def test_cached_files_that_are_not_biomedclip_are_refused(tmp_path: Path) -> None:
+    fill_cache(tmp_path, BIOMEDCLIP_ID, BIOMEDCLIP_REVISION, BIOMEDCLIP_FILES)
+    fill_cache(tmp_path, BIOMEDBERT_ID, BIOMEDBERT_REVISION, BIOMEDBERT_FILES)
+    error, _ = encode_with_hub(tmp_path, "http://127.0.0.1:9", HF_HUB_OFFLINE="1")
+    assert f"is not the file of {BIOMEDCLIP_ID}" in error
+
+
+def test_prompts_show_prints_a_bank_and_writes_it_and_its_picture(tmp_path: Path, capsys: Output) -> None:
+    bank, picture = tmp_path / "bank.json", tmp_path / "cosines.png"
+    assert main(["prompts", "show", "default", "-o", str(bank), "--picture", str(picture)]) == 0
+    shown = capsys.readouterr().out
+    assert "clinically significant prostate cancer" in shown
+    assert "general-domain" in shown
+    assert "cosine x 100" in shown
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["prompts", "compare", "default", str(bank)]) == 0
+
+
+def test_prompts_show_makes_a_generic_bank_of_any_dataset_json(folders: Path, capsys: Output) -> None:
+    path = folders / "raw" / DATASET / "dataset.json"
+    for source in (str(path), "952"):
+        assert main(["prompts", "show", source, "--prompts", "generic"]) == 0
+        shown = capsys.readouterr().out
+        assert "label TZ\n    1  TZ" in shown
+        assert "surrounding normal tissue" in shown
+
+
+def test_prompts_of_plans_follow_their_settings(folders: Path, capsys: Output) -> None:
+    plans = folders / "preprocessed" / DATASET / "nnUNetPlans.json"
+    block = {"text": {"prompts": "paper"}}
+    child = {"inherits_from": "3d_fullres"}
+    configurations = {
+        "2d": {},
+        "3d_fullres": {"text_guidance": block},
+        "child": child,
+        "loop": {"inherits_from": "loop"},
+    }
+    plans.write_text(json.dumps({"configurations": configurations}))
+    for choice in ([], ["-c", "child"]):
+        assert main(["prompts", "show", str(plans), *choice]) == 0
+        assert "bank 'paper'" in capsys.readouterr().out
+    assert main(["prompts", "show", str(plans), "-c", "loop"]) == 0
+    assert "bank 'zones'" in capsys.readouterr().out
+    assert main(["prompts", "show", str(plans), "-c", "2d"]) == 0
+    assert "bank 'zones'" in capsys.readouterr().out
+    assert main(["prompts", "show", str(plans), "-c", "3d_lowres"]) == 1
+    assert "no configuration '3d_lowres'" in capsys.readouterr().err
+
+
+def test_prompts_validate_warns_and_says_how_far_it_looked(tmp_path: Path, capsys: Output) -> None:
+    bank = tmp_path / "bank.json"
+    bank.write_text(json.dumps({"labels": {"x": ["no cyst", "cyst"]}, "context": ["cyst"]}))
+    assert main(["prompts", "validate", str(bank)]) == 0
+    shown = capsys.readouterr().out
+    assert "warning (negation)" in shown
+    assert "warning (duplicate)" in shown
+    assert "wording only" in shown
+
+
+def test_prompts_compare_names_prompts_and_encoder(folders: Path, tiny: Path, capsys: Output) -> None:
+    assert main(["encode", "-d", "952", "--encoder", f"local:{tiny}"]) == 0
+    path = str(folders / "preprocessed" / DATASET / FILE_NAME)
+    capsys.readouterr()
+    assert main(["prompts", "compare", path, "952"]) == 0
+    assert main(["prompts", "compare", path, "zones"]) == 3
+    shown = capsys.readouterr().out
+    assert "labels ['PZ', 'TZ', 'csPCa'] -> ['peripheral_zone'," in shown
+    assert "encoder id: local:tiny -> sentence-transformers/all-MiniLM-L6-v2" in shown
+
+
+def test_unknown_source_is_an_error(folders: Path, capsys: Output) -> None:
+    for source in ("nothing", "nothing.json", "nothing.safetensors", "nothing.pth", str(folders / "raw")):
+        assert main(["prompts", "show", source]) == 1
+        assert capsys.readouterr().err.startswith("error: ")
