@@ -114,7 +114,7 @@ class Workspace:
         """Run one of nnU-Net's commands to its end; its output."""
         process = self.start(command, *arguments, environment=environment)
         try:
-            process.wait(timeout=400)
+            process.wait(timeout=900)
         except subprocess.TimeoutExpired:
             self.kill(process)
         output = self.log.read_text(errors="replace")

@@ -44,11 +44,13 @@ def predict(workspace: Workspace, results: str, out: str) -> dict[str, np.ndarra
     target = workspace.root / out
     arguments = ["-i", str(images), "-o", str(target), "-d", "901", "-c", "3d_fullres", "-tr", TRAINER, "-f", "0"]
     environment = {**workspace.environment, "nnUNet_results": str(workspace.root / results)}
-    workspace.run("nnUNetv2_predict", *arguments, "-npp", "1", "-nps", "1", *ON_CPU, environment=environment)
+    arguments += ["-npp", "1", "-nps", "1", "--disable_tta"]
+    workspace.run("nnUNetv2_predict", *arguments, *ON_CPU, environment=environment)
     return {p.name: sitk.GetArrayFromImage(sitk.ReadImage(str(p))) for p in sorted(target.glob("*.nii.gz"))}
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # ten commands: two minutes on an idle machine, many more on a busy one
 def test_train_kill_continue_validate_predict_export_import(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
