@@ -45,10 +45,9 @@ def draw(patients: Sequence[str], replicates: int, seed: int) -> np.ndarray:
     _, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     number = int(owner.max()) + 1 if owner.size else 0
     generator = np.random.default_rng(seed)
-    counts = np.zeros((replicates, number), dtype=np.int32)
-    for row in counts:
-        row += np.bincount(generator.integers(0, number, number), minlength=number).astype(np.int32)
-    return counts[:, owner]
+    # How often each of n patients turns up in n draws with replacement is multinomial.
+    counts = generator.multinomial(number, np.full(number, 1 / max(number, 1)), size=replicates)
+    return counts[:, owner].astype(np.int32)
 
 
 def interval(statistics: np.ndarray, level: float = 0.95) -> Interval:

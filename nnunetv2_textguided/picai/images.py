@@ -22,10 +22,9 @@ def read_volume(path: str | Path) -> sitk.Image:
     """
     image = read_image(Path(path))
     values = sitk.GetArrayViewFromImage(image)
-    if np.issubdtype(values.dtype, np.floating):
-        bad = int(values.size - np.count_nonzero(np.isfinite(values)))
-        if bad:
-            raise DataError(f"{bad} voxels are NaN or infinite.", where=path, remedy=_AGAIN)
+    bad = _not_finite(Path(path), values)
+    if bad:
+        raise DataError(f"{bad} voxels are NaN or infinite.", where=path, remedy=_AGAIN)
     if values.size == 0 or values.min() == values.max():
         raise DataError(
             f"All voxels have the same value ({values.flat[0] if values.size else 'none'}): the image is empty.",
@@ -85,6 +84,18 @@ def read_image(path: Path) -> sitk.Image:
             remedy="Extract the volume that belongs to this modality (a b-value, a time point) and save it alone.",
         )
     return image
+
+
+def _not_finite(path: Path, values: np.ndarray) -> int:
+    """How many voxels of the file are NaN or infinite."""
+    if not np.issubdtype(values.dtype, np.floating):
+        return 0
+    if path.name.endswith((".nii", ".nii.gz")):
+        # ITK's NIfTI reader turns them into zeros and says nothing.
+        import nibabel
+
+        values = np.asanyarray(nibabel.load(path).dataobj)
+    return int(values.size - np.count_nonzero(np.isfinite(values)))
 
 
 def _verify_gzip(path: Path) -> None:

@@ -126,7 +126,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> list[Path]:
     write_text(paths["candidates.csv"], _candidates(evaluation))
     # In picai_eval's own format, so that picai_eval.Metrics(file) reads it back for its curves.
     metrics = folder / "picai_eval_metrics.json"
-    write_json(metrics, _plain(evaluation.metrics.as_dict()))
+    write_json(metrics, _plain(evaluation.metrics.minimal_dict()))
     return [*paths.values(), metrics]
 
 
