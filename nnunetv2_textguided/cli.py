@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "inspect": "say what a trained model is: trainer, preset, prompts, encoder, phases, folds, Dice",
     "prompts": "show, check and compare the prompts of a data set, plans, file or model",
     "env": "print the line that makes nnU-Net find the trainers where the start-up file is disabled",
+    "picai": "PI-CAI: prepare the archive for nnU-Net, check a data set, evaluate predictions",
 }
 
 
