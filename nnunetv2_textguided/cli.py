@@ -14,6 +14,7 @@ from nnunetv2_textguided.errors import TextGuidedError
 # status. Modules are imported only when used: `--help` has to answer before torch could be imported.
 SUBCOMMANDS = {
     "doctor": "say in plain words whether this installation works, and why not",
+    "demo": "train, predict and explain on a small synthetic data set, and write a report",
     "env": "print the line that makes nnU-Net find the trainers where the start-up file is disabled",
 }
 

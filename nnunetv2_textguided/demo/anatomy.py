@@ -1,4 +1,4 @@
-"""A procedural male pelvis around a prostate: zones, benign nodules, prostatitis and lesions, drawn from a seed."""
+"""A procedural male pelvis around a prostate with its zones, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -8,22 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunetv2_textguided.demo import tissue as t
-from nnunetv2_textguided.demo.shapes import Grid, Point, Volume, ellipsoid, rim, smooth_field, soft
-from nnunetv2_textguided.demo.tissue import Tissue, TissueMap
-
-Points = tuple[Volume, Volume, Volume]
-
-
-@dataclass(frozen=True)
-class Lesion:
-    """One clinically significant lesion."""
-
-    zone: str
-    """"PZ" or "TZ": where its centre lies."""
-    diameter: float
-    """Mean diameter in mm."""
-    conspicuity: float
-    """0: looks like the tissue around it; 1: as different as cancer gets."""
+from nnunetv2_textguided.demo.pathology import Gland, Lesion, Points, paint_lesion, paint_nodules, paint_prostatitis
+from nnunetv2_textguided.demo.shapes import Grid, Volume, ellipsoid, rim, smooth_field, soft
+from nnunetv2_textguided.demo.tissue import TissueMap
 
 
 @dataclass(frozen=True)
@@ -40,20 +27,6 @@ class Anatomy:
     lesions: tuple[Lesion, ...]
 
 
-@dataclass(frozen=True)
-class _Gland:
-    """Signed distances in mm (positive inside) of the gland and its parts."""
-
-    centre: Point
-    radii: Point
-    outline: Volume
-    lobes: Volume
-    stroma: Volume
-    central: Volume
-    fullness: float
-    """How enlarged the transition zone is, 0..1."""
-
-
 def draw_anatomy(rng: np.random.Generator, grid: Grid, lesions: int) -> Anatomy:
     """Draw one patient.
 
@@ -67,14 +40,14 @@ def draw_anatomy(rng: np.random.Generator, grid: Grid, lesions: int) -> Anatomy:
     canvas = TissueMap(grid, t.FAT)
     gas = _paint_surroundings(rng, grid, canvas, points, gland)
     inside, peripheral = _paint_zones(rng, grid, canvas, points, gland)
-    _paint_nodules(rng, canvas, points, gland)
-    _paint_prostatitis(rng, canvas, points, gland, peripheral)
+    paint_nodules(rng, canvas, points, gland)
+    paint_prostatitis(rng, canvas, points, gland, peripheral)
     _paint_urethra(canvas, points, gland)
     for _ in range(int(rng.integers(0, 3))):  # indolent foci, which are not labelled and must not be called
-        _paint_lesion(rng, grid, canvas, points, gland, inside, conspicuity=rng.uniform(0.1, 0.25), small=True)
+        paint_lesion(rng, grid, canvas, points, gland, inside, conspicuity=rng.uniform(0.1, 0.25), small=True)
     lesion, found = np.zeros(grid.size, np.float32), []
     for _ in range(lesions):
-        mask, facts = _paint_lesion(rng, grid, canvas, points, gland, inside, conspicuity=rng.uniform(0.5, 1.0))
+        mask, facts = paint_lesion(rng, grid, canvas, points, gland, inside, conspicuity=rng.uniform(0.5, 1.0))
         lesion = np.maximum(lesion, mask)
         found.append(facts)
     canvas.paint(t.CAPSULE, 0.6 * rim(gland.outline, 0.7))
@@ -88,7 +61,7 @@ def _warped(rng: np.random.Generator, grid: Grid) -> Points:
     return z, y + 1.1 * bend[0], x + 1.1 * bend[1]
 
 
-def _draw_gland(rng: np.random.Generator, points: Points) -> _Gland:
+def _draw_gland(rng: np.random.Generator, points: Points) -> Gland:
     fullness = float(rng.uniform(0.15, 1.0))
     rx, ry = rng.uniform(22, 25) + 3 * fullness, rng.uniform(14, 15.5) + 4 * fullness
     rz = rng.uniform(17, 19) + 3 * fullness
@@ -110,7 +83,7 @@ def _draw_gland(rng: np.random.Generator, points: Points) -> _Gland:
             for side in (-1, 1)
         )
     )
-    return _Gland(
+    return Gland(
         centre,
         (rz, ry, rx),
         ellipsoid(body, (0, 0, 0), (rz, ry, rx)),
@@ -122,21 +95,25 @@ def _draw_gland(rng: np.random.Generator, points: Points) -> _Gland:
 
 
 def _paint_surroundings(
-    rng: np.random.Generator, grid: Grid, canvas: TissueMap, points: Points, gland: _Gland
+    rng: np.random.Generator, grid: Grid, canvas: TissueMap, points: Points, gland: Gland
 ) -> Volume:
     z, y, x = points
     rz, ry, rx = gland.radii
     canvas.texture(np.full(grid.size, 0.10, np.float32), smooth_field(rng, grid, 1.5))
     # Obturator internus at the sides; levator ani as a sling between it and the gland, closer below.
     bulge = 3.0 * np.exp(-(((y + 12) / 14) ** 2)) + 0.12 * np.maximum(-z, 0)
-    pelvic_wall = np.abs(x) - (rx + rng.uniform(6, 8) - bulge)
-    canvas.paint(t.MUSCLE, soft(pelvic_wall, 0.5) * (0.9 + 0.1 * np.tanh(smooth_field(rng, grid, 2.0))))
+    pelvic_wall = (np.abs(x) - (rx + rng.uniform(6, 8) - bulge)).astype(np.float32)
+    canvas.paint(t.MUSCLE, soft(pelvic_wall))
     course = rx + 2.6 - 0.35 * np.maximum(-z - 0.2 * rz, 0) - 0.012 * np.maximum(y - 2, 0) ** 2
     sling = 1.3 - np.abs(np.abs(x) - course)
     canvas.paint(t.MUSCLE, soft(sling, 0.4) * soft(y + 0.5 * ry, 1.5) * soft(0.8 * rz - z, 2.0))
     # Veins in front of the gland and neurovascular bundles behind it.
     for _ in range(int(rng.integers(8, 14))):
-        where = (float(rng.uniform(-0.8, 0.8) * rz), gland.centre[1] - ry - rng.uniform(1, 5), rng.uniform(-0.7, 0.7) * rx)
+        where = (
+            float(rng.uniform(-0.8, 0.8) * rz),
+            gland.centre[1] - ry - rng.uniform(1, 5),
+            rng.uniform(-0.7, 0.7) * rx,
+        )
         canvas.paint(t.VESSEL, soft(ellipsoid(points, where, (4.0, rng.uniform(1, 1.8), rng.uniform(1.2, 3.0))), 0.5))
     for side in (-1, 1):
         for _ in range(3):
@@ -154,7 +131,7 @@ def _paint_surroundings(
 
 
 def _paint_vesicles_and_bladder(
-    rng: np.random.Generator, grid: Grid, canvas: TissueMap, points: Points, gland: _Gland
+    rng: np.random.Generator, grid: Grid, canvas: TissueMap, points: Points, gland: Gland
 ) -> None:
     rz, ry, rx = gland.radii
     top = gland.centre[0] + rz
@@ -171,7 +148,7 @@ def _paint_vesicles_and_bladder(
 
 
 def _paint_zones(
-    rng: np.random.Generator, grid: Grid, canvas: TissueMap, points: Points, gland: _Gland
+    rng: np.random.Generator, grid: Grid, canvas: TissueMap, points: Points, gland: Gland
 ) -> tuple[Volume, Volume]:
     """Paint the zones with their textures; returns the soft masks of the gland and of its peripheral zone."""
     z, y, x = (p - np.float32(c) for p, c in zip(points, gland.centre, strict=True))
@@ -195,88 +172,9 @@ def _paint_zones(
     return inside, peripheral
 
 
-def _paint_nodules(rng: np.random.Generator, canvas: TissueMap, points: Points, gland: _Gland) -> None:
-    """Benign hyperplasia: round, encapsulated nodules; the stromal ones are dark and mimic cancer."""
-    within = soft(gland.lobes - 0.5)
-    candidates = np.flatnonzero(gland.lobes > 2.5)
-    if not candidates.size:
-        return
-    for _ in range(int(rng.integers(2, 4 + int(6 * gland.fullness)))):
-        centre = _at(points, int(rng.choice(candidates)))
-        radius = float(rng.uniform(2.5, 4.0 + 3.0 * gland.fullness))
-        radii = (radius, radius * rng.uniform(0.8, 1.1), radius * rng.uniform(0.8, 1.1))
-        kind: Tissue = (t.GLANDULAR_NODULE, t.STROMAL_NODULE)[int(rng.random() < 0.4)]
-        distance = ellipsoid(points, centre, radii)
-        canvas.paint(kind, rng.uniform(0.5, 0.95) * soft(distance, 0.4) * within)
-        canvas.paint(t.CAPSULE, 0.75 * rim(distance, 0.8) * within)
-
-
-def _paint_prostatitis(
-    rng: np.random.Generator, canvas: TissueMap, points: Points, gland: _Gland, peripheral: Volume
-) -> None:
-    """Wedges in the peripheral zone: dark on T2W, hardly restricted in diffusion, and not labelled."""
-    z, y, x = (p - np.float32(c) for p, c in zip(points, gland.centre, strict=True))
-    angle = np.arctan2(x, y + 0.3 * gland.radii[1])
-    for _ in range(int(rng.integers(0, 4))):
-        middle, width = rng.uniform(-1.5, 1.5), rng.uniform(0.08, 0.25)
-        thick = np.exp(-(((z - rng.uniform(-0.7, 0.7) * gland.radii[0]) / rng.uniform(4, 9)) ** 2))
-        wedge = soft(18 * (width - np.abs(angle - middle)), 0.8) * thick * peripheral
-        canvas.paint(t.PROSTATITIS, rng.uniform(0.4, 0.9) * wedge)
-
-
-def _paint_urethra(canvas: TissueMap, points: Points, gland: _Gland) -> None:
+def _paint_urethra(canvas: TissueMap, points: Points, gland: Gland) -> None:
     z, y, x = gland.centre
     course = (points[0], points[1] - 0.12 * (points[0] - z), points[2])
     tube = ellipsoid(course, (z, y - 0.5, x), (100.0, 2.2, 2.6))
     canvas.paint(t.MUSCLE, 0.6 * soft(tube + 1.0) * soft(gland.radii[0] + 4 - np.abs(points[0] - z), 1.5))
     canvas.paint(t.URETHRA, 0.8 * soft(tube - 0.8) * soft(gland.radii[0] - np.abs(points[0] - z), 1.5))
-
-
-def _paint_lesion(
-    rng: np.random.Generator,
-    grid: Grid,
-    canvas: TissueMap,
-    points: Points,
-    gland: _Gland,
-    inside: Volume,
-    *,
-    conspicuity: float,
-    small: bool = False,
-) -> tuple[Volume, Lesion]:
-    """Paint a lesion; returns its soft mask and its facts. Peripheral ones lie flat against the capsule, transition
-    zone ones are lens-shaped, ill-defined and lie in front."""
-    zone = "PZ" if rng.random() < 0.7 else "TZ"
-    centre, turn = _lesion_site(rng, grid, points, gland, zone)
-    radius = float(rng.uniform(2.5, 3.5) if small else rng.uniform(4.5, 8.0))
-    flat, wide = (0.75, 1.2) if zone == "PZ" else (0.7, 1.35)
-    distance = ellipsoid(points, centre, (1.1 * radius, flat * radius, wide * radius), turn=turn)
-    distance += 0.15 * radius * smooth_field(rng, grid, 0.5 * radius)
-    mask = soft(distance, 0.5 if zone == "PZ" else 0.9) * inside
-    canvas.paint(t.CANCER, conspicuity * mask)
-    return mask, Lesion(zone, round(2 * radius * (1.1 * flat * wide) ** (1 / 3), 1), round(conspicuity, 2))
-
-
-def _lesion_site(
-    rng: np.random.Generator, grid: Grid, points: Points, gland: _Gland, zone: str
-) -> tuple[Point, float]:
-    """A centre in mm, and the turn in the axial plane that lays the lesion along the capsule."""
-    z, y, _ = (p - np.float32(c) for p, c in zip(points, gland.centre, strict=True))
-    central = np.abs(z) < 0.55 * gland.radii[0]
-    depth = gland.outline
-    if zone == "PZ":
-        site = (depth > 2) & (depth < 5) & (gland.lobes < 0) & (gland.stroma < -2) & (y > -0.1 * gland.radii[1])
-    else:
-        site = (gland.lobes > 1.5) & (y < -0.1 * gland.radii[1])
-    candidates = np.flatnonzero(central & site)
-    if not candidates.size:  # a very full or very slim gland: anywhere well inside it
-        candidates = np.flatnonzero(central & (depth > 0.5 * float(depth.max())))
-    index = int(rng.choice(candidates))
-    if zone == "TZ":
-        return _at(points, index), 0.0
-    down, across = (np.gradient(depth, s, axis=a).flat[index] for a, s in ((1, grid.spacing[1]), (2, grid.spacing[2])))
-    return _at(points, index), math.atan2(across, down)
-
-
-def _at(points: Points, index: int) -> Point:
-    z, y, x = (float(p.flat[index]) for p in points)
-    return z, y, x

@@ -1,4 +1,4 @@
-"""Run an nnU-Net command as a child process: a progress bar outside, its output in a log file, its failure explained."""
+"""Run an nnU-Net command as a child process: progress bar, log file, and an explanation if it fails."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Grid:
         for name, size, spacing, needed in zip("zyx", self.size, self.spacing, SMALLEST_FIELD_OF_VIEW, strict=True):
             if size * spacing < needed:
                 raise DataError(
-                    f"The phantom's field of view along {name} is {size * spacing:g} mm; a prostate needs {needed:g} mm.",
+                    f"The field of view along {name} is {size * spacing:g} mm; a prostate needs {needed:g} mm.",
                     remedy="Use more voxels or a larger spacing.",
                 )
 
@@ -60,7 +60,7 @@ def smooth_field(rng: np.random.Generator, grid: Grid, length: float) -> Volume:
 
 
 def ellipsoid(points: tuple[Volume, Volume, Volume], centre: Point, radii: Point, *, turn: float = 0.0) -> Volume:
-    """Approximate signed distance in mm (positive inside) to an ellipsoid turned by `turn` radians in the axial plane."""
+    """Signed distance in mm (positive inside), to first order, of an ellipsoid turned by `turn` radians about z."""
     z, y, x = (p - np.float32(c) for p, c in zip(points, centre, strict=True))
     if turn:
         cosine, sine = math.cos(turn), math.sin(turn)

@@ -41,11 +41,13 @@ class Workspace:
                 remedy="Choose another with --output, or empty this one yourself.",
             )
         if (root / MARKER).is_file():
-            for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "untrained", "predicted", "logs"):
+            for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "predicted", "logs"):
                 shutil.rmtree(root / name, ignore_errors=True)
             for name in ("report.html", "demo.png", "results.json"):
                 (root / name).unlink(missing_ok=True)
-        write_text(root / MARKER, "This folder was made by `nnUNetv2_textguided demo`, which empties it when run again.\n")
+        write_text(
+            root / MARKER, "This folder was made by `nnUNetv2_textguided demo`, which empties it when run again.\n"
+        )
 
     def environment(self, variables: Mapping[str, str], *, workers: int) -> dict[str, str]:
         """The environment of nnU-Net's commands: this run's folders, and the folder of trainers.
@@ -82,18 +84,14 @@ class Workspace:
         return self.root / "nnUNet_results" / DATASET / f"{TRAINER}__{PLANS}__{CONFIGURATION}"
 
     @property
-    def untrained(self) -> Path:
-        """The model folder of the randomly initialised network."""
-        return self.root / "untrained"
-
-    @property
     def training_log(self) -> Path:
         """The table that the trainer writes, one row per epoch."""
         return self.model / f"fold_{FOLD}" / "text_guidance_log.csv"
 
-    def predicted(self, which: str) -> Path:
-        """Masks of the test cases by the "trained" or the "untrained" network."""
-        return self.root / "predicted" / which
+    @property
+    def predicted(self) -> Path:
+        """Masks that nnUNetv2_predict wrote for the test cases."""
+        return self.root / "predicted"
 
     def log(self, name: str) -> Path:
         """Output of one step."""
