@@ -47,7 +47,7 @@ def draw_anatomy(rng: np.random.Generator, grid: Grid, lesions: int) -> Anatomy:
         paint_lesion(rng, grid, canvas, points, gland, inside, conspicuity=rng.uniform(0.1, 0.25), small=True)
     lesion, found = np.zeros(grid.size, np.float32), []
     for _ in range(lesions):
-        mask, facts = paint_lesion(rng, grid, canvas, points, gland, inside, conspicuity=rng.uniform(0.5, 1.0))
+        mask, facts = paint_lesion(rng, grid, canvas, points, gland, inside, conspicuity=rng.uniform(0.4, 1.0))
         lesion = np.maximum(lesion, mask)
         found.append(facts)
     canvas.paint(t.CAPSULE, 0.6 * rim(gland.outline, 0.7))

@@ -47,7 +47,7 @@ def _diffusion(rng: np.random.Generator, grid: Grid, anatomy: Anatomy) -> tuple[
     low, middle, high = (acquire(b) for b in (LOW_B, MIDDLE_B, HIGH_B))
     adc = 1e6 * np.log(np.maximum(low, 1e-4) / np.maximum(middle, 1e-4)) / (MIDDLE_B - LOW_B)
     # Scanners mask the map where there is no signal to fit.
-    adc = np.where(low > 4 * noise, np.clip(adc, 0, 3500), 0)
+    adc = np.where(low > 6 * noise, np.clip(adc, 0, 3500), 0)
     fine_adc, fine_high = _fine(adc.astype(np.float32), grid), _fine(high, grid)
     return np.clip(fine_adc, 0, 3500), np.maximum(fine_high, 0) * np.float32(rng.uniform(500, 900))
 
