@@ -17,6 +17,7 @@ SUBCOMMANDS = {
     "encode": "embed the prompts of a data set with a text encoder",
     "inspect": "say what a trained model is: trainer, preset, prompts, encoder, phases, folds, Dice",
     "prompts": "show, check and compare the prompts of a data set, plans, file or model",
+    "demo": "train, predict and explain on a small synthetic data set, and write a report",
     "env": "print the line that makes nnU-Net find the trainers where the start-up file is disabled",
     "picai": "PI-CAI: prepare the archive for nnU-Net, check a data set, evaluate predictions",
 }
