@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -94,7 +95,8 @@ def _not_finite(path: Path, values: np.ndarray) -> int:
         # ITK's NIfTI reader turns them into zeros and says nothing.
         import nibabel
 
-        values = np.asanyarray(nibabel.load(path).dataobj)
+        stored: Any = nibabel.load(path)
+        values = np.asanyarray(stored.dataobj)
     return int(values.size - np.count_nonzero(np.isfinite(values)))
 
 
