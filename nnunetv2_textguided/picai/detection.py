@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nnunetv2_textguided.picai.crowded import extract_crowded, is_crowded
 from nnunetv2_textguided.picai.extra import require
 from nnunetv2_textguided.picai.lesions import count_components
 
@@ -29,9 +30,12 @@ def extract_candidates(probability: np.ndarray, threshold: str | float = "dynami
     box = bounding_box(probability >= lowest)
     if box is None:
         return detection
-    library = require("report_guided_annotation")
-    found, _, _ = library.extract_lesion_candidates(probability[box].astype(np.float32), threshold=threshold)
-    detection[box] = found
+    inside = probability[box].astype(np.float32)
+    if threshold == "dynamic" and is_crowded(inside):
+        detection[box] = extract_crowded(inside)
+    else:
+        extract = require("report_guided_annotation").extract_lesion_candidates
+        detection[box] = extract(inside, threshold=threshold)[0]
     return detection
 
 

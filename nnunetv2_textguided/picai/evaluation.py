@@ -157,7 +157,8 @@ def _detection(metrics: Any, cases: dict[str, CaseScore], weights: np.ndarray, l
 
     def average_precision(index: np.ndarray) -> float:
         some = any(targets[i] for i in index)
-        return float(metrics.calc_AP([names[i] for i in index])) if some else math.nan
+        # + 0.0: picai_eval's AP of nothing found is -0.0
+        return float(metrics.calc_AP([names[i] for i in index])) + 0.0 if some else math.nan
 
     everything = np.arange(len(names))
     point = {"auroc": auroc(everything), "ap": average_precision(everything)}

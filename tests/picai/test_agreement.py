@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
+from nnunetv2_textguided.picai.crowded import extract_crowded, is_crowded
 from nnunetv2_textguided.picai.detection import collect, extract_candidates, score_case
 from nnunetv2_textguided.picai.evaluate_case import EvaluationOptions
 from nnunetv2_textguided.picai.evaluation import plan_evaluation, run_evaluation
@@ -68,6 +70,40 @@ def test_extraction_on_the_bounding_box_is_the_extraction_on_the_volume(threshol
         whole = library.extract_lesion_candidates(padded, threshold=threshold)[0]
         assert whole.any()
         np.testing.assert_array_equal(extract_candidates(padded, threshold), whole)
+
+
+def noisy(seed: int) -> np.ndarray:
+    """A hardly trained network's map: many blobs, some of equal height, touching and tiny ones."""
+    random = np.random.default_rng(seed)
+    sigma = (0.0, 0.6, 1.0, 1.5)[seed % 4]
+    softmax = ndimage.gaussian_filter(random.random((6, 24, 24)), sigma) * (0.06 if seed % 3 else 0.9)
+    if seed % 2:
+        softmax = np.round(softmax, 2)  # ties
+    return softmax.astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_extraction_from_crowded_maps_is_the_librarys_voxel_for_voxel(seed: int) -> None:
+    library = require("report_guided_annotation")
+    softmax = noisy(seed)
+    whole = library.extract_lesion_candidates(softmax, threshold="dynamic")[0]
+    np.testing.assert_array_equal(extract_crowded(softmax), whole)
+    for case, _ in cohort(3):
+        whole = library.extract_lesion_candidates(case, threshold="dynamic")[0]
+        np.testing.assert_array_equal(extract_crowded(case), whole)
+
+
+def test_a_map_with_a_thousand_blobs_takes_seconds_not_hours() -> None:
+    random = np.random.default_rng(0)
+    softmax = np.zeros((20, 128, 128), dtype=np.float32)
+    softmax[2::5, 2::5, 2::5] = random.uniform(0.05, 0.08, softmax[2::5, 2::5, 2::5].shape)
+    softmax = ndimage.maximum_filter(softmax, 3)
+    assert is_crowded(softmax)
+    start = time.process_time()
+    detection = extract_candidates(softmax)
+    assert np.unique(detection[detection > 0]).size == 5
+    assert detection.max() == softmax.max()
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize("fill", [0.0, 0.003, 0.0099, 0.02])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from pydantic import ValidationError
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.picai.options import PrepareOptions
 from nnunetv2_textguided.picai.preparation import dataset_folder
+from tests.conftest import REPOSITORY
 
 from .archive_builder import BOSMA, CASES, EXPERT, GLAND, POOCH, ZONES, block, image, write
 
@@ -186,6 +190,31 @@ def test_an_interrupted_run_leaves_no_data_set_and_is_taken_up_again(prepare, mo
     assert summary.prepared == list(CASES[2:])
     assert not list(dataset.glob("imagesTr/.*")), "what the interruption left is removed"
     assert json.loads((dataset / "dataset.json").read_text())["numTraining"] == 4
+
+
+def test_a_run_that_is_killed_is_taken_up_again(prepare, builder, tmp_path: Path) -> None:
+    cases = [f"{10000 + i}_{1000000 + i}" for i in range(12)]
+    for case in cases[4:]:
+        builder.study(case, cspca=False)
+    builder.marksheet({case: case in (CASES[0], CASES[2]) for case in cases})
+    folders = ["--images", builder.images, "--labels", builder.labels, "--raw", tmp_path / "raw"]
+    command = [sys.executable, "-m", "nnunetv2_textguided.cli", "picai", "prepare", *map(str, folders), "-d", "2203"]
+    records = tmp_path / "raw" / "Dataset2203_PICAI" / "picai_cases"
+    with (tmp_path / "log").open("wb") as log:
+        run = subprocess.Popen([*command, "--jobs", "1"], stdout=log, stderr=log, cwd=REPOSITORY)
+        deadline = time.monotonic() + 120
+        while not list(records.glob("*.json")):
+            assert run.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        run.kill()
+        run.wait()
+    finished = {path.stem for path in records.glob("*.json")}
+    assert 1 <= len(finished) < 12
+    _, summary = prepare()
+    assert set(summary.up_to_date) == finished
+    assert set(summary.prepared) == set(cases) - finished
+    assert not summary.failed
 
 
 def test_a_data_set_is_not_mixed_from_two_sets_of_options(prepare) -> None:
