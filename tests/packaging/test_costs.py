@@ -23,7 +23,7 @@ def test_help_answers_within_half_a_second() -> None:
         before = sum(os.times()[2:4])
         assert command_line_help().startswith("usage: nnUNetv2_textguided")
         seconds.append(sum(os.times()[2:4]) - before)
-    # Processor time of the child: what other programs run at the same time must not count. `make bench` takes the clock.
+    # Processor time of the child: what other programs do meanwhile must not count. `make bench` takes the clock.
     assert min(seconds) < 0.5, seconds
 
 
