@@ -69,7 +69,7 @@ def _prepare(args: argparse.Namespace) -> int:
     for line in summary.lines():
         print(line, file=sys.stderr if line.startswith("FAILED") else sys.stdout)
     print(dataset)
-    return 1 if summary.failed else 0
+    return 0 if summary.succeeded else 1
 
 
 def _options(args: argparse.Namespace) -> PrepareOptions:

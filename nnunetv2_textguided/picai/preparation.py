@@ -139,10 +139,15 @@ def _write_dataset(
     on_disk: dict[str, tuple[CaseResult, LesionSource]],
     summary: Summary,
 ) -> None:
+    folds = validation_fold(plan.splits)
     written = {case: found for case, found in on_disk.items() if not found[0].skipped}
+    unknown = sorted(case for case in written if case not in plan.rows)
+    if unknown:
+        what = "cases of an earlier run are not in this marksheet and are left out of folds and cases.csv"
+        summary.warnings.append(f"{len(unknown)} {what}: {', '.join(unknown[:10])}")
+        written = {case: found for case, found in written.items() if case in plan.rows}
     if not written:
         return
-    folds = validation_fold(plan.splits)
     rows = [_row(plan.rows[case], folds[case], *found) for case, found in written.items()]
     splits = restrict(plan.splits, written)
     summary.fold_sizes = [(len(fold["train"]), len(fold["val"])) for fold in splits]

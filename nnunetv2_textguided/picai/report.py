@@ -118,16 +118,28 @@ def _plain(value: Any) -> Any:
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Write evaluation.json, evaluation.txt, per_case.csv, candidates.csv and picai_eval's own metrics.json."""
-    paths = {n: folder / n for n in ("evaluation.json", "evaluation.txt", "per_case.csv", "candidates.csv")}
-    write_json(paths["evaluation.json"], as_json(evaluation))
-    write_text(paths["evaluation.txt"], table(evaluation))
-    write_text(paths["per_case.csv"], _per_case(evaluation))
-    write_text(paths["candidates.csv"], _candidates(evaluation))
+    """Write the evaluation as JSON, CSV and text, and picai_eval's own file; returns the paths."""
+    texts = {
+        "evaluation.txt": table(evaluation),
+        "evaluation.csv": _metrics(evaluation),
+        "per_case.csv": _per_case(evaluation),
+        "candidates.csv": _candidates(evaluation),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    write_json(folder / "evaluation.json", as_json(evaluation))
     # In picai_eval's own format, so that picai_eval.Metrics(file) reads it back for its curves.
     metrics = folder / "picai_eval_metrics.json"
     write_json(metrics, _plain(evaluation.metrics.minimal_dict()))
-    return [*paths.values(), metrics]
+    return [*(folder / name for name in texts), folder / "evaluation.json", metrics]
+
+
+def _metrics(evaluation: Evaluation) -> str:
+    rows = (
+        (name, e.value, e.interval.low, e.interval.high, e.cases)
+        for name, e in {**evaluation.detection, **evaluation.overlap}.items()
+    )
+    return _csv(("metric", "value", "low", "high", "cases"), rows)
 
 
 def _per_case(evaluation: Evaluation) -> str:

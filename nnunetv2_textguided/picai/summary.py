@@ -40,6 +40,11 @@ class Summary:
     fold_sizes: list[tuple[int, int]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether no case failed and the data set holds any."""
+        return not self.failed and bool(self.prepared or self.up_to_date or self.kept)
+
     def lines(self) -> Iterator[str]:
         """The summary for a person; failures come last, in full."""
         by_reason: dict[str, list[str]] = defaultdict(list)
@@ -64,6 +69,8 @@ class Summary:
             "failed": len(self.failed),
             "of the official folds not in the image folder": self.absent,
         }
+        if not (self.prepared or self.up_to_date or self.kept):
+            yield "no case could be prepared: there is no data set"
         yield "; ".join(f"{n} {what}" for what, n in counts.items() if n or what in ("prepared", "failed"))
 
     def as_json(self) -> dict[str, Any]:

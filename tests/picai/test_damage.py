@@ -139,6 +139,16 @@ def test_a_wrong_case_id_fails_alone(builder, tmp_path, capsys) -> None:
     assert "3 prepared; 1 failed" in out
 
 
+def test_nothing_prepared_is_no_success(builder, tmp_path, capsys) -> None:
+    builder.study(CASES[0], cspca=True)
+    builder.marksheet(dict.fromkeys(CASES, True))
+    for case in CASES:
+        builder.study(case, cspca=False)  # every mask contradicts the marksheet: a rule leaves it out
+    assert prepare_by_command(builder, tmp_path / "raw") == 1
+    assert "no case could be prepared" in capsys.readouterr().out
+    assert not (tmp_path / "raw/Dataset2203_PICAI/dataset.json").exists()
+
+
 def test_mending_the_damage_prepares_only_that_case(builder, tmp_path, capsys) -> None:
     good = builder.image_file(CASE, "hbv").read_bytes()
     path = truncated_image(builder)

@@ -115,6 +115,10 @@ def test_the_files_are_complete_and_picai_eval_reads_its_own_back(folders) -> No
     metrics = require("picai_eval").Metrics(str(output / "picai_eval_metrics.json"))
     assert metrics.num_lesions == 2
     assert "AUROC" in (output / "evaluation.txt").read_text()
+    with (output / "evaluation.csv").open(newline="") as handle:
+        metrics = {row["metric"]: row for row in csv.DictReader(handle)}
+    assert (metrics["dice"]["value"], metrics["dice"]["cases"]) == ("0.5", "2")
+    assert float(metrics["auroc"]["low"]) <= 0.5 <= float(metrics["auroc"]["high"])
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".mha"])

@@ -235,6 +235,16 @@ def test_cases_of_an_earlier_run_stay_when_the_archive_is_prepared_in_parts(prep
     assert CASES[0] in table(dataset)
 
 
+def test_cases_that_the_marksheet_no_longer_has_are_left_out_with_a_warning(prepare, builder) -> None:
+    prepare()
+    builder.marksheet({CASES[0]: True, CASES[1]: False, CASES[2]: True})
+    dataset, summary = prepare()
+    assert "1 cases of an earlier run are not in this marksheet" in summary.warnings[0]
+    assert f"The marksheet has no study {CASES[3]}" in str(summary.failed[CASES[3]])
+    assert json.loads((dataset / "dataset.json").read_text())["numTraining"] == 3
+    assert CASES[3] not in table(dataset)
+
+
 def test_two_runs_at_once_do_not_interleave(prepare, tmp_path: Path) -> None:
     dataset = tmp_path / "raw" / "Dataset2203_PICAI"
     dataset.mkdir(parents=True)
