@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 
@@ -20,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; returns the exit status."""
+    # Read when torch is loaded; see workspace.py.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from nnunetv2_textguided.demo.figure import write_figure
     from nnunetv2_textguided.demo.report import write_report
     from nnunetv2_textguided.demo.run import FULL, QUICK, run_demo

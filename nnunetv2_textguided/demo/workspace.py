@@ -60,6 +60,8 @@ class Workspace:
         if str(shipped("trainers")) not in searched:  # start-up files are off, or run from a source tree
             searched.append(str(shipped("trainers")))
         return {
+            # Threads that spin while they wait make training five times slower as soon as anything else runs.
+            "OMP_WAIT_POLICY": "PASSIVE",
             **variables,
             "nnUNet_raw": str(self.root / "nnUNet_raw"),
             "nnUNet_preprocessed": str(self.root / "nnUNet_preprocessed"),
