@@ -22,7 +22,7 @@ from nnunetv2_textguided.inference.cases import Case, file_name, results_of
 from nnunetv2_textguided.inference.findings import Evidence, read_mask, write_findings
 from nnunetv2_textguided.inference.grid import image_like, to_cropped_grid, to_image_grid
 from nnunetv2_textguided.inference.options import OutputOptions
-from nnunetv2_textguided.inference.predictor import Layout
+from nnunetv2_textguided.inference.predictor import HEATMAP_SCALE, Layout
 
 COMPRESSION = 3
 """zlib level of float maps: a tenth larger than the default, several times faster."""
@@ -119,7 +119,7 @@ class Exporter:
         for kind, channels in ((places.HEATMAPS, self.layout.heatmap), (places.CHANGES, self.layout.change)):
             for label, values in zip(self.layout.labels, cropped[channels], strict=True):
                 if kind == places.HEATMAPS:
-                    values = np.clip(values, 0, 1)
+                    values = np.clip(values / HEATMAP_SCALE, 0, 1)
                 # The accumulator had half precision: more digits would only be noise that does not compress.
                 image = self._restore(values.astype(np.float16), properties)
                 if kind == places.HEATMAPS:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PANEL = 320
 """Height of a panel in pixels."""
+MAX_ROWS = 8
+"""PI-CAI's extraction finds five candidates at most; the components of a mask can be hundreds."""
 OUTLINE, HEAT = (255, 196, 0), (255, 64, 32)
 
 
@@ -39,12 +41,15 @@ class Scene:
 
 
 def draw(scene: Scene, candidates: Sequence[Candidate], title: str, path: Path) -> None:
-    """Write one PNG with a row per candidate; without any, one row at the slice of the largest probability."""
+    """Write one PNG with a row for each of the first candidates (MAX_ROWS of them).
+
+    Without any, one row shows the slice of the largest probability.
+    """
     from PIL import Image
 
     axis = slice_axis(scene.spacing)
     if candidates:
-        rows = [(c.key_slice, f"{title}, {describe(c)}") for c in candidates]
+        rows = [(c.key_slice, f"{title}, {describe(c)}") for c in candidates[:MAX_ROWS]]
     else:
         peak = np.unravel_index(int(scene.probability.argmax()), scene.probability.shape)[axis]
         rows = [(int(peak), f"{title}: no candidate; slice {int(peak)} has the largest probability")]

@@ -16,6 +16,10 @@ from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK, ResolvedText, Settings
 
+HEATMAP_SCALE = 64.0
+"""Heatmaps are accumulated times this. The window's weights fall below 1e-7 in its corners, and the accumulator's half
+precision would round a small probability times that to nothing; a power of two costs no digit."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -75,7 +79,7 @@ class ExplainingNetwork(nn.Module):
         return self.network.load_state_dict(state_dict, strict, assign)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, *S) images to (B, heads + 2 C, *S): logits, heatmaps in (0, 1), change maps.
+        """(B, channels, *S) images to (B, heads + 2 C, *S): logits, heatmaps times HEATMAP_SCALE, change maps.
 
         The change map of a class is what the refiner added to its logit relative to the background's (a softmax does
         not see what is added to all), that of a region what it added to the region's logit.
@@ -84,7 +88,9 @@ class ExplainingNetwork(nn.Module):
         regions = found.change.shape[1] == found.heatmap.shape[1]
         change = found.change if regions else found.change[:, 1:] - found.change[:, :1]
         # The logits' own type: under autocast, another one would make nnU-Net add up mirrored logits in another type.
-        return torch.cat([found.logits, *(e.to(found.logits.dtype) for e in (found.heatmap, change))], dim=1)
+        return torch.cat(
+            [found.logits, *(e.to(found.logits.dtype) for e in (found.heatmap * HEATMAP_SCALE, change))], dim=1
+        )
 
 
 class TextGuidedPredictor(nnUNetPredictor):

@@ -37,7 +37,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two cases: ball_0 with one bright ball, none_1 without."""
     folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(7)
     for index, balls in enumerate((1, 0)):
-        write_case(folder, f"{('ball', 'none')[index]}_{index}", scene(rng, (9, 40, 36), balls)[0])
+        write_case(folder, f"{('ball', 'none')[index]}_{index}", scene(rng, (9, 32, 36), balls)[0])
     return folder
 
 

@@ -18,7 +18,7 @@ from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.errors import DataError, TextGuidedError
 from nnunetv2_textguided.inference.loading import load_predictor
 from nnunetv2_textguided.inference.options import ModelOptions, WorkOptions
-from nnunetv2_textguided.inference.predictor import ExplainingNetwork
+from nnunetv2_textguided.inference.predictor import HEATMAP_SCALE, ExplainingNetwork
 from nnunetv2_textguided.inference.run import Summary
 from tests.inference.conftest import read, stock_predict
 from tests.inference.models import Model, make_model, write_case
@@ -54,7 +54,7 @@ def test_the_wrapper_adds_channels_and_leaves_logits_alone(heads: int) -> None:
     assert found.shape[1] == heads + 2
     assert torch.equal(found[:, :heads], plain)
     assert found[:, heads].min() > 0
-    assert found[:, heads].max() < 1
+    assert found[:, heads].max() < HEATMAP_SCALE
     change = plain - before
     contrast = change[:, 0] if heads == 1 else change[:, 1] - change[:, 0]
     assert contrast.abs().max() > 1e-3
@@ -73,7 +73,9 @@ def test_heatmaps_are_averaged_over_folds_and_mirrorings(model: Model) -> None:
     predictor = load_predictor(ModelOptions(model.folder, (0, 1)))
     predictor.explain()
     predicted = predictor.predict_logits_from_preprocessed_data(x)[predictor.layout.heatmap][0]
-    torch.testing.assert_close(predicted.float(), torch.stack(maps).mean(0), atol=2e-3, rtol=0)
+    difference = (predicted.float() / HEATMAP_SCALE - torch.stack(maps).mean(0)).abs()
+    assert difference[1:-1, 4:-4, 4:-4].max() < 1e-3
+    assert difference.max() < 0.02  # in the window's corners, where weights are next to nothing
     assert torch.stack(maps).std(0).max() > 0.01
 
 
@@ -86,7 +88,7 @@ def test_what_nnunet_writes_beside_its_masks_is_there_and_probabilities_are_nnun
     assert (out / "dataset.json").is_file()
     assert (out / "predict_from_raw_data_args.json").is_file()
     probabilities = np.load(out / "ball_0.npz")["probabilities"]
-    assert probabilities.shape == (2, 9, 40, 36)
+    assert probabilities.shape == (2, 9, 32, 36)
     assert np.array_equal(probabilities.argmax(0), read(out / "ball_0.nii.gz"))
     record = json.loads((out / "cases" / "ball_0.json").read_text())
     assert record["candidates"][0]["peak_probability"] == pytest.approx(probabilities[1].max(), abs=1e-6)
@@ -146,7 +148,7 @@ def test_a_damaged_case_fails_by_name_and_the_others_are_predicted(
     summary = predict(source, heatmaps=True)
     assert summary.predicted == ["none_1"]
     assert "ball_0_0001.nii.gz" in summary.failed["ball_0"]
-    assert not [path for path in (tmp_path / "out").rglob("*ball_0*")]
+    assert not list((tmp_path / "out").rglob("*ball_0*"))
 
 
 def test_a_missing_channel_stops_before_anything_is_predicted(predict: Predict, images: Path, tmp_path: Path) -> None:
