@@ -25,9 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=tuple(STYLES),
         help=f"encoders that make a step cost at most {COST_LIMIT} times the stock network's. {styles}",
     )
-    parser.add_argument(
-        "--encoder-width", type=float, metavar="W", help="encoders.width: relative to the plans'"
-    )
+    parser.add_argument("--encoder-width", type=float, metavar="W", help="encoders.width: relative to the plans'")
     parser.add_argument(
         "--shared-from-stage", type=int, metavar="STAGE", help="encoders.shared_from_stage: one trunk from there on"
     )
@@ -61,6 +59,9 @@ def run(args: argparse.Namespace) -> int:
     if args.gpu_memory is not None and not 0 < args.gpu_memory < 1e4:
         raise PlanningError(f"--gpu-memory {args.gpu_memory:g} is no memory in GB.")
     request = PlanRequest(args.preset, encoders, args.constant_cost, args.reset_settings, args.topology_of)
-    dataset = int(args.dataset) if args.dataset.isdigit() else args.dataset
-    print(report(plan_dataset(dataset, args.residual, args.gpu_memory, request, args.plans_name, args.target_spacing)))
+    print(
+        report(
+            plan_dataset(args.dataset, args.residual, args.gpu_memory, request, args.plans_name, args.target_spacing)
+        )
+    )
     return 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
-from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
 from nnunetv2_textguided.errors import PlanningError
 from nnunetv2_textguided.planning.blocks import PlanRequest
@@ -74,7 +74,8 @@ def plan_dataset(
         PlanningError: data set or fingerprint are missing, or nothing fits the memory target.
         SettingsError: the preset, or a block in the plans that are replaced, is not valid.
     """
-    name = _dataset_name(dataset)
+    name = dataset_name(dataset, nnUNet_raw, nnUNet_preprocessed)
+    _check_files(name)
     options: dict[str, Any] = {"gpu_memory_target_in_gb": gpu_memory, "plans_name": plans_name}
     options = {key: value for key, value in options.items() if value is not None}
     if target_spacing is not None:
@@ -90,30 +91,41 @@ def plan_dataset(
     return PlanResult(name, planner.plans_file, planner.plans, planner.decisions, planner.UNet_vram_target_GB, notes)
 
 
-def _dataset_name(dataset: str | int) -> str:
-    for variable in (nnUNet_raw, nnUNet_preprocessed):
-        if not variable.is_set():
+def dataset_name(dataset: str | int, *folders: Any) -> str:
+    """The full name of a data set.
+
+    Args:
+        dataset: id or name.
+        folders: those of nnU-Net's folders that have to be known.
+
+    Raises:
+        PlanningError: there is no such data set, or nnU-Net's variables are not set.
+    """
+    for folder in folders:
+        if not folder.is_set():
             raise PlanningError(
-                f"The environment variable {variable.env_var_name} is not set.",
+                f"The environment variable {folder.env_var_name} is not set.",
                 remedy="Set nnUNet_raw, nnUNet_preprocessed and nnUNet_results as for nnU-Net.",
             )
-    unknown = PlanningError(
-        f"There is no data set {dataset}.", where=str(nnUNet_raw), remedy="Check -d and nnUNet_raw."
-    )
-    try:
-        name: str = maybe_convert_to_dataset_name(dataset)
-    except (RuntimeError, ValueError) as e:
-        raise unknown from e
-    # nnU-Net compares beginnings only: it takes Dataset2203_X for data set 220.
-    if isinstance(dataset, int) and not name.startswith(f"Dataset{dataset:03d}_"):
-        raise unknown
+    if not str(dataset).isdigit():
+        return str(dataset)
+    # nnU-Net compares beginnings only: for 220 it finds Dataset2203_X, too.
+    beginning = f"Dataset{int(dataset):03d}_"
+    names = [str(name) for name in find_candidate_datasets(int(dataset)) if name.startswith(beginning)]
+    if len(names) != 1:
+        raise PlanningError(
+            f"There is no data set {dataset}." if not names else f"Data set {dataset} is one of {', '.join(names)}.",
+            where=", ".join(map(str, folders)),
+            remedy="Check -d and nnU-Net's variables, or give the full name.",
+        )
+    return names[0]
+
+
+def _check_files(name: str) -> None:
+    fingerprint = f"Run `nnUNetv2_extract_fingerprint -d {name}` (or nnUNetv2_plan_and_preprocess) first."
     for path, remedy in (
-        (Path(nnUNet_raw) / name / "dataset.json", "Put the raw data set there; planning reads its description."),
-        (
-            Path(nnUNet_preprocessed) / name / "dataset_fingerprint.json",
-            f"Run `nnUNetv2_extract_fingerprint -d {name}` (or nnUNetv2_plan_and_preprocess) first.",
-        ),
+        (Path(nnUNet_raw) / name / "dataset.json", "Put the raw data set there: planning reads its description."),
+        (Path(nnUNet_preprocessed) / name / "dataset_fingerprint.json", fingerprint),
     ):
         if not path.is_file():
             raise PlanningError("The file does not exist.", where=path, remedy=remedy)
-    return name
