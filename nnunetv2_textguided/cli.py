@@ -13,11 +13,13 @@ from nnunetv2_textguided.errors import TextGuidedError
 # Subcommand -> what it does. Its module, commands/<subcommand>.py, has add_arguments(parser) and run(args) -> exit
 # status. Modules are imported only when used: `--help` has to answer before torch could be imported.
 SUBCOMMANDS = {
+    "convert-weights": "make a stock nnU-Net checkpoint one that -pretrained_weights accepts",
     "doctor": "say in plain words whether this installation works, and why not",
     "encode": "embed the prompts of a data set with a text encoder",
     "export-container": "write a Grand Challenge algorithm container around a trained model",
     "inspect": "say what a trained model is: trainer, preset, prompts, encoder, phases, folds, Dice",
     "predict": "predict as nnUNetv2_predict does, with heatmaps, lesion table, overlays and viewer",
+    "plan": "plan a data set for this network: patch and batch that fit the GPU, all encoders counted",
     "prompts": "show, check and compare the prompts of a data set, plans, file or model",
     "demo": "train, predict and explain on a small synthetic data set, and write a report",
     "env": "print the line that makes nnU-Net find the trainers where the start-up file is disabled",

@@ -53,6 +53,10 @@ class NetworkError(TextGuidedError):
     """A network cannot be built from these plans, or these weights do not fit it."""
 
 
+class PlanningError(TextGuidedError):
+    """Plans cannot be made, or do not fit the memory that they are made for."""
+
+
 class TrainingError(TextGuidedError):
     """A training cannot start, continue or go on."""
 

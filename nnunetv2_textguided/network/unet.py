@@ -235,18 +235,26 @@ class AlignRefineUNet(nn.Module):
         return Explanation(logits, heatmap, gate, change, self.alignment.scale)
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
-        """Elements of all feature maps for one patch of `input_size` voxels, as nnU-Net's planners count them."""
+        """Elements of all feature maps for one patch of `input_size` voxels, as nnU-Net's planners count them.
+
+        nnU-Net counts a convolution's output once, where a training step keeps two tensors of that size (before and
+        after normalisation). Fusions add none: they read feature maps that are kept anyway, and a sum keeps nothing.
+        """
         total = self.decoder.compute_conv_feature_map_size(input_size)
         for branch in self.encoder.branches:
             total += branch.compute_conv_feature_map_size(input_size)
-        size = list(input_size)
-        for stage, (width, stride) in enumerate(zip(self.encoder.output_channels, self.encoder.strides, strict=True)):
+        size, sizes = list(input_size), []
+        for stage, stride in enumerate(self.encoder.strides):
             if stage >= self.encoder.first_shared:
                 shared: Any = self.encoder.trunk[stage - self.encoder.first_shared]
                 # A plain encoder wraps the blocks of a stage in a Sequential, which cannot count.
                 shared = shared[-1] if isinstance(shared, nn.Sequential) else shared
                 total += shared.compute_conv_feature_map_size(size)
             size = [n // s for n, s in zip(size, stride, strict=True)]
-            if stage < self.encoder.first_shared and len(self.encoder.branches) > 1:
-                total += np.int64(width * len(self.encoder.branches) * math.prod(size))
+            sizes.append(size)
+        if self.alignment is not None:
+            # float32 throughout, hence twice what half precision would take: features, projections, similarities.
+            kept = self.alignment.image_projection.in_features + 2 * self.alignment.image_projection.out_features
+            kept += 2 * self.text_embeddings.shape[0]
+            total += np.int64(kept * math.prod(sizes[-(self.alignment_stage + 2)]))
         return total

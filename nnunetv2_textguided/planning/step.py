@@ -1,0 +1,79 @@
+"""Forward pass and loss of a training step as the trainers take it, for counting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
+from torch import Tensor, nn
+
+from nnunetv2_textguided.losses.guidance import GuidanceLoss
+from nnunetv2_textguided.losses.segmentation import SegmentationLoss
+from nnunetv2_textguided.settings import Settings
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the loss needs to know of a data set.
+
+    Attributes:
+        names: foreground labels or regions, in the order of the segmentation heads.
+        regions: region-based training.
+    """
+
+    names: tuple[str, ...]
+    regions: bool
+
+    @property
+    def heads(self) -> int:
+        """Segmentation heads: regions, or classes with background."""
+        return len(self.names) + (not self.regions)
+
+
+def step_loss(labels: Labels, settings: Settings | None) -> Callable[[Any, Tensor], Tensor]:
+    """A function of (network, (B, channels, *S) images) that computes a training step's loss.
+
+    Args:
+        labels: the data set's labels.
+        settings: the text-guided training's; None: stock nnU-Net's loss.
+    """
+    loss = _segmentation_loss(labels, settings)
+    values = None if labels.regions else range(1, labels.heads)
+    guidance = None if settings is None else GuidanceLoss(values, None, settings.heatmap.dice_weight)
+
+    def run(network: Any, data: Tensor) -> Tensor:
+        outputs, similarity = (network(data), None) if guidance is None else network(data, return_similarity=True)
+        total: Tensor = _deep_supervision(loss, len(outputs))(outputs, [_target(output, labels) for output in outputs])
+        if guidance is not None and similarity is not None:
+            total = total + guidance(similarity, _target(outputs[0], labels)).weighted
+        return total
+
+    return run
+
+
+def _segmentation_loss(labels: Labels, settings: Settings | None) -> nn.Module:
+    """As nnU-Net's trainer and ours build it, without an ignore label: what its mask adds is negligible."""
+    if settings is not None:
+        chosen = settings.segmentation_loss
+        if (chosen.region, chosen.voxel) != ("dice", "ce"):
+            return SegmentationLoss(chosen, labels.regions, None, False)
+    dice = {"batch_dice": False, "smooth": 1e-5, "do_bg": labels.regions, "ddp": False}
+    if labels.regions:
+        return DC_and_BCE_loss({}, dice, dice_class=MemoryEfficientSoftDiceLoss)
+    return DC_and_CE_loss(dice, {}, dice_class=MemoryEfficientSoftDiceLoss)
+
+
+def _deep_supervision(loss: nn.Module, outputs: int) -> nn.Module:
+    """nnU-Net's weights: halved with every resolution, the lowest one unused."""
+    return DeepSupervisionWrapper(loss, [0.5**i for i in range(outputs - 1)] + [0.0])
+
+
+def _target(output: Tensor, labels: Labels) -> Tensor:
+    if labels.regions:
+        return torch.zeros_like(output, dtype=torch.bool)
+    return torch.zeros_like(output[:, :1], dtype=torch.int16)
