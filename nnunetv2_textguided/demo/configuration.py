@@ -44,6 +44,8 @@ def add_configuration(plans_file: Path, size: Size) -> None:
             **architecture,
             "arch_kwargs": {**architecture["arch_kwargs"], "features_per_stage": features},
         },
+        # Dice over both patches of a batch: a patch without a lesion has no Dice of its own to learn from.
+        "batch_dice": True,
         BLOCK: size.block,
     }
     write_json(plans_file, plans)

@@ -67,6 +67,8 @@ class Workspace:
             "nnUNet_preprocessed": str(self.root / "nnUNet_preprocessed"),
             "nnUNet_results": str(self.root / "nnUNet_results"),
             "nnUNet_n_proc_DA": str(workers),
+            # By default validation starts eight processes, each of which imports torch to write one small mask.
+            "nnUNet_def_n_proc": "1",
             SEARCH_PATH: os.pathsep.join(searched),
         }
 
