@@ -203,13 +203,13 @@ def test_a_run_that_is_killed_is_taken_up_again(prepare, builder, tmp_path: Path
     with (tmp_path / "log").open("wb") as log:
         run = subprocess.Popen([*command, "--jobs", "1"], stdout=log, stderr=log, cwd=REPOSITORY)
         deadline = time.monotonic() + 120
-        while not list(records.glob("*.json")):
+        while not list(records.glob("[!.]*.json")):
             assert run.poll() is None, (tmp_path / "log").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.005)
         run.kill()
         run.wait()
-    finished = {path.stem for path in records.glob("*.json")}
+    finished = {path.stem for path in records.glob("[!.]*.json")}
     assert 1 <= len(finished) < 12
     _, summary = prepare()
     assert set(summary.up_to_date) == finished
