@@ -103,6 +103,8 @@ class AlignmentSettings(_Model):
     """Foreground prior to which the bias b_c is initialised."""
     weight: float = Field(default=0.2, ge=0.0)
     """lambda_align at full strength."""
+    gradient_ratio: float | None = Field(default=0.5, gt=0.0)
+    """Bound of the text losses' gradient at the decoder stage, relative to the segmentation loss's. None: no bound."""
 
     @model_validator(mode="after")
     def _scale(self) -> AlignmentSettings:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from nnunetv2_textguided.errors import NetworkError
 from nnunetv2_textguided.network.alignment import AlignmentHead
 from nnunetv2_textguided.network.backbone import choose_stage, features_of_each_stage, locate_backbone
+from nnunetv2_textguided.network.balance import balanced
 from nnunetv2_textguided.network.encoders import MultiEncoder
 from nnunetv2_textguided.network.refiner import TextRefiner
 from nnunetv2_textguided.presets import resolve
@@ -108,6 +109,7 @@ class AlignRefineUNet(nn.Module):
         self.alignment: AlignmentHead | None = None
         self.refiner: TextRefiner | None = None
         self.alignment_stage = choose_stage(strides, settings.alignment.stage, settings.alignment.max_stride)
+        self.gradient_ratio = settings.alignment.gradient_ratio if settings.uses_text else None
         if settings.uses_text:
             self._build_text_parts(settings, num_classes)
 
@@ -205,7 +207,7 @@ class AlignRefineUNet(nn.Module):
             x = torch.cat((self.decoder.transpconvs[stage](x), skips[-(stage + 2)]), 1)
             x = self.decoder.stages[stage](x)
             if stage == self.alignment_stage:
-                guiding = x
+                x, guiding = balanced(x, self.gradient_ratio)
             if self.decoder.deep_supervision or stage == stages - 1:
                 outputs.append(self.decoder.seg_layers[stage](x))
         return outputs[::-1], guiding, x

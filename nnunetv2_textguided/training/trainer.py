@@ -222,13 +222,17 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         return [total, segmentation_loss, text.align, text.heat, inside, outside]
 
     def _backward(self, loss: Tensor) -> Tensor:
-        """Gradients of all parameters, clipped as in nnU-Net; their norm before clipping."""
+        """Gradients of all parameters, clipped as in nnU-Net but per part of the network; their norm before clipping.
+
+        One norm over all parts would let a large gradient of the text's own projections shrink the backbone's step.
+        """
         if self.grad_scaler is not None:
             self.grad_scaler.scale(loss).backward()
             self.grad_scaler.unscale_(self.optimizer)
         else:
             loss.backward()
-        return torch.nn.utils.clip_grad_norm_(self.network.parameters(), 12)
+        groups = [group["params"] for group in self.optimizer.param_groups if group["params"]]
+        return torch.linalg.vector_norm(torch.stack([torch.nn.utils.clip_grad_norm_(group, 12) for group in groups]))
 
     def _step(self, failed: bool) -> None:
         if self.grad_scaler is not None:
