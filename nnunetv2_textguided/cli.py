@@ -16,10 +16,14 @@ SUBCOMMANDS = {
     "convert-weights": "make a stock nnU-Net checkpoint one that -pretrained_weights accepts",
     "doctor": "say in plain words whether this installation works, and why not",
     "encode": "embed the prompts of a data set with a text encoder",
+    "export-container": "write a Grand Challenge algorithm container around a trained model",
     "inspect": "say what a trained model is: trainer, preset, prompts, encoder, phases, folds, Dice",
+    "predict": "predict as nnUNetv2_predict does, with heatmaps, lesion table, overlays and viewer",
     "plan": "plan a data set for this network: patch and batch that fit the GPU, all encoders counted",
     "prompts": "show, check and compare the prompts of a data set, plans, file or model",
+    "demo": "train, predict and explain on a small synthetic data set, and write a report",
     "env": "print the line that makes nnU-Net find the trainers where the start-up file is disabled",
+    "picai": "PI-CAI: prepare the archive for nnU-Net, check a data set, evaluate predictions",
 }
 
 

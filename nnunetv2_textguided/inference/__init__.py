@@ -1,0 +1,1 @@
+"""Prediction with the evidence: masks as nnU-Net's, heatmaps, candidates, overlays, viewer, container."""

@@ -68,7 +68,8 @@ class ZipFiles:
     @contextlib.contextmanager
     def local(self, name: str) -> Iterator[Path]:
         """A path where a copy of the file can be opened."""
-        with tempfile.TemporaryDirectory() as folder:
+        # The checkpoint's tensors may still be mapped from the file, which Windows does not let go then.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             path = Path(folder) / "file"
             with self._open(name, MAX_CHECKPOINT) as stream, path.open("wb") as target:
                 while block := stream.read(1 << 22):

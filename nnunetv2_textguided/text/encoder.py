@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -57,6 +57,14 @@ def need_transformers() -> None:
             "elsewhere is enough.",
         ) from e
     transformers.utils.logging.disable_progress_bar()
+
+
+def batches(prompts: Sequence[str], size: int = 32) -> Iterable[Sequence[str]]:
+    """`prompts` in batches, with a progress bar where there is a terminal and more than a moment's work."""
+    from tqdm import tqdm
+
+    parts = [prompts[start : start + size] for start in range(0, len(prompts), size)]
+    return tqdm(parts, desc="encode", unit="batch", leave=False, disable=None if len(parts) > 4 else True)
 
 
 def tokenize(tokenizer: Any, prompts: Sequence[str], max_tokens: int) -> tuple[Any, Any]:

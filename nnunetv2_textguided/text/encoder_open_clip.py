@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_textguided.errors import EncoderError
-from nnunetv2_textguided.text.encoder import Encoded, join_tokens, need_transformers, tokenize
+from nnunetv2_textguided.text.encoder import Encoded, batches, join_tokens, need_transformers, tokenize
 from nnunetv2_textguided.text.hub import snapshot
 from nnunetv2_textguided.text.known import identify
 from nnunetv2_textguided.text.model_folder import (
@@ -31,8 +31,7 @@ BIOMEDCLIP_REVISION = "9f341de24bfb00180f1b847274256e9b65a3a32e"
 BIOMEDCLIP_FILES = (CONFIG, "open_clip_pytorch_model.bin")
 BIOMEDBERT_ID = "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract"
 BIOMEDBERT_REVISION = "d673b8835373c6fa116d6d8006b33d48734e305d"
-BIOMEDBERT_FILES = ("config.json", "tokenizer_config.json", "vocab.txt")
-_BATCH = 32
+BIOMEDBERT_FILES = ("config.json", "vocab.txt")
 _FETCH = "Fetch the folder again, or copy it completely (docs/text.md)."
 
 
@@ -57,10 +56,10 @@ class OpenClipEncoder:
         self, folder: Path, text_folder: Path | None = None, *, model_id: str, revision: str, licence: str
     ) -> None:
         need_transformers()
-        config = read_config(folder, CONFIG).get("model_cfg", {})
+        config: Any = read_config(folder, CONFIG).get("model_cfg")
         text, weights = _text_config(config, folder), require_file(folder, *WEIGHTS)
         text_folder = text_folder or _find_text_folder(folder, text["hf_model_name"])
-        self._model = _build_tower(text, int(config["embed_dim"]), text_folder)
+        self._model = _build_tower(text, config["embed_dim"], text_folder)
         _load_weights(self._model, weights, needs_pooler=text["hf_pooler_type"] == "cls_pooler")
         self._tokenizer = _load_tokenizer(text, text_folder, self._model.config.vocab_size)
         self._max_tokens = _context_length(text, self._model.config, folder)
@@ -81,8 +80,8 @@ class OpenClipEncoder:
 
         clean = [self._tokenizer.clean_fn(prompt) for prompt in prompts]
         pooled, tokens = [], []
-        for start in range(0, len(clean), _BATCH):
-            ids, mask = tokenize(self._tokenizer.tokenizer, clean[start : start + _BATCH], self._max_tokens)
+        for batch in batches(clean):
+            ids, mask = tokenize(self._tokenizer.tokenizer, batch, self._max_tokens)
             with torch.inference_mode():
                 sentence, hidden = self._model(ids)
                 projected = self._model.proj(hidden)
@@ -99,14 +98,19 @@ def biomedclip() -> OpenClipEncoder:
     """
     folder = snapshot(BIOMEDCLIP_ID, BIOMEDCLIP_REVISION, BIOMEDCLIP_FILES, needs="BiomedCLIP's weights")
     text_folder = snapshot(
-        BIOMEDBERT_ID, BIOMEDBERT_REVISION, BIOMEDBERT_FILES, needs="config and tokenizer of BiomedCLIP's text tower"
+        BIOMEDBERT_ID,
+        BIOMEDBERT_REVISION,
+        BIOMEDBERT_FILES,
+        needs="config and tokenizer of BiomedCLIP's text tower",
+        optional=("tokenizer_config.json",),
     )
     return OpenClipEncoder(folder, text_folder, **identify(folder, WEIGHTS, expect=BIOMEDCLIP_ID))
 
 
-def _text_config(config: dict[str, Any], folder: Path) -> dict[str, Any]:
-    text = config.get("text_cfg")
-    if not isinstance(text, dict) or not text.get("hf_model_name") or "embed_dim" not in config:
+def _text_config(config: Any, folder: Path) -> dict[str, Any]:
+    whole = config if isinstance(config, dict) else {}
+    text = whole.get("text_cfg")
+    if not isinstance(text, dict) or not text.get("hf_model_name") or not isinstance(whole.get("embed_dim"), int):
         raise EncoderError(
             "Only open_clip models with a Hugging Face text tower (text_cfg.hf_model_name) are supported.",
             where=folder / CONFIG,

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_textguided.errors import EncoderError
-from nnunetv2_textguided.files import read_json
-from nnunetv2_textguided.text.encoder import Encoded, join_tokens, need_transformers, tokenize
+from nnunetv2_textguided.text.encoder import Encoded, batches, join_tokens, need_transformers, tokenize
 from nnunetv2_textguided.text.known import identify
 from nnunetv2_textguided.text.model_folder import (
     check_keys,
@@ -23,7 +22,6 @@ from nnunetv2_textguided.text.model_folder import (
 
 MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
 WEIGHTS = ("model.safetensors",)
-_BATCH = 32
 
 
 class TransformersEncoder:
@@ -65,8 +63,8 @@ class TransformersEncoder:
         import torch
 
         pooled, tokens = [], []
-        for start in range(0, len(prompts), _BATCH):
-            ids, mask = tokenize(self._tokenizer, prompts[start : start + _BATCH], self._max_tokens)
+        for batch in batches(prompts):
+            ids, mask = tokenize(self._tokenizer, batch, self._max_tokens)
             with torch.inference_mode():
                 hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
             weight = mask[..., None].float()
@@ -116,7 +114,7 @@ def _pooling(folder: Path) -> str:
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return "mean"
-    modes = {k.removeprefix("pooling_mode_") for k, v in read_json(path, error=EncoderError).items() if v is True}
+    modes = {k.removeprefix("pooling_mode_") for k, v in read_config(path.parent).items() if v is True}
     known = {"mean_tokens": "mean", "cls_token": "first token"}
     modes.discard("include_prompt")
     if len(modes) != 1 or not modes <= set(known):
@@ -127,8 +125,10 @@ def _pooling(folder: Path) -> str:
 
 
 def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
-    limit = int(config.get("max_position_embeddings", 512))
-    path = folder / "sentence_bert_config.json"
-    if path.is_file():
-        limit = min(limit, int(read_json(path, error=EncoderError).get("max_seq_length") or limit))
-    return limit
+    limits = [config.get("max_position_embeddings")]
+    if (folder / "sentence_bert_config.json").is_file():
+        limits.append(read_config(folder, "sentence_bert_config.json").get("max_seq_length"))
+    stated = [limit for limit in limits if isinstance(limit, int) and limit > 0]
+    if not stated:
+        raise EncoderError("The config does not say how many tokens the model reads.", where=folder / "config.json")
+    return min(stated)

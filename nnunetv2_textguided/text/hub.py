@@ -19,14 +19,15 @@ PROBE_SECONDS = 5.0
 """How long to wait for the hub before calling it unreachable."""
 
 
-def snapshot(repository: str, revision: str, patterns: Sequence[str], *, needs: str) -> Path:
-    """The folder with the files of `repository` at `revision` that match `patterns`.
+def snapshot(repository: str, revision: str, files: Sequence[str], *, needs: str, optional: Sequence[str] = ()) -> Path:
+    """The folder with `files` of `repository` at `revision`.
 
     Args:
         repository: `organisation/name` on the hub.
         revision: a commit hash.
-        patterns: names of files, each of which must be there.
+        files: names of files, each of which must be there.
         needs: what the files are for, in errors.
+        optional: further files to fetch, if the repository has them.
 
     Raises:
         EncoderError: they are not all in the local cache and cannot be downloaded.
@@ -37,17 +38,17 @@ def snapshot(repository: str, revision: str, patterns: Sequence[str], *, needs: 
         folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
     except OSError:  # nothing of this revision is cached
         folder = Path("(not in the cache)")
-    missing = [name for name in patterns if not (folder / name).is_file()]
+    missing = [name for name in files if not (folder / name).is_file()]
     if not missing:
         return folder
     reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else unreachable(constants.ENDPOINT)
     if reason is None:
         try:
-            folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
+            folder = Path(snapshot_download(repository, revision=revision, allow_patterns=[*files, *optional]))
         except (OSError, ValueError, errors.HTTPError) as e:
             reason = f"the download failed: {e}"
         else:
-            missing = [name for name in patterns if not (folder / name).is_file()]
+            missing = [name for name in files if not (folder / name).is_file()]
             reason = "the repository does not have them"
     if missing and reason is not None:
         raise EncoderError(

@@ -42,7 +42,7 @@ def test_blocks_run_in_the_order_of_the_page(file: Path, user: Environment, tmp_
             text=True,
             cwd=tmp_path,
             env=user.variables(**QUICK),
-            timeout=300,
+            timeout=500,
         )
         assert done.returncode == 0, f"{block.place} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     if file.name == "README.md":

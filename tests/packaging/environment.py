@@ -43,7 +43,7 @@ class Environment:
             text=True,
             cwd=self.nnunet,
             env=self.variables(**extra),
-            timeout=120,
+            timeout=500,
         )
 
     def evaluate(self, code: str, **extra: str) -> str:
@@ -59,7 +59,7 @@ class Environment:
 
 def run_here(*command: str | Path) -> None:
     """Run one of the building or installing tools with the tests' own interpreter; it must succeed."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

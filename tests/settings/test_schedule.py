@@ -39,7 +39,7 @@ def test_auxiliary_losses_can_fade_in_the_refine_phase() -> None:
 
 def test_missing_components_have_weight_zero() -> None:
     chosen = resolve({"components": ["heatmap"]})
-    last = phase_weights(99, 100, chosen, History())
+    last = phase_weights(40, 100, chosen, History())
     assert (last.align, last.alpha) == (0.0, 0.0)
     assert last.heat > 0
     assert phase_weights(99, 100, resolve({"components": []}), History()).phase == "segmentation"

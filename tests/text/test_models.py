@@ -183,3 +183,19 @@ def test_prompts_of_a_control_are_not_passed_off_as_language(nnunet_folders: Pat
     assert source.embeddings is not None
     row = source.bank.prompts.index("rectum")
     assert abs(float(source.embeddings.pooled[row] @ packaged_embeddings().pooled[packaged_rows()["rectum"]])) < 0.5
+
+
+def test_tokens_of_the_file_reach_the_refiner(nnunet_folders: Path) -> None:
+    bank = PromptBank("b", {"csPCa": ("prostate lesion", "tumour")}, ("rest",))
+    embeddings = random_embeddings(bank)
+    write_embeddings(write_dataset(nnunet_folders, "csPCa") / FILE_NAME, embeddings)
+    network = make_trainer("csPCa", block={"refiner": {"tokens": "tokens"}}).bare_network
+    assert embeddings.tokens is not None
+    torch.testing.assert_close(network.text_tokens, torch.from_numpy(embeddings.tokens))
+    network.refiner.alpha.fill_(1.0)
+    torch.nn.init.normal_(network.refiner.out.weight)
+    image = torch.randn(1, 3, 8, 16, 16)
+    with torch.no_grad():
+        before = network(image)[0]
+        network.text_tokens.neg_()
+        assert not torch.equal(network(image)[0], before)

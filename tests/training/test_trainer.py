@@ -108,7 +108,7 @@ def test_phases_set_weights_in_the_graph(make_trainer: Make) -> None:
     enter_phase(trainer, 0)
     assert (float(losses.lambda_align), float(losses.lambda_heat), float(refiner.alpha)) == (0, 0, 0)
     enter_phase(trainer, 4)
-    assert float(losses.lambda_align) == pytest.approx(0.2)
+    assert float(losses.lambda_align) == pytest.approx(trainer.settings.alignment.weight)
     enter_phase(trainer, 9)
     assert float(refiner.alpha) == 1
 

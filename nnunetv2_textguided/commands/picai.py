@@ -1,0 +1,183 @@
+"""`nnUNetv2_textguided picai prepare|check|evaluate`: the PI-CAI archive as an nnU-Net data set, and its evaluation."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnunetv2_textguided.errors import DataError
+
+if TYPE_CHECKING:
+    from nnunetv2_textguided.picai.options import PrepareOptions
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this subcommand's arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="<action>", required=True)
+    _add_prepare(actions.add_parser("prepare", help="write DatasetNNN_PICAI into nnUNet_raw"))
+    _add_check(actions.add_parser("check", help="find what is wrong with a data set before anything is trained"))
+    _add_evaluate(actions.add_parser("evaluate", help="score predictions as the challenge does, and by overlap"))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the chosen action; returns the exit status."""
+    return {"prepare": _prepare, "check": _check, "evaluate": _evaluate}[args.action](args)
+
+
+def _add_prepare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", type=Path, required=True, help="the archive's folder of patient folders")
+    parser.add_argument("--labels", type=Path, required=True, help="checkout of github.com/DIAGNijmegen/picai_labels")
+    parser.add_argument("-d", "--dataset", type=int, required=True, help="number of the data set, for example 2203")
+    parser.add_argument("--name", default="PICAI", help="name of the data set (default: PICAI)")
+    parser.add_argument("--raw", type=Path, help="folder to write into (default: nnUNet_raw)")
+    parser.add_argument("--folds", choices=("1500", "1295"), default="1500", help="official folds (default: 1500)")
+    parser.add_argument("--classes", choices=("lesion", "zones"), default="lesion", help="what the label map holds")
+    parser.add_argument("--zone-source", choices=("HeviAI23", "Yuan23", "auto"), default="HeviAI23")
+    parser.add_argument("--ai-labels", action="store_true", help="AI lesion masks where there is no human one")
+    parser.add_argument("--contradictions", choices=("exclude", "mask", "marksheet"), default="exclude",
+                        help="rule where marksheet and mask contradict each other (default: exclude)")  # fmt: skip
+    parser.add_argument("--adc", choices=("global", "zscore"), default="global",
+                        help="ADC normalisation: statistics of the whole data set, or of each image")  # fmt: skip
+    parser.add_argument("--geometry", choices=("nnunet-baseline", "unet-baseline"), default="nnunet-baseline",
+                        help="the T2W series' own grid, or 3.0 0.5 0.5 mm and 20 256 256 voxels")  # fmt: skip
+    parser.add_argument("--spacing", type=float, nargs=3, metavar=("Z", "Y", "X"), help="spacing in mm")
+    parser.add_argument("--matrix-size", type=int, nargs=3, metavar=("Z", "Y", "X"), help="crop or pad to this size")
+    parser.add_argument("--crop-centre", choices=("image", "gland"), default="image", help="what the crop is about")
+    parser.add_argument("--jobs", type=int, help="worker processes (default: one per processor, at most 8)")
+    parser.add_argument("--overwrite", action="store_true", help="prepare every case again")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from nnunetv2_textguided.picai.plan import make_plan
+    from nnunetv2_textguided.picai.pool import default_workers
+    from nnunetv2_textguided.picai.preparation import dataset_folder, prepare_dataset
+
+    options = _options(args)
+    dataset = dataset_folder(args.raw or _nnunet_raw(), args.dataset, args.name)
+    plan = make_plan(args.images, args.labels, dataset, options)
+    print(plan.describe())
+    if args.dry_run:
+        for case, reason in plan.skipped.items():
+            print(f"skipped {case}: {reason}")
+        for case, error in plan.failed.items():
+            print(f"FAILED {case}: {error}", file=sys.stderr)
+        return 1 if plan.failed else 0
+    summary = prepare_dataset(plan, dataset, options, workers=args.jobs or default_workers(), overwrite=args.overwrite)
+    for line in summary.lines():
+        print(line, file=sys.stderr if line.startswith("FAILED") else sys.stdout)
+    print(dataset)
+    return 0 if summary.succeeded else 1
+
+
+def _options(args: argparse.Namespace) -> PrepareOptions:
+    from pydantic import ValidationError
+
+    from nnunetv2_textguided.picai.options import GEOMETRY, PrepareOptions
+
+    chosen = {k: getattr(args, k) for k in ("folds", "classes", "zone_source", "ai_labels", "contradictions", "adc")}
+    geometry: dict[str, Any] = {**GEOMETRY[args.geometry], "crop_centre": args.crop_centre}
+    geometry |= {k: getattr(args, k) for k in ("spacing", "matrix_size") if getattr(args, k) is not None}
+    try:
+        return PrepareOptions(**chosen, **geometry)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "options"
+        raise DataError(f"The options do not fit: {first['msg']}.", where=where) from error
+
+
+def _nnunet_raw() -> Path:
+    from nnunetv2_textguided.picai.paths import RAW, nnunet_path
+
+    folder = nnunet_path(RAW)
+    if folder is None:
+        raise DataError(
+            f"{RAW} is not set.", where="environment", remedy="Set nnU-Net's three paths, or pass --raw DIR."
+        )
+    return folder
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="the raw data set, nnUNet_raw/DatasetNNN_NAME")
+    parser.add_argument("--json", type=Path, help="also write the findings to this file")
+    parser.add_argument("--jobs", type=int, help="worker processes (default: one per processor, at most 8)")
+
+
+def _check(args: argparse.Namespace) -> int:
+    from nnunetv2_textguided.files import write_json
+    from nnunetv2_textguided.picai.check_dataset import check_dataset
+    from nnunetv2_textguided.picai.findings import Severity
+    from nnunetv2_textguided.picai.paths import PREPROCESSED, nnunet_path
+    from nnunetv2_textguided.picai.pool import default_workers
+
+    workers = args.jobs or default_workers()
+    findings = check_dataset(args.folder, workers=workers, preprocessed=nnunet_path(PREPROCESSED))
+    for finding in findings:
+        print(finding)
+    if args.json:
+        write_json(args.json, [finding.as_json() for finding in findings])
+    errors = sum(finding.severity is Severity.ERROR for finding in findings)
+    print(f"{errors} errors, {len(findings) - errors} warnings in {args.folder}")
+    return 1 if errors else 0
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--predictions", type=Path, required=True,
+                        help="nnU-Net .npz probabilities, probability maps, detection maps or masks")  # fmt: skip
+    parser.add_argument("--labels", type=Path, required=True, help="labelsTr, gt_segmentations, or picai_labels' masks")
+    parser.add_argument("-o", "--output", type=Path, help="default: picai_evaluation in the prediction folder")
+    parser.add_argument("--label", default="csPCa", help="the class to score (default: csPCa)")
+    parser.add_argument("--fold", type=int, help="only the validation cases of this fold; all have to be predicted")
+    parser.add_argument("--extraction", default="dynamic", help="dynamic (the default), dynamic-fast, or a probability")
+    parser.add_argument("--mask-threshold", type=float, default=0.5, help="where only a probability map is given")
+    parser.add_argument("--empty", choices=("positives-only", "paper", "nnunet"), default="positives-only",
+                        help="what an empty mask counts as in overlap metrics (default: positives-only)")  # fmt: skip
+    parser.add_argument("--missed-hd95", choices=("exclude", "diagonal"), default="exclude",
+                        help="HD95 where exactly one mask is empty (default: exclude)")  # fmt: skip
+    parser.add_argument("--bootstrap", type=int, default=1000, help="replicates of the patient bootstrap")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--jobs", type=int, help="worker processes (default: one per processor, at most 8)")
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from nnunetv2_textguided.picai.conventions import EmptyMask, MissedDistance
+    from nnunetv2_textguided.picai.evaluate_case import EvaluationOptions
+    from nnunetv2_textguided.picai.evaluation import patients_of, plan_evaluation, run_evaluation
+    from nnunetv2_textguided.picai.labels import find_target
+    from nnunetv2_textguided.picai.pool import default_workers
+    from nnunetv2_textguided.picai.report import table, write_report
+
+    target, source = find_target((args.labels.parent, args.labels, args.predictions), args.label)
+    options = EvaluationOptions(
+        threshold=_extraction(args.extraction),
+        mask_threshold=args.mask_threshold,
+        empty=EmptyMask(args.empty),
+        missed=MissedDistance(args.missed_hd95),
+        replicates=args.bootstrap,
+        seed=args.seed,
+    )
+    jobs, unpredicted = plan_evaluation(args.predictions, args.labels, target, options, args.fold)
+    print(f"{target.name}: label values {sorted(target.values)} by {source or 'the convention of picai_labels'}")
+    evaluation = run_evaluation(jobs, unpredicted, patients_of(args.labels), workers=args.jobs or default_workers())
+    output = args.output or args.predictions / "picai_evaluation"
+    write_report(evaluation, output)
+    print(table(evaluation))
+    for case, error in evaluation.failed.items():
+        print(f"FAILED {case}: {error}", file=sys.stderr)
+    print(output)
+    return 1 if evaluation.failed or (args.fold is not None and unpredicted) else 0
+
+
+def _extraction(text: str) -> str | float:
+    if text in ("dynamic", "dynamic-fast"):
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise DataError(f"{text!r} is no lesion extraction.", where="--extraction",
+                        remedy="Use dynamic, dynamic-fast, or a probability between 0 and 1.")  # fmt: skip
+    return value

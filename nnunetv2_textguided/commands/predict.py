@@ -1,0 +1,132 @@
+"""`nnUNetv2_textguided predict`: what nnUNetv2_predict gives, and per case the evidence behind it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this subcommand's arguments. Those that nnUNetv2_predict has are called as they are there."""
+    parser.add_argument("-i", dest="input", type=Path, required=True, help="folder of CASE_0000.nii.gz, ...")
+    parser.add_argument("-o", dest="output", type=Path, required=True, help="prediction folder")
+    _add_model(parser.add_argument_group("model"))
+    _add_results(parser.add_argument_group("results"))
+    _add_work(parser.add_argument_group("work"))
+
+
+def _add_model(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("-m", "--model", type=Path, help="trained model folder, instead of -d, -c, -tr and -p")
+    group.add_argument("-d", dest="dataset", help="data set id or name")
+    group.add_argument("-c", dest="configuration", default="3d_fullres", help="configuration (default: 3d_fullres)")
+    group.add_argument("-tr", dest="trainer", default="nnUNetTrainerAlignRefine", help="default: %(default)s")
+    group.add_argument("-p", dest="plans", default="nnUNetPlans", help="plans (default: nnUNetPlans)")
+    group.add_argument("-f", dest="folds", nargs="+", default=["0", "1", "2", "3", "4"], help="folds to average")
+    group.add_argument("-chk", dest="checkpoint", default="checkpoint_final.pth", help="default: checkpoint_final.pth")
+    group.add_argument("-step_size", type=float, default=0.5, help="step of the sliding window (default: 0.5)")
+    group.add_argument("--disable_tta", action="store_true", help="no test-time mirroring")
+    group.add_argument("-device", "--device", choices=("cuda", "cpu", "mps"), default="cuda", help="default: cuda")
+    group.add_argument("--not_on_device", action="store_true", help="accumulate in main memory")
+    group.add_argument("--prompts", help="ask with another prompt bank (name or JSON file)")
+    group.add_argument("--embeddings", type=Path, help="ask with another embedding file")
+    group.add_argument("--encoder", help="text encoder for --prompts (default: the model's own)")
+
+
+def _add_results(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--heatmaps", action="store_true", help="write heatmaps and the refiner's change maps")
+    group.add_argument("--overlays", action="store_true", help="write key slices of each candidate as PNG")
+    group.add_argument("--viewer", action="store_true", help="write an HTML viewer that opens from disk")
+    group.add_argument("--save_probabilities", action="store_true", help="write nnU-Net's .npz and .pkl")
+    group.add_argument("--candidates", default="dynamic",
+                       help="dynamic (PI-CAI's; default), dynamic-fast, a probability, mask, or none")  # fmt: skip
+    group.add_argument("--lesion-label", help="label of the candidates (default: csPCa, or the only label)")
+    group.add_argument("--zones", type=Path, help="folder of zone masks CASE.nii.gz (1 PZ, 2 TZ)")
+
+
+def _add_work(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--continue_prediction", action="store_true", help="leave alone what is complete")
+    group.add_argument("-npp", type=int, default=3, help="background processes that preprocess; 0: none (default: 3)")
+    group.add_argument("-nps", type=int, default=3, help="background processes that export; 0: none (default: 3)")
+    group.add_argument("-num_parts", type=int, default=1, help="number of parts the cases are split into")
+    group.add_argument("-part_id", type=int, default=0, help="which part this command predicts, from 0")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict; the exit status is 1 if a case failed."""
+    model, output, work = _model(args), _output(args), _work(args)
+    from nnunetv2_textguided.inference.run import predict_folder
+
+    summary = predict_folder(args.input, model, output, work)
+    failed = summary.failed
+    print(f"{len(summary.predicted)} predicted, {summary.skipped} complete before, {len(failed)} failed: {args.output}")
+    for case, error in failed.items():
+        print(f"FAILED {case}: {error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _model(args: argparse.Namespace) -> ModelOptions:
+    return ModelOptions(
+        folder=args.model or _model_folder(args),
+        folds=tuple(fold if fold == "all" else _fold(fold) for fold in args.folds),
+        checkpoint=args.checkpoint,
+        device=args.device,
+        step_size=args.step_size,
+        mirroring=not args.disable_tta,
+        on_device=not args.not_on_device,
+        prompts=args.prompts,
+        embeddings=args.embeddings,
+        encoder=args.encoder,
+    )
+
+
+def _fold(text: str) -> int:
+    if not text.isdecimal():
+        raise DataError(f"{text!r} is no fold.", where="-f", remedy="Numbers, or all.")
+    return int(text)
+
+
+def _model_folder(args: argparse.Namespace) -> Path:
+    if args.dataset is None:
+        raise DataError("Which model?", where="-d, -m", remedy="Name the data set with -d, or a model folder with -m.")
+    from nnunetv2.paths import nnUNet_results
+    from nnunetv2.utilities.file_path_utilities import get_output_folder
+
+    if nnUNet_results is None:
+        raise DataError("nnUNet_results is not set.", where="environment", remedy="Set it, or name the model with -m.")
+    try:
+        return Path(get_output_folder(args.dataset, args.trainer, args.plans, args.configuration))
+    except RuntimeError as error:  # nnU-Net's, for a data set that it does not find
+        raise DataError(f"nnU-Net does not know this data set: {error}", where=f"-d {args.dataset}") from error
+
+
+def _output(args: argparse.Namespace) -> OutputOptions:
+    if args.candidates == "none" and (args.overlays or args.viewer or args.zones):
+        raise DataError("--overlays, --viewer and --zones are about candidates.", where="--candidates none",
+                        remedy="Use --candidates mask, or leave them out.")  # fmt: skip
+    return OutputOptions(
+        folder=args.output,
+        heatmaps=args.heatmaps,
+        overlays=args.overlays,
+        viewer=args.viewer,
+        probabilities=args.save_probabilities,
+        candidates=args.candidates,
+        lesion_label=args.lesion_label,
+        zones=args.zones,
+    )
+
+
+def _work(args: argparse.Namespace) -> WorkOptions:
+    if not 0 <= args.part_id < args.num_parts:
+        raise DataError(f"There is no part {args.part_id} of {args.num_parts}.", where="-part_id, -num_parts",
+                        remedy="Parts are counted from 0.")  # fmt: skip
+    return WorkOptions(
+        preprocessing=args.npp,
+        export=args.nps,
+        part=args.part_id,
+        parts=args.num_parts,
+        continued=args.continue_prediction,
+    )

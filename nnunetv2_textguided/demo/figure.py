@@ -1,0 +1,85 @@
+"""The demo in one picture, for a README: two cases, what the text saw, and the curves of the training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunetv2_textguided.demo.charts import BLUE, LIGHT, ORANGE, shade_phases, style_axes
+from nnunetv2_textguided.demo.film import display_range
+from nnunetv2_textguided.demo.record import CaseRecord, DemoRecord
+from nnunetv2_textguided.files import atomic_path
+
+REFERENCE, PREDICTED, GATE = "#38bdf8", "#fbbf24", "#c084fc"
+COLUMNS = ("T2W", "ADC", "HBV", "text heatmap", "refiner: change in the gate")
+SHOWN = 2
+
+
+def write_figure(path: Path, record: DemoRecord) -> None:
+    """Write the picture of a run as PNG, atomically."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    cases = choose_cases(record.cases, SHOWN)
+    figure = Figure(figsize=(12.5, 2.62 * len(cases) + 2.7), dpi=110, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(len(cases) + 1, 10, height_ratios=[*[1] * len(cases), 0.86])
+    limit = max(float(np.abs(case.effect.change).max(initial=0)) for case in cases) or 1.0
+    for row, case in enumerate(cases):
+        for column, title in enumerate(COLUMNS):
+            axes = figure.add_subplot(grid[row, 2 * column : 2 * column + 2])
+            _draw_view(axes, case, title, limit)
+            if row == 0:
+                axes.set_title(title, fontsize=11, color=LIGHT.ink)
+    _draw_curves(figure.add_subplot(grid[-1, :5]), record, "similarity with the lesion prompts", "similarity")
+    _draw_curves(figure.add_subplot(grid[-1, 5:]), record, "Dice on validation patches", "dice")
+    lines = [
+        Line2D([], [], color=c, lw=2, label=name) for c, name in ((REFERENCE, "reference"), (PREDICTED, "predicted"))
+    ]
+    figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=10, labelcolor=LIGHT.ink)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)
+
+
+def choose_cases(cases: Sequence[CaseRecord], count: int) -> list[CaseRecord]:
+    """The best and the median case by Dice, as many as there are."""
+    ranked = sorted((c for c in cases if c.trained.dice is not None), key=lambda c: -float(c.trained.dice or 0))
+    wanted = [ranked[0], ranked[len(ranked) // 2]] if len(ranked) > 1 else ranked
+    return (wanted or list(cases))[:count]
+
+
+def _draw_view(axes: Any, case: CaseRecord, title: str, limit: float) -> None:
+    k = case.key_slice
+    channel = title if title in case.images else "T2W"
+    low, high = display_range(channel, case.images[channel])
+    axes.imshow(case.images[channel][k], cmap="gray", vmin=low, vmax=high, interpolation="bicubic")
+    if title == "text heatmap":
+        heat = case.effect.heatmap[k]
+        axes.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=np.clip(2 * heat, 0, 0.85), interpolation="bilinear")
+    elif title.startswith("refiner"):
+        change = case.effect.change[k]
+        strength = np.where(case.effect.gate[k], np.clip(0.25 + 1.5 * np.abs(change) / limit, 0, 0.95), 0)
+        axes.imshow(change, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=strength, interpolation="nearest")
+    axes.contour(case.reference[k], [0.5], colors=[REFERENCE], linewidths=1.5)
+    if title in case.images:
+        axes.contour(case.predicted[k], [0.5], colors=[PREDICTED], linewidths=1.5)
+    axes.set_axis_off()
+
+
+def _draw_curves(axes: Any, record: DemoRecord, title: str, what: str) -> None:
+    log = record.log
+    curves = {
+        "similarity": (("similarity_foreground", "in lesions", ORANGE), ("similarity_background", "elsewhere", BLUE)),
+        "dice": (("mean_fg_dice", "per epoch", ORANGE), ("ema_fg_dice", "moving average", BLUE)),
+    }[what]
+    shade_phases(axes, log, LIGHT)
+    for column, name, colour in curves:
+        axes.plot(range(1, log.epochs + 1), log.columns[column], color=colour, lw=2, label=name)
+    axes.set_ylim(0, 1)
+    style_axes(axes, LIGHT)
+    axes.set_title(title, fontsize=11, color=LIGHT.ink, pad=16)
+    axes.legend(frameon=False, fontsize=9, labelcolor=LIGHT.ink, loc="best")

@@ -1,0 +1,72 @@
+"""Work in background processes with a bounded number of results waiting, so that memory does not follow the cohort."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Generic, Protocol, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Held = TypeVar("Held", covariant=True)
+
+
+class Pending(Protocol[Held]):
+    """A result that can be asked for; asking waits for it, or does the work, and raises what the work raised."""
+
+    def result(self) -> Held:
+        """The result."""
+        ...
+
+
+class _InForeground(Generic[Result]):
+    """Work that is done when its result is asked for."""
+
+    def __init__(self, work: Callable[[], Result]) -> None:
+        self.result = work
+
+
+class Workers(Generic[Item, Result]):
+    """`function(item)` for many items in `count` processes; in this process if `count` is 0.
+
+    Processes are spawned, as nnU-Net's are: a process forked from one that has used CUDA or threads can hang.
+    """
+
+    def __init__(self, function: Callable[[Item], Result], count: int) -> None:
+        self._function, self._count = function, count
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(count, mp_context=context) if count else None
+
+    def submit(self, item: Item) -> Pending[Result]:
+        """Start the work on `item`, or put it off until it is asked for."""
+        if self._pool is None:
+            return _InForeground(partial(self._function, item))
+        return self._pool.submit(self._function, item)
+
+    def ahead(self, items: Iterable[Item]) -> Iterator[tuple[Item, Pending[Result]]]:
+        """Results in order, at most one per process ahead of the one that is asked for."""
+        waiting: deque[tuple[Item, Pending[Result]]] = deque()
+        for item in items:
+            waiting.append((item, self.submit(item)))
+            if len(waiting) > self._count:
+                yield waiting.popleft()
+        yield from waiting
+
+    def close(self) -> None:
+        """Wait for what runs; what has not begun is dropped."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def workers(function: Callable[[Item], Result], count: int) -> Iterator[Workers[Item, Result]]:
+    """Workers that are closed at the end."""
+    pool = Workers(function, count)
+    try:
+        yield pool
+    finally:
+        pool.close()

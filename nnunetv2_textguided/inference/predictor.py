@@ -1,0 +1,166 @@
+"""nnU-Net's predictor that also returns what the text did, at the price of a few channels in its accumulator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from torch import Tensor, nn
+
+from nnunetv2_textguided.errors import DataError, NetworkError
+from nnunetv2_textguided.network import AlignRefineUNet
+from nnunetv2_textguided.presets import resolve
+from nnunetv2_textguided.settings import BLOCK, ResolvedText, Settings
+
+HEATMAP_SCALE = 64.0
+"""Heatmaps are accumulated times this. The window's weights fall below 1e-7 in its corners, and the accumulator's half
+precision would round a small probability times that to nothing; a power of two costs no digit."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Channels of a prediction: `heads` logits, then, if `explained`, a heatmap and a change map per label.
+
+    Attributes:
+        heads: number of segmentation heads (classes with background, or regions).
+        labels: foreground labels or regions, in the order of the heads.
+        explained: whether the text's channels follow the logits.
+    """
+
+    heads: int
+    labels: tuple[str, ...]
+    explained: bool
+
+    @property
+    def channels(self) -> int:
+        """All channels."""
+        return self.heads + 2 * len(self.labels) * self.explained
+
+    @property
+    def heatmap(self) -> slice:
+        """Channels of the heatmaps, one per label."""
+        return slice(self.heads, self.heads + len(self.labels))
+
+    @property
+    def change(self) -> slice:
+        """Channels of the change maps, one per label."""
+        return slice(self.heads + len(self.labels), self.heads + 2 * len(self.labels))
+
+    def head_of(self, label: str) -> int:
+        """The segmentation head of a label; heads of classes begin with the background."""
+        return self.labels.index(label) + self.heads - len(self.labels)
+
+
+@dataclass(frozen=True)
+class _Allocation:
+    """What the sliding window asks nnU-Net's label manager: how many channels to make room for."""
+
+    num_segmentation_heads: int
+
+
+class ExplainingNetwork(nn.Module):
+    """AlignRefineUNet whose output has the text's channels behind its logits.
+
+    nnU-Net's sliding window treats channels alike, so heatmaps are averaged over windows, mirrorings and folds with the
+    same weights as the logits, and the logits stay bit by bit what they are without them. The heatmap is averaged as
+    probability: its logits reach the hundreds, which the window's half-precision accumulator could not hold.
+    """
+
+    def __init__(self, network: AlignRefineUNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load the weights of the wrapped network, under the names that checkpoints give them."""
+        return self.network.load_state_dict(state_dict, strict, assign)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, *S) images to (B, heads + 2 C, *S): logits, heatmaps times HEATMAP_SCALE, change maps.
+
+        The change map of a class is what the refiner added to its logit relative to the background's (a softmax does
+        not see what is added to all), that of a region what it added to the region's logit.
+        """
+        found = self.network.explain(x)
+        regions = found.change.shape[1] == found.heatmap.shape[1]
+        change = found.change if regions else found.change[:, 1:] - found.change[:, :1]
+        # The logits' own type: under autocast, another one would make nnU-Net add up mirrored logits in another type.
+        return torch.cat(
+            [found.logits, *(e.to(found.logits.dtype) for e in (found.heatmap * HEATMAP_SCALE, change))], dim=1
+        )
+
+
+class TextGuidedPredictor(nnUNetPredictor):
+    """nnUNetPredictor for any model, with the text's channels if asked for. Masks are nnU-Net's bit by bit."""
+
+    layout: Layout
+    network: Any
+    label_manager: Any
+    list_of_parameters: Any
+
+    @property
+    def settings(self) -> Settings | None:
+        """The model's settings; None for a model of another trainer."""
+        block = self.configuration_manager.configuration.get(BLOCK)
+        return None if block is None else resolve(block)
+
+    @property
+    def text(self) -> ResolvedText:
+        """What the model was told.
+
+        Raises:
+            DataError: it has no text.
+        """
+        settings = self.settings
+        if settings is None or settings.text.resolved is None or not settings.uses_text:
+            raise DataError(
+                "This model was trained without text: it has no heatmap and no prompts.",
+                where=self.trainer_name,
+                remedy="Predict without --heatmaps, --prompts and --embeddings, or choose a text-guided model.",
+            )
+        return settings.text.resolved
+
+    def load(self, folder: Path, folds: tuple[int | str, ...] | None, checkpoint: str) -> None:
+        """Load a trained model folder.
+
+        Raises:
+            DataError: the folder or a fold of it is missing, or the model needs a former stage's predictions.
+        """
+        check_model_folder(folder, folds, checkpoint)
+        self.initialize_from_trained_model_folder(str(folder), folds, checkpoint)
+        if self.configuration_manager.previous_stage_name is not None:
+            raise DataError("The model is the second stage of a cascade.", where=folder, remedy="Use nnUNetv2_predict.")
+        from nnunetv2_textguided.training.text import label_names
+
+        labels = tuple(label_names(self.dataset_json, self.label_manager))
+        self.layout = Layout(self.label_manager.num_segmentation_heads, labels, explained=False)
+
+    def explain(self) -> None:
+        """Predict the text's channels, too. Call after `load` and after prompts are exchanged."""
+        labels = tuple(self.text.labels)
+        # torch.compile (nnUNet_compile) compiles forward, not explain.
+        network = getattr(self.network, "_orig_mod", self.network)
+        if not isinstance(network, AlignRefineUNet):
+            raise NetworkError("The network is no AlignRefineUNet.", where=type(network).__name__)
+        self.layout = Layout(self.layout.heads, labels, explained=True)
+        self.network = ExplainingNetwork(network)
+        # The sliding window reads nothing else from it; masks are made in export.py with the plans' own label manager.
+        self.label_manager = _Allocation(self.layout.channels)
+
+
+def check_model_folder(folder: Path, folds: tuple[int | str, ...] | None, checkpoint: str) -> None:
+    """Raise DataError unless `folder` holds a trained model with these folds."""
+    needed = [folder / name for name in ("plans.json", "dataset.json")]
+    needed += [folder / f"fold_{fold}" / checkpoint for fold in folds or ()]
+    missing = [path for path in needed if not path.is_file()]
+    if missing:
+        there = sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{checkpoint}"))
+        raise DataError(
+            "The trained model is not complete.",
+            where=", ".join(map(str, missing)),
+            remedy=f"Folds with {checkpoint} there: {' '.join(there) or 'none'}. Choose with -f and -chk; "
+            "check -d, -c, -tr and -p (or -m), and nnUNet_results.",
+        )

@@ -1,0 +1,62 @@
+"""What a worker is told about one case, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_textguided.picai.label_sources import LesionSource
+from nnunetv2_textguided.picai.options import PrepareOptions
+
+
+@dataclass(frozen=True)
+class CaseJob:
+    """What a worker needs to prepare one case; picklable.
+
+    Attributes:
+        case: `<patient>_<study>`.
+        images: T2W, ADC and HBV files.
+        lesion: the lesion mask and its source.
+        gland: the AI whole-gland mask, where there is one.
+        zones: zone source -> file, in order of preference; empty unless zones are asked for.
+        cspca, isup: the marksheet's verdict.
+        options: what to write.
+        dataset: the data set's folder.
+    """
+
+    case: str
+    images: tuple[Path, ...]
+    lesion: Path
+    source: LesionSource
+    gland: Path | None
+    zones: dict[str, Path]
+    cspca: bool
+    isup: int | None
+    options: PrepareOptions
+    dataset: Path
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """Every file that is read."""
+        return (*self.images, self.lesion, *((self.gland,) if self.gland else ()), *self.zones.values())
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """Every file that is written: one per channel, then the label."""
+        channels = (self.dataset / "imagesTr" / f"{self.case}_{i:04d}.nii.gz" for i in range(len(self.images)))
+        return (*channels, self.dataset / "labelsTr" / f"{self.case}.nii.gz")
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What came of a case: `skipped` is the reason where a rule left it out, else None.
+
+    `facts` go into cases.csv; `remarks` are what a person should know about the case.
+    """
+
+    case: str
+    skipped: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    seconds: float = 0.0

@@ -1,0 +1,99 @@
+"""Checking the files of one case of an nnU-Net raw data set. Runs in a worker process."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.picai.findings import Finding, error, warning
+from nnunetv2_textguided.picai.geometry import compare_grids
+from nnunetv2_textguided.picai.images import mask_values, read_mask, read_volume
+
+# Prepared channels share one grid exactly; only the rounding of a NIfTI header may remain.
+CHANNEL_TOLERANCE_VOXELS = 0.05
+
+
+@dataclass(frozen=True)
+class CheckJob:
+    """The files of one case.
+
+    Attributes:
+        case: its identifier.
+        channels: channel files, in order.
+        label: the label map.
+        values: the values that dataset.json allows.
+        lesion_value: the value of csPCa, None where the data set has no such label.
+        cspca: the marksheet's verdict, None where it is not known.
+    """
+
+    case: str
+    channels: tuple[Path, ...]
+    label: Path
+    values: frozenset[int]
+    lesion_value: int | None = None
+    cspca: bool | None = None
+
+
+@dataclass(frozen=True)
+class CaseCheck:
+    """Findings of one case, and a hash of its first channel's voxels (empty where it could not be read)."""
+
+    case: str
+    findings: tuple[Finding, ...]
+    voxels: str
+
+
+def check_case(job: CheckJob) -> CaseCheck:
+    """Check one case; every problem is a finding, none is raised."""
+    findings: list[Finding] = []
+    images: list[sitk.Image] = []
+    for path in job.channels:
+        try:
+            images.append(read_volume(path))
+        except DataError as problem:
+            findings.append(_from(problem, path))
+    findings.extend(_check_grids(images, job))
+    findings.extend(_check_label(images[0] if images else None, job))
+    voxels = hashlib.blake2b(sitk.GetArrayFromImage(images[0]).tobytes()).hexdigest() if images else ""
+    return CaseCheck(job.case, tuple(findings), voxels)
+
+
+def _check_grids(images: list[sitk.Image], job: CheckJob) -> list[Finding]:
+    if len(images) != len(job.channels):
+        return []  # an unreadable channel is reported; which grid is meant is not known
+    found = []
+    for image, path in zip(images[1:], job.channels[1:], strict=True):
+        difference = compare_grids(image, images[0])
+        if not difference.same_size or difference.voxels > CHANNEL_TOLERANCE_VOXELS:
+            found.append(error(f"The channel is not on the grid of channel 0: {difference}.", path, _AGAIN))
+    return found
+
+
+def _check_label(reference: sitk.Image | None, job: CheckJob) -> list[Finding]:
+    try:
+        mask = read_mask(job.label, job.values)
+    except DataError as problem:
+        return [_from(problem, job.label)]
+    found = []
+    if reference is not None:
+        difference = compare_grids(mask, reference)
+        if not difference.same_size or difference.voxels > CHANNEL_TOLERANCE_VOXELS:
+            found.append(error(f"The label is not on the grid of channel 0: {difference}.", job.label, _AGAIN))
+    if job.cspca is not None and job.lesion_value is not None:
+        has_lesion = job.lesion_value in mask_values(mask)
+        if has_lesion != job.cspca:
+            verdict, content = ("csPCa", "no lesion") if job.cspca else ("no csPCa", "a lesion")
+            what = f"cases.csv says {verdict}, the label has {content}."
+            found.append(warning(what, job.label, "Look at the case; --contradictions of `picai prepare` has a rule."))
+    return found
+
+
+_AGAIN = "Prepare the case again: delete this file and run `nnUNetv2_textguided picai prepare`."
+
+
+def _from(problem: DataError, path: Path) -> Finding:
+    return error(problem.what, problem.where or path, problem.remedy or "")

@@ -1,0 +1,154 @@
+"""Checking an nnU-Net raw data set before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.picai.archive import patient_of
+from nnunetv2_textguided.picai.check_case import CaseCheck, CheckJob, check_case
+from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS, read_cases
+from nnunetv2_textguided.picai.findings import Finding, Severity, error, warning
+from nnunetv2_textguided.picai.folds import Splits, check_folds, leaks
+from nnunetv2_textguided.picai.labels import LESION_LABEL, label_values
+from nnunetv2_textguided.picai.pool import run_jobs
+
+
+def check_dataset(
+    folder: Path, *, workers: int, preprocessed: Path | None = None, progress: bool = True
+) -> list[Finding]:
+    """Everything that is wrong with a raw data set, errors first.
+
+    Args:
+        folder: the data set, with dataset.json.
+        workers: processes.
+        preprocessed: nnUNet_preprocessed; the folds that training will really use lie in there.
+        progress: show a progress bar.
+
+    Raises:
+        DataError: the folder has no readable dataset.json.
+    """
+    dataset = _dataset_json(folder)
+    suffix, channels = dataset["file_ending"], len(dataset["channel_names"])
+    images, labels = _files(folder / "imagesTr", suffix), _files(folder / "labelsTr", suffix)
+    findings = _check_names(folder, images, labels, suffix, channels)
+    table = read_cases(folder / CASES) if (folder / CASES).is_file() else {}
+    jobs = [_job(folder, case, suffix, channels, dataset, table) for case in sorted(labels)]
+    jobs = [job for job in jobs if all(p.name[: -len(suffix)] in images for p in job.channels)]
+    findings += _check_cases(jobs, workers, progress)
+    if dataset.get("numTraining") != len(labels):
+        what = f"dataset.json says {dataset.get('numTraining')} training cases, labelsTr has {len(labels)}."
+        findings.append(error(what, folder / "dataset.json", "Run `nnUNetv2_textguided picai prepare` again."))
+    patients = {case: row["patient"] for case, row in table.items()}
+    places = [folder / SPLITS] + ([preprocessed / folder.name / SPLITS] if preprocessed else [])
+    for path in filter(Path.is_file, places):
+        findings += check_split_file(path, labels, patients)
+    if not any(map(Path.is_file, places)):
+        findings.append(warning("No folds: nnU-Net will split at random, and may split a patient.", places[0]))
+    return sorted(findings, key=lambda f: f.severity is not Severity.ERROR)
+
+
+def check_split_file(path: Path, cases: set[str], patients: dict[str, str] | None = None) -> list[Finding]:
+    """Findings about one splits_final.json: leakage, unknown cases, empty parts, cases in no fold.
+
+    Args:
+        path: the file.
+        cases: the cases of the data set.
+        patients: case -> patient; by default the part of the identifier before the first underscore.
+    """
+    try:
+        splits: Splits = check_folds(read_json(path, error=DataError), path)
+    except DataError as problem:
+        return [error(problem.what, problem.where or path, problem.remedy or "")]
+    found = [error(f"Leakage: {text}.", path, "Use the official folds.") for text in leaks(splits, patients)]
+    named = {case for fold in splits for part in fold.values() for case in part}
+    if named - cases:
+        what = f"The folds name {len(named - cases)} cases that the data set lacks, for example {min(named - cases)}."
+        found.append(error(what, path, "Run `nnUNetv2_textguided picai prepare` again; it writes matching folds."))
+    if cases - named:
+        what = f"{len(cases - named)} cases are in no fold, for example {min(cases - named)}: no fold trains on them."
+        found.append(warning(what, path))
+    for number, fold in enumerate(splits):
+        for part in ("train", "val"):
+            if not fold[part]:
+                found.append(
+                    warning(f"Fold {number} has no {part} case: it cannot be trained with `-f {number}`.", path)
+                )
+    return found
+
+
+def _dataset_json(folder: Path) -> dict[str, Any]:
+    dataset = read_json(folder / "dataset.json", error=DataError)
+    if not isinstance(dataset, dict) or not {"file_ending", "channel_names", "labels"} <= dataset.keys():
+        raise DataError(
+            "dataset.json lacks file_ending, channel_names or labels: it is not nnU-Net v2's.",
+            where=folder / "dataset.json",
+            remedy="Pass the folder of a raw data set, nnUNet_raw/DatasetNNN_NAME.",
+        )
+    return dataset
+
+
+def _files(folder: Path, suffix: str) -> set[str]:
+    return {p.name[: -len(suffix)] for p in folder.glob(f"*{suffix}") if not p.name.startswith(".")}
+
+
+def _check_names(folder: Path, images: set[str], labels: set[str], suffix: str, channels: int) -> list[Finding]:
+    expected = {f"{case}_{i:04d}" for case in labels for i in range(channels)}
+    again = "Run `nnUNetv2_textguided picai prepare` again."
+    found = [
+        error("A channel of the case is missing.", folder / "imagesTr" / f"{name}{suffix}", again)
+        for name in sorted(expected - images)
+    ]
+    found += [
+        error("The image belongs to no label.", folder / "imagesTr" / f"{name}{suffix}", again)
+        for name in sorted(images - expected)
+    ]
+    if not labels:
+        found.append(error("The data set has no label.", folder / "labelsTr"))
+    leftovers = [p for part in ("imagesTr", "labelsTr") for p in (folder / part).glob(".*.partial*")]
+    found += [error("The file is left from a run that was killed.", path, again) for path in leftovers]
+    return found
+
+
+def _job(
+    folder: Path, case: str, suffix: str, channels: int, dataset: dict[str, Any], table: dict[str, dict[str, str]]
+) -> CheckJob:
+    verdict = table.get(case, {}).get("csPCa")
+    values = label_values(dataset["labels"])
+    return CheckJob(
+        case=case,
+        channels=tuple(folder / "imagesTr" / f"{case}_{i:04d}{suffix}" for i in range(channels)),
+        label=folder / "labelsTr" / f"{case}{suffix}",
+        values=values,
+        lesion_value=dataset["labels"].get(LESION_LABEL),
+        cspca=None if verdict is None else verdict == "YES",
+    )
+
+
+def _check_cases(jobs: list[CheckJob], workers: int, progress: bool) -> list[Finding]:
+    findings: list[Finding] = []
+    same_voxels: dict[str, list[str]] = defaultdict(list)
+    outcomes = run_jobs(check_case, jobs, workers=min(workers, len(jobs)))
+    for outcome in tqdm(outcomes, total=len(jobs), desc="checking", unit="case", disable=not progress):
+        if outcome.error is not None:
+            findings.append(error(outcome.error.what, outcome.error.where or outcome.job.case))
+        elif outcome.value is not None:
+            findings.extend(outcome.value.findings)
+            _remember(outcome.value, same_voxels)
+    for cases in same_voxels.values():
+        if len({patient_of(case) for case in cases}) > 1:
+            names = ", ".join(sorted(cases))
+            findings.append(
+                error("Different patients have voxel for voxel the same images.", names, "Keep one of them.")
+            )
+    return findings
+
+
+def _remember(check: CaseCheck, same_voxels: dict[str, list[str]]) -> None:
+    if check.voxels:
+        same_voxels[check.voxels].append(check.case)

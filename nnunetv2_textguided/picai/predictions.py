@@ -1,0 +1,180 @@
+"""Finding and reading predictions: nnU-Net's probabilities, probability maps, detection maps and masks."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.picai.detection import is_detection_map
+from nnunetv2_textguided.picai.images import read_image
+from nnunetv2_textguided.picai.labels import Target
+
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha")
+# What algorithms and picai_eval append to the case identifier.
+_ENDINGS = ("_detection_map", "_softmax", "")
+
+
+class Kind(Enum):
+    """What a prediction is."""
+
+    PROBABILITIES = "nnU-Net probabilities (.npz)"
+    PROBABILITY_MAP = "probability map"
+    DETECTION_MAP = "detection map"
+    MASK = "mask without probabilities: every lesion has confidence 1, so AUROC and AP say little"
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one case's prediction.
+
+    Attributes:
+        probabilities: nnU-Net's `.npz` (from `--npz` or `--save_probabilities`), if there is one.
+        image: an image file: nnU-Net's mask, a probability map or a detection map.
+    """
+
+    probabilities: Path | None = None
+    image: Path | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One case's prediction on its own grid.
+
+    Attributes:
+        kind: what it is.
+        map: float32 (z, y, x): probability of the target, or a detection map.
+        mask: Boolean (z, y, x): what overlap metrics compare.
+        grid: an image with the prediction's geometry; None for an `.npz` alone, which has none.
+    """
+
+    kind: Kind
+    map: np.ndarray
+    mask: np.ndarray
+    grid: sitk.Image | None
+
+
+def find_predictions(folder: Path) -> dict[str, Files]:
+    """The predictions in `folder` by case identifier.
+
+    Raises:
+        DataError: the folder does not exist, holds none, or holds two images of one case.
+    """
+    if not folder.is_dir():
+        raise DataError("The prediction folder does not exist.", where=folder, remedy="Check --predictions.")
+    found: dict[str, Files] = {}
+    for path in sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")):
+        case = _case(path, (".npz", *IMAGE_SUFFIXES))
+        if case is None:
+            continue
+        earlier = found.get(case, Files())
+        if path.suffix == ".npz":
+            found[case] = Files(path, earlier.image)
+        elif earlier.image is not None:
+            raise DataError(
+                f"Case {case} has two predictions, {earlier.image.name} and {path.name}.",
+                where=folder,
+                remedy="Keep the one that is to be evaluated.",
+            )
+        else:
+            found[case] = Files(earlier.probabilities, path)
+    if not found:
+        raise DataError(
+            f"The prediction folder holds no .npz, {', '.join(IMAGE_SUFFIXES)} file.",
+            where=folder,
+            remedy="Predict with `nnUNetv2_predict ... --save_probabilities`, or validate with `--npz`.",
+        )
+    return found
+
+
+def _case(path: Path, suffixes: Sequence[str]) -> str | None:
+    for suffix in suffixes:
+        if path.name.endswith(suffix):
+            stem = path.name[: -len(suffix)]
+            return next(stem[: len(stem) - len(end)] for end in _ENDINGS if stem.endswith(end))
+    return None
+
+
+def read_prediction(files: Files, target: Target, threshold: float = 0.5) -> Prediction:
+    """Read one prediction.
+
+    Args:
+        files: from `find_predictions`.
+        target: the class that is evaluated.
+        threshold: where a mask is made from a probability map alone.
+
+    Raises:
+        DataError: a file is damaged, or is not what its name says.
+    """
+    image = None if files.image is None else read_image(files.image)
+    if files.probabilities is not None:
+        return _from_probabilities(files.probabilities, image, files.image, target)
+    if image is None:
+        raise ValueError("a prediction without any file")
+    values = sitk.GetArrayFromImage(image)
+    if np.issubdtype(values.dtype, np.integer):
+        mask = np.isin(values, list(target.values))
+        return Prediction(Kind.MASK, mask.astype(np.float32), mask, image)
+    _check_range(values, files.image)
+    values = values.astype(np.float32)
+    if is_detection_map(values):
+        return Prediction(Kind.DETECTION_MAP, values, values > 0, image)
+    return Prediction(Kind.PROBABILITY_MAP, values, values >= threshold, image)
+
+
+def _from_probabilities(path: Path, image: sitk.Image | None, image_path: Path | None, target: Target) -> Prediction:
+    probabilities = _load(path)
+    if probabilities.shape[0] <= target.channel:
+        raise DataError(
+            f"The probabilities have {probabilities.shape[0]} channels, {target.name!r} is channel {target.channel}.",
+            where=path,
+            remedy="Put the dataset.json of the model beside the predictions or the labels.",
+        )
+    chosen = probabilities[target.channel].astype(np.float32)
+    _check_range(chosen, path)
+    if image is not None:
+        values = sitk.GetArrayViewFromImage(image)
+        if values.shape != chosen.shape:
+            what = f"The probabilities have the shape {chosen.shape}, the mask beside them {values.shape}."
+            raise DataError(what, where=f"{path}, {image_path}", remedy="Predict the case again.")
+        mask = np.isin(values, list(target.values))
+    elif target.regions:
+        mask = chosen > 0.5
+    else:
+        mask = probabilities.argmax(axis=0) == target.channel
+    return Prediction(Kind.PROBABILITIES, chosen, mask, image)
+
+
+def _load(path: Path) -> np.ndarray:
+    try:
+        with np.load(path) as archive:
+            name = next((n for n in ("probabilities", "softmax") if n in archive.files), None)
+            array = archive[name] if name else None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            f"The file is truncated or damaged: {error}.", where=path, remedy="Predict it again."
+        ) from error
+    if array is None or array.ndim != 4 or not np.issubdtype(array.dtype, np.floating):
+        raise DataError(
+            "The file does not hold nnU-Net's probabilities, float (class, z, y, x).",
+            where=path,
+            remedy="Predict with `nnUNetv2_predict ... --save_probabilities`.",
+        )
+    return array
+
+
+def _check_range(values: np.ndarray, path: Path | None) -> None:
+    # Detection maps may exceed 1 (confidences are any positive number); NaN compares false and is caught too.
+    if values.size == 0 or not (values.min() >= 0 and np.isfinite(values).all()):
+        raise DataError(
+            "The map has negative, infinite or NaN voxels: it is neither probabilities nor a detection map.",
+            where=path,
+            remedy="Save probabilities (after softmax), not logits.",
+        )

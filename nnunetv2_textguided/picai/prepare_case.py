@@ -1,0 +1,107 @@
+"""Preparing one case: read, verify, bring onto one grid, write. Runs in a worker process."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import SimpleITK as sitk
+
+from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.files import atomic_path
+from nnunetv2_textguided.picai import zones as zone_masks
+from nnunetv2_textguided.picai.case_job import CaseJob, CaseResult
+from nnunetv2_textguided.picai.case_volumes import CaseVolumes, check_lesions, read_case
+from nnunetv2_textguided.picai.contradictions import Action, contradiction, decide
+from nnunetv2_textguided.picai.extra import require
+from nnunetv2_textguided.picai.geometry import centred_on
+from nnunetv2_textguided.picai.images import mask_values
+from nnunetv2_textguided.picai.lesions import Lesions, measure, volume_ml
+
+
+def prepare_case(job: CaseJob) -> CaseResult:
+    """Prepare one case and write its files.
+
+    Raises:
+        DataError: an input is missing, damaged or does not fit; a lesion would be lost.
+    """
+    start = time.perf_counter()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # the cases are what runs in parallel
+    volumes = read_case(job)
+    has_lesion = bool(mask_values(volumes.lesion))
+    conflict = contradiction(cspca=job.cspca, has_lesion=has_lesion)
+    action = decide(job.options.contradictions, cspca=job.cspca, has_lesion=has_lesion)
+    if action is Action.EXCLUDE:
+        reason = f"{conflict} (rule: {job.options.contradictions.value})"
+        return CaseResult(job.case, skipped=reason, seconds=time.perf_counter() - start)
+    if conflict:
+        volumes.remarks.append(f"{conflict}; {action.value}")
+    if action is Action.EMPTY:
+        volumes.lesion = volumes.lesion * 0
+    before = measure(volumes.lesion)
+    facts = _facts(volumes, before)
+    scans, label = _resample(job, volumes, before)
+    for image, path in zip((*scans, label), job.outputs, strict=True):
+        with atomic_path(path) as temporary:
+            sitk.WriteImage(image, str(temporary), useCompression=True)
+    facts |= {"spacing_zyx": _zyx(scans[0].GetSpacing()), "size_zyx": _zyx(scans[0].GetSize())}
+    return CaseResult(job.case, None, facts, tuple(volumes.remarks), time.perf_counter() - start)
+
+
+def _facts(volumes: CaseVolumes, lesions: Lesions) -> dict[str, Any]:
+    return {
+        "lesions": lesions.count,
+        "lesion_ml": round(lesions.millilitres, 4),
+        "gland_ml": None if volumes.gland is None else round(volume_ml(volumes.gland), 3),
+        "zone_source": "" if volumes.zones is None else volumes.zones.source,
+        "zone_gland_dice": None
+        if volumes.zones is None or volumes.zones.gland_dice is None
+        else round(volumes.zones.gland_dice, 4),
+    }
+
+
+def _resample(job: CaseJob, volumes: CaseVolumes, before: Lesions) -> tuple[list[sitk.Image], sitk.Image]:
+    """Run picai_prep's preprocessing; returns the scans and the label map."""
+    preprocessing = require("picai_prep.preprocessing")
+    options = job.options
+    zones = volumes.zones.mask if volumes.zones is not None else None
+    scans, lesion = volumes.scans, volumes.lesion
+    if options.crop_centre == "gland":
+        centre = _gland_centre(job, volumes.gland)
+        scans = [centred_on(scan, centre) for scan in scans]
+        lesion = centred_on(lesion, centre)
+        zones = None if zones is None else centred_on(zones, centre)
+    settings = preprocessing.PreprocessingSettings(matrix_size=options.matrix_size, spacing=options.spacing)
+    sample = preprocessing.Sample(scans=scans, lbl=lesion, seg=zones, settings=settings, name=job.case)
+    try:
+        sample.preprocess()
+    except AssertionError:
+        # picai_prep asserts that the number of lesions is unchanged; check_lesions says it to the user.
+        check_lesions(before, measure(sample.lbl), job, "resampling and cropping")
+        raise
+    after = measure(sample.lbl)
+    check_lesions(before, after, job, "resampling and cropping")
+    if before.count and abs(after.millilitres / before.millilitres - 1) > 0.1:
+        volumes.remarks.append(
+            f"resampling and cropping changed the lesion from {before.millilitres:.2f} to {after.millilitres:.2f} mL"
+        )
+    label = sample.lbl if zones is None else zone_masks.compose(sample.seg, sample.lbl)
+    return sample.scans, label
+
+
+def _gland_centre(job: CaseJob, gland: sitk.Image | None) -> tuple[float, float, float]:
+    if gland is None or not mask_values(gland):
+        raise DataError(
+            "The crop is to be centred on the gland, but the case has no whole-gland mask, or an empty one.",
+            where=job.gland or job.case,
+            remedy="Update the checkout of picai_labels, or use --crop-centre image.",
+        )
+    shape = sitk.LabelShapeStatisticsImageFilter()
+    shape.Execute(gland)
+    box = shape.GetBoundingBox(1)
+    middle = [start + (size - 1) / 2 for start, size in zip(box[:3], box[3:], strict=True)]
+    return gland.TransformContinuousIndexToPhysicalPoint(middle)
+
+
+def _zyx(values: tuple[float, ...]) -> str:
+    return " ".join(f"{round(v, 6):g}" for v in reversed(values))

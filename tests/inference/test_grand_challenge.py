@@ -1,0 +1,154 @@
+"""The container's entry point as a function: PI-CAI's interface, both outputs or none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunetv2_textguided.cli import main
+from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.inference.container import export_container
+from nnunetv2_textguided.inference.grand_challenge import DETECTION_MAP, INPUTS, LIKELIHOOD, detect, find_model
+from nnunetv2_textguided.inference.options import ModelOptions
+from tests.inference.conftest import read
+from tests.inference.models import Model, ball
+from tests.inference.test_geometry import same_geometry
+
+STUDIES = {"10795": "10795_1000811", "11373": "11373_1001396"}
+SHAPE = (9, 32, 36)
+
+
+def study(folder: Path, image: np.ndarray) -> Path:
+    """A study in Grand Challenge's layout; the ADC and HBV scans are coarser than the T2W scan."""
+    for (_, place), values, step in zip(INPUTS.items(), image, (1, 2, 2), strict=True):
+        scan = sitk.GetImageFromArray(values.astype(np.float32))
+        scan.SetSpacing((1.0, 1.0, 3.0))
+        scan.SetOrigin((-16.25, 7.5, 3.125))
+        (folder / "images" / place).mkdir(parents=True)
+        # Every second voxel, so that both grids share their origin.
+        sitk.WriteImage(scan[::step, ::step, :], str(folder / "images" / place / f"{place[:14]}.mha"))
+    return folder
+
+
+def with_ball(radius: float) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    lesion = ball(SHAPE, (4, 16, 12), radius, (3.0, 1.0, 1.0)) if radius else 0
+    return rng.normal(0, 0.2, (3, *SHAPE)) + (np.arange(SHAPE[2]) > 18) + 2.5 * lesion
+
+
+@pytest.fixture
+def options(model: Model) -> ModelOptions:
+    return ModelOptions(model.folder, (0,), mirroring=False)
+
+
+def test_a_lesion_is_mapped_on_the_t2_grid_and_scored(options: ModelOptions, tmp_path: Path) -> None:
+    picai_eval = pytest.importorskip("picai_eval")
+    source = study(tmp_path / "input", with_ball(6.0))
+    likelihood = detect(options, source, tmp_path / "output")
+    found = sitk.ReadImage(str(tmp_path / "output" / DETECTION_MAP))
+    t2 = sitk.ReadImage(str(next((source / "images" / INPUTS["T2W"]).glob("*.mha"))))
+    assert same_geometry(found, t2)
+    assert found.GetOrigin() == t2.GetOrigin()
+    detection = sitk.GetArrayFromImage(found)
+    assert json.loads((tmp_path / "output" / LIKELIHOOD).read_text()) == likelihood
+    assert likelihood == pytest.approx(float(detection.max()))
+    assert likelihood > 0.5
+    truth = ball(SHAPE, (4, 16, 12), 6.0, (3.0, 1.0, 1.0)).astype(np.uint8)
+    metrics = picai_eval.evaluate(y_det=[detection, 0 * detection], y_true=[truth, 0 * truth])
+    assert metrics.AP == 1.0
+
+
+def test_a_study_without_finding_gives_an_empty_map_and_no_likelihood(options: ModelOptions, tmp_path: Path) -> None:
+    likelihood = detect(options, study(tmp_path / "input", with_ball(0)), tmp_path / "output", candidates="mask")
+    assert not read(tmp_path / "output" / DETECTION_MAP).any()
+    assert json.loads((tmp_path / "output" / LIKELIHOOD).read_text()) == likelihood == 0.0
+
+
+@pytest.mark.parametrize("fault", ["missing", "truncated", "twice", "empty", "elsewhere"])
+def test_a_faulty_study_is_an_error_and_leaves_no_output(options: ModelOptions, tmp_path: Path, fault: str) -> None:
+    source = study(tmp_path / "input", with_ball(6.0))
+    adc = next((source / "images" / INPUTS["ADC"]).glob("*.mha"))
+    if fault == "missing":
+        adc.unlink()
+    elif fault == "truncated":
+        adc.write_bytes(adc.read_bytes()[: adc.stat().st_size // 2])
+    elif fault == "twice":
+        shutil.copyfile(adc, adc.with_name("another.mha"))
+    else:
+        image = sitk.ReadImage(str(adc))
+        if fault == "empty":
+            image = image * 0
+        else:
+            image.SetOrigin((500.0, 0.0, 0.0))
+        sitk.WriteImage(image, str(adc))
+    with pytest.raises(DataError, match="adc"):
+        detect(options, source, tmp_path / "output")
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize("patient", STUDIES)
+def test_real_studies_run_through_the_entry_point(
+    options: ModelOptions, shared: Path, tmp_path: Path, patient: str
+) -> None:
+    for suffix, place in zip(("t2w", "adc", "hbv"), INPUTS.values(), strict=True):
+        folder = tmp_path / "input" / "images" / place
+        folder.mkdir(parents=True)
+        scan = shared / "data" / "picai_real" / "images" / patient / f"{STUDIES[patient]}_{suffix}.mha"
+        (folder / "a1b2.mha").symlink_to(scan)
+    # The tiny model has learned bright balls; what it finds means nothing, that it runs on real headers does.
+    likelihood = detect(options, tmp_path / "input", tmp_path / "output", candidates="mask")
+    found = sitk.ReadImage(str(tmp_path / "output" / DETECTION_MAP))
+    t2 = sitk.ReadImage(str(tmp_path / "input" / "images" / INPUTS["T2W"] / "a1b2.mha"))
+    assert same_geometry(found, t2)
+    assert 0 <= likelihood <= 1
+
+
+def export_zip(model: Model, path: Path) -> Path:
+    """As nnUNetv2_export_model_to_zip arranges it."""
+    inside = "Dataset902_Tiny/nnUNetTrainerAlignRefine__nnUNetPlans__3d_fullres"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in model.folder.rglob("*"):
+            if file.is_file():
+                archive.write(file, f"{inside}/{file.relative_to(model.folder)}")
+    return path
+
+
+def test_the_exported_container_has_all_it_needs_and_runs_as_nobody(model: Model, tmp_path: Path) -> None:
+    archive = export_zip(model, tmp_path / "model.zip")
+    assert main(["export-container", "--model", str(archive), "-o", str(tmp_path / "container")]) == 0
+    container = tmp_path / "container"
+    assert find_model(container / "model").folds == (0, 1)
+    dockerfile = (container / "Dockerfile").read_text()
+    assert "{" not in dockerfile
+    commands = [line.split()[0] for line in dockerfile.splitlines() if line[:1].isupper()]
+    assert commands.index("USER") < commands.index("ENTRYPOINT")
+    copied = [line.split()[-2] for line in dockerfile.splitlines() if line.startswith("COPY")]
+    assert all((container / name).exists() for name in copied)
+    pinned = (container / "requirements.txt").read_text().splitlines()[1:]
+    assert all("==" in line and "+" not in line for line in pinned)
+    assert any(line.startswith("nnunetv2==2.8") for line in pinned)
+    package = container / "package" / "nnunetv2_textguided"
+    assert (package / "inference" / "grand_challenge.py").is_file()
+    assert list((package / "trainers").glob("*.py"))
+    assert list((package / "plans").glob("*.json"))
+
+
+def test_what_cannot_become_a_container_is_refused(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "text.zip").write_text("no ZIP")
+    with pytest.raises(DataError, match="no readable ZIP"):
+        export_container(tmp_path / "text.zip", tmp_path / "a")
+    other = shutil.copytree(model.folder, tmp_path / "other")
+    dataset = json.loads((other / "dataset.json").read_text())
+    (other / "dataset.json").write_text(json.dumps({**dataset, "channel_names": {"0": "CT"}}))
+    with pytest.raises(DataError, match="not T2W, ADC and HBV"):
+        export_container(other, tmp_path / "b")
+    (other / "dataset.json").write_text(json.dumps({**dataset, "labels": {"background": 0, "liver": 1}}))
+    with pytest.raises(DataError, match="no label csPCa"):
+        export_container(other, tmp_path / "c")
+    assert not any((tmp_path / name).exists() for name in "abc")
