@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import bisect
+from collections.abc import Callable, Iterator
 from typing import Any
 
 COST_LIMIT = 1.15
@@ -10,18 +11,33 @@ COST_LIMIT = 1.15
 
 STYLES = {
     "narrow": "every channel keeps its own encoder, with fewer features",
-    "shared": "every channel has its own first stages, as many and as wide as possible; one shared trunk continues",
+    "shared": "every channel has its own first stages, at full width where possible; one shared trunk continues",
 }
 
+Encoders = dict[str, Any]
 
-def encoder_choices(style: str, stages: int) -> Iterator[dict[str, Any]]:
-    """Settings of `encoders` in order of preference.
+
+def encoder_choices(style: str, stages: int) -> Iterator[list[Encoders]]:
+    """Settings of `encoders` in order of preference, in lists within which each is cheaper than the one before.
 
     Args:
         style: a key of `STYLES`.
         stages: number of encoder stages.
     """
     # In sixteenths: widths are rounded to multiples of 8 features, finer steps change nothing.
-    for step in range(16, 0, -1):
-        for shared in [None] if style == "narrow" else range(stages - 1, 0, -1):
-            yield {"arrangement": "per_channel", "width": step / 16, "shared_from_stage": shared}
+    widths = [step / 16 for step in range(16, 0, -1)]
+    if style == "narrow":
+        yield [_encoders(width, None) for width in widths]
+    else:
+        yield from ([_encoders(width, stage) for stage in range(stages - 1, 0, -1)] for width in widths)
+
+
+def _encoders(width: float, shared_from_stage: int | None) -> Encoders:
+    return {"arrangement": "per_channel", "width": width, "shared_from_stage": shared_from_stage}
+
+
+def affordable_choices(style: str, stages: int, affordable: Callable[[Encoders], bool]) -> Iterator[Encoders]:
+    """The choices that are affordable, in order of preference; as few as possible are looked at."""
+    for choices in encoder_choices(style, stages):
+        if affordable(choices[-1]):
+            yield from choices[bisect.bisect_left(choices, True, key=affordable) :]

@@ -18,7 +18,7 @@ from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 from nnunetv2_textguided.errors import PlanningError
 from nnunetv2_textguided.files import write_json
 from nnunetv2_textguided.planning.blocks import PlannedBlock, PlanRequest, configuration_block
-from nnunetv2_textguided.planning.encoders import COST_LIMIT, encoder_choices
+from nnunetv2_textguided.planning.encoders import COST_LIMIT, Encoders, affordable_choices
 from nnunetv2_textguided.planning.estimate import Estimator, Reference, dataset_labels
 from nnunetv2_textguided.planning.fit import Decision, Fit
 from nnunetv2_textguided.planning.share import share_data
@@ -152,14 +152,18 @@ class TextGuidedPlanning:
         style = self.request.constant_cost
         if style is None:
             return fit(resolve(block)), block
-        for encoders in encoder_choices(style, stock.plan["architecture"]["arch_kwargs"]["n_stages"]):
+
+        def at_stock_s_patch(encoders: Encoders) -> bool:
+            # Counting takes a moment, planning longer: look first which choices could do.
+            settings = resolve(merge(block, {"encoders": encoders}))
+            return self.measure(stock.plan, settings).relative_flops <= COST_LIMIT
+
+        stages = stock.plan["architecture"]["arch_kwargs"]["n_stages"]
+        for encoders in affordable_choices(style, stages, at_stock_s_patch):
             candidate = merge(block, {"encoders": encoders})
-            settings = resolve(candidate)
-            # Most choices are too expensive already at the stock plan's patch, which saves planning with them.
-            if self.measure(stock.plan, settings).relative_flops <= COST_LIMIT:
-                chosen = fit(settings)
-                if chosen.relative_flops <= COST_LIMIT:
-                    return chosen, candidate
+            chosen = fit(resolve(candidate))
+            if chosen.relative_flops <= COST_LIMIT:
+                return chosen, candidate
         raise PlanningError(
             f"No width of the encoders brings a step below {COST_LIMIT} times the stock network's.",
             where=name,
