@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Environments with this project installed serve the tests of the documentation, too.
@@ -16,6 +17,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def pytest_configure() -> None:
     # Small tensors: more threads only contend with the subprocesses that other tests start.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # A busy machine is slow at drawing examples, too: that says nothing about the code.
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("project", deadline=None, suppress_health_check=slow)
+    hypothesis.settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")
