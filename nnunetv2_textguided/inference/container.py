@@ -11,9 +11,8 @@ from pathlib import Path
 
 from nnunetv2_textguided import __version__
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import PACKAGE, shipped, write_text
+from nnunetv2_textguided.files import PACKAGE, read_json, shipped, write_text
 from nnunetv2_textguided.inference.grand_challenge import channel_order, find_model
-from nnunetv2_textguided.files import read_json
 
 TEMPLATES = PACKAGE / "inference" / "data"
 NAME = "nnunetv2-textguided-picai"

@@ -37,7 +37,8 @@ def to_image_grid(values: np.ndarray, properties: dict[str, Any], plans: PlansMa
     """Undo crop and axis order: (C, *cropped grid) to (C, z, y, x) float32; NO_EVIDENCE outside the crop."""
     whole = np.full((len(values), *properties["shape_before_cropping"]), NO_EVIDENCE, dtype=np.float32)
     box = tuple(slice(int(low), int(high)) for low, high in properties["bbox_used_for_cropping"])
-    whole[(slice(None), *box)] = values
+    index = (slice(None), *box)
+    whole[index] = values
     return whole.transpose([0] + [axis + 1 for axis in plans.transpose_backward])
 
 
