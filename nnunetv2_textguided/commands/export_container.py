@@ -8,9 +8,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
-    parser.add_argument(
-        "--model", type=Path, required=True, help="ZIP of nnUNetv2_export_model_to_zip, or a folder"
-    )
+    parser.add_argument("--model", type=Path, required=True, help="ZIP of nnUNetv2_export_model_to_zip, or a folder")
     parser.add_argument("-o", dest="output", type=Path, required=True, help="folder to write")
 
 

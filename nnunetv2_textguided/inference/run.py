@@ -26,6 +26,7 @@ from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, W
 from nnunetv2_textguided.inference.predictor import TextGuidedPredictor
 from nnunetv2_textguided.inference.prepare import Prepared, prepare_case
 from nnunetv2_textguided.inference.tables import write_tables
+from nnunetv2_textguided.inference.viewer.page import write_page
 from nnunetv2_textguided.inference.zones import zone_file
 
 
@@ -75,6 +76,8 @@ def predict_folder(source: Path, model: ModelOptions, output: OutputOptions, wor
     _predict(predictor, exporter, todo, work, summary)
     if exporter.label is not None:
         write_tables(output.folder)
+    if output.viewer:
+        print(f"viewer: {write_page(output.folder)}")
     return summary
 
 
