@@ -74,11 +74,16 @@ def predict_folder(source: Path, model: ModelOptions, output: OutputOptions, wor
     print(f"{len(todo)} cases to predict, {len(cases) - len(todo)} complete (part {work.part} of {work.parts})")
     summary = Summary(skipped=len(cases) - len(todo))
     _predict(predictor, exporter, todo, work, summary)
-    if exporter.label is not None:
+    finish(output, has_tables=exporter.label is not None)
+    return summary
+
+
+def finish(output: OutputOptions, has_tables: bool) -> None:
+    """Tables and viewer of all that is in the prediction folder, whoever predicted it."""
+    if has_tables:
         write_tables(output.folder)
     if output.viewer:
         print(f"viewer: {write_page(output.folder)}")
-    return summary
 
 
 def is_complete(case: Case, exporter: Exporter) -> bool:
