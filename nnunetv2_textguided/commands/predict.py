@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.inference.jobs import JobOptions
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
 
 
@@ -53,14 +54,25 @@ def _add_work(group: argparse._ArgumentGroup) -> None:
     group.add_argument("-nps", type=int, default=3, help="background processes that export; 0: none (default: 3)")
     group.add_argument("-num_parts", type=int, default=1, help="number of parts the cases are split into")
     group.add_argument("-part_id", type=int, default=0, help="which part this command predicts, from 0")
+    group.add_argument("--jobs", type=int, default=1, help="split the cases over this many jobs (default: 1, here)")
+    group.add_argument("--executor", choices=("local", "slurm"), default="local", help="where jobs run")
+    group.add_argument("--hours", type=float, default=24.0, help="time limit of a job (default: 24)")
+    group.add_argument("--cpus", type=int, default=8, help="CPUs of a SLURM job (default: 8)")
+    group.add_argument("--sbatch", nargs="+", default=[], metavar="KEY=VALUE",
+                       help="further sbatch options, such as partition=gpu gres=gpu:1")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Predict; the exit status is 1 if a case failed."""
     model, output, work = _model(args), _output(args), _work(args)
-    from nnunetv2_textguided.inference.run import predict_folder
+    if args.jobs > 1 or args.executor != "local":
+        from nnunetv2_textguided.inference.jobs import predict_cohort
 
-    summary = predict_folder(args.input, model, output, work)
+        summary = predict_cohort(args.input, model, output, work, _jobs(args))
+    else:
+        from nnunetv2_textguided.inference.run import predict_folder
+
+        summary = predict_folder(args.input, model, output, work)
     failed = summary.failed
     print(f"{len(summary.predicted)} predicted, {summary.skipped} complete before, {len(failed)} failed: {args.output}")
     for case, error in failed.items():
@@ -117,6 +129,16 @@ def _output(args: argparse.Namespace) -> OutputOptions:
         lesion_label=args.lesion_label,
         zones=args.zones,
     )
+
+
+def _jobs(args: argparse.Namespace) -> JobOptions:
+    if args.jobs < 1 or args.num_parts != 1:
+        raise DataError("--jobs makes parts of its own.", where="--jobs, -num_parts", remedy="Use one of the two.")
+    wrong = [item for item in args.sbatch if "=" not in item]
+    if wrong:
+        raise DataError(f"{wrong[0]!r} is no KEY=VALUE.", where="--sbatch", remedy="For example partition=gpu.")
+    sbatch = dict(item.split("=", 1) for item in args.sbatch)
+    return JobOptions(args.jobs, args.executor, args.hours, args.cpus, sbatch)
 
 
 def _work(args: argparse.Namespace) -> WorkOptions:

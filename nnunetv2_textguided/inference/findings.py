@@ -15,6 +15,7 @@ from nnunetv2_textguided.inference.cases import Case
 from nnunetv2_textguided.inference.lesions import detection_map, measure_candidates
 from nnunetv2_textguided.inference.options import OutputOptions
 from nnunetv2_textguided.inference.overlays import Scene, draw
+from nnunetv2_textguided.inference.viewer.case import Layer, write_case
 from nnunetv2_textguided.inference.zones import NAMES, read_zones
 
 
@@ -65,14 +66,28 @@ def write_findings(
     zones = None if output.zones is None else read_zones(output.zones, case.name, image)
     found, numbers = measure_candidates(detection, probability, heatmap, zones, image, NAMES)
     if output.overlays or output.viewer:
-        scans = [sitk.ReadImage(str(file), sitk.sitkFloat32) for file in case.files]
-        names = [*channels, *(f"channel {i}" for i in range(len(channels), len(scans)))]
-        arrays = [(name, sitk.GetArrayFromImage(scan)) for name, scan in zip(names, scans, strict=False)]
+        scene = Scene(_channels(case, channels), numbers, probability, heatmap, image.GetSpacing()[::-1])
         if output.overlays:
-            scene = Scene(arrays, numbers, probability, heatmap, image.GetSpacing()[::-1])
             draw(scene, found, case.name, folder / places.OVERLAYS / f"{case.name}.png")
+        if output.viewer:
+            layers = _layers(scene, evidence.mask)
+            write_case(folder / places.VIEWER / f"{case.name}.js", case.name, layers, found, image)
     return {
         "label": label,
         "case_likelihood": max((c.confidence for c in found), default=0.0),
         "candidates": [c.as_json() for c in found],
     }
+
+
+def _channels(case: Case, names: tuple[str, ...]) -> list[tuple[str, np.ndarray]]:
+    """Name and values (z, y, x) of each image file."""
+    names = (*names, *(f"channel {i}" for i in range(len(names), len(case.files))))
+    scans = [sitk.ReadImage(str(file), sitk.sitkFloat32) for file in case.files]
+    return [(name, sitk.GetArrayFromImage(scan)) for name, scan in zip(names, scans, strict=False)]
+
+
+def _layers(scene: Scene, mask: np.ndarray) -> list[Layer]:
+    layers = [Layer(name, "channel", values) for name, values in scene.channels]
+    if scene.heatmap is not None:
+        layers.append(Layer("heatmap", "heatmap", scene.heatmap))
+    return [*layers, Layer("mask", "mask", mask)]

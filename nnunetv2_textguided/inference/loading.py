@@ -45,7 +45,9 @@ def make_exporter(predictor: TextGuidedPredictor, output: OutputOptions) -> Expo
     Raises:
         DataError: there is no label of that name.
     """
-    names = predictor.dataset_json.get("channel_names") or predictor.dataset_json.get("modality") or {}
+    # `picai prepare` calls the ADC channel "CT" to choose a normalisation, and says what it is in channel_contents.
+    described = (predictor.dataset_json.get(key) for key in ("channel_contents", "channel_names", "modality"))
+    names: dict[str, str] = next(filter(None, described), {})
     return Exporter(
         plans=predictor.plans_manager,
         configuration=predictor.configuration_manager,
@@ -53,7 +55,7 @@ def make_exporter(predictor: TextGuidedPredictor, output: OutputOptions) -> Expo
         layout=predictor.layout,
         output=output,
         label=lesion_label(predictor.layout.labels, output),
-        channels=tuple(str(names[key]) for key in sorted(names, key=int)),
+        channels=tuple(str(names[key]).split(" (")[0] for key in sorted(names, key=int)),
     )
 
 

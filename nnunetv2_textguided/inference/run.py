@@ -26,6 +26,7 @@ from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, W
 from nnunetv2_textguided.inference.predictor import TextGuidedPredictor
 from nnunetv2_textguided.inference.prepare import Prepared, prepare_case
 from nnunetv2_textguided.inference.tables import write_tables
+from nnunetv2_textguided.inference.viewer.page import write_page
 from nnunetv2_textguided.inference.zones import zone_file
 
 
@@ -73,9 +74,16 @@ def predict_folder(source: Path, model: ModelOptions, output: OutputOptions, wor
     print(f"{len(todo)} cases to predict, {len(cases) - len(todo)} complete (part {work.part} of {work.parts})")
     summary = Summary(skipped=len(cases) - len(todo))
     _predict(predictor, exporter, todo, work, summary)
-    if exporter.label is not None:
-        write_tables(output.folder)
+    finish(output, has_tables=exporter.label is not None)
     return summary
+
+
+def finish(output: OutputOptions, has_tables: bool) -> None:
+    """Tables and viewer of all that is in the prediction folder, whoever predicted it."""
+    if has_tables:
+        write_tables(output.folder)
+    if output.viewer:
+        print(f"viewer: {write_page(output.folder)}")
 
 
 def is_complete(case: Case, exporter: Exporter) -> bool:

@@ -34,7 +34,7 @@ def write_tables(folder: Path) -> tuple[int, int]:
 
 def read_records(folder: Path) -> Iterable[dict[str, Any]]:
     """The cases' JSON files that hold findings, one after the other, by name."""
-    for path in sorted((folder / CASES).glob("*.json")):
+    for path in sorted((folder / CASES).glob("[!.]*.json")):
         record = read_json(path, error=DataError)
         if "candidates" in record:
             yield record

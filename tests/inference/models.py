@@ -29,6 +29,8 @@ def plans(
     transpose: Sequence[int] = (0, 1, 2),
     spacing: Sequence[float] = SPACING,
     family: str = "plain",
+    patch: Sequence[int] = PATCH,
+    normalisation: str = "NoNormalization",
 ) -> dict[str, Any]:
     """Plans of the configuration 3d_fullres; patch and spacing in the order of the transposed axes."""
     percentiles = {"percentile_00_5": -1.0, "percentile_99_5": 3.0}
@@ -38,10 +40,10 @@ def plans(
         "data_identifier": "tiny",
         "preprocessor_name": "DefaultPreprocessor",
         "batch_size": 2,
-        "patch_size": [PATCH[axis] for axis in transpose],
-        "median_image_size_in_voxels": list(PATCH),
+        "patch_size": [patch[axis] for axis in transpose],
+        "median_image_size_in_voxels": list(patch),
         "spacing": [spacing[axis] for axis in transpose],
-        "normalization_schemes": ["NoNormalization"] * 3,
+        "normalization_schemes": [normalisation] * 3,
         "use_mask_for_norm": [False] * 3,
         **{f"resampling_fn_{kind}": RESAMPLING for kind in ("data", "seg", "probabilities")},
         **{f"resampling_fn_{kind}_kwargs": order for kind in ("data", "probabilities")},
@@ -107,6 +109,7 @@ def make_model(
     trainer: str = "nnUNetTrainerAlignRefine",
     fixed: Mapping[str, Any] | None = None,
     region_order: Sequence[int] | None = None,
+    mirror_axes: Sequence[int] = (0, 1, 2),
     **choices: Any,
 ) -> Model:
     """Write a model folder as nnU-Net's training leaves it; `steps` of learning to see bright balls."""
@@ -135,7 +138,7 @@ def make_model(
             "network_weights": net.state_dict(),
             "trainer_name": trainer,
             "init_args": {"plans": described, "configuration": "3d_fullres", "fold": fold, "dataset_json": description},
-            "inference_allowed_mirroring_axes": (0, 1, 2),
+            "inference_allowed_mirroring_axes": tuple(mirror_axes),
         }
         torch.save(checkpoint, folder / f"fold_{fold}" / "checkpoint_final.pth")
     (folder / "plans.json").write_text(json.dumps(described))

@@ -1,0 +1,1 @@
+"""HTML viewer of a prediction folder: opens from disk, needs no server and no network."""

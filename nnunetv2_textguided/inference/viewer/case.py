@@ -1,0 +1,69 @@
+"""One case for the viewer: a script that holds its images, because a page opened from disk cannot load data files."""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from nnunetv2_textguided.inference.lesions import Candidate
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A volume of the viewer.
+
+    Attributes:
+        name: what it is called there.
+        kind: "channel", "heatmap" or "mask".
+        values: (z, y, x).
+    """
+
+    name: str
+    kind: str
+    values: np.ndarray
+
+
+def write_case(
+    path: Path, name: str, layers: Iterable[Layer], candidates: Sequence[Candidate], like: sitk.Image
+) -> None:
+    """Write a case's script.
+
+    Args:
+        path: the script.
+        name: the case.
+        layers: channels first; all on the grid of `like`.
+        candidates: what was found.
+        like: an image with the geometry.
+    """
+    content = {
+        "name": name,
+        "layers": [{"name": one.name, "kind": one.kind, "data": _encode(one, like)} for one in layers],
+        "candidates": [candidate.as_json() for candidate in candidates],
+    }
+    path.write_text(f"showPredictedCase({json.dumps(content)});\n", encoding="utf-8")
+
+
+def _encode(layer: Layer, like: sitk.Image) -> str:
+    """A NIfTI file of bytes, compressed, in base64: what a screen can show, at a quarter of the size."""
+    image = sitk.GetImageFromArray(_as_bytes(layer))
+    image.CopyInformation(like)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "layer.nii.gz"
+        sitk.WriteImage(image, str(path), True, 6)
+        return base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def _as_bytes(layer: Layer) -> np.ndarray:
+    """Channels from their 0.5th to their 99.5th percentile, probabilities from 0 to 1, masks as they are."""
+    if layer.kind == "mask":
+        return layer.values.astype(np.uint8)
+    low, high = (0.0, 1.0) if layer.kind == "heatmap" else np.percentile(layer.values, (0.5, 99.5))
+    scaled = (layer.values - low) / max(float(high - low), 1e-6)
+    return np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)

@@ -1,0 +1,41 @@
+"""The page of the viewer, and the list of cases it shows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from nnunetv2_textguided.errors import TextGuidedError
+from nnunetv2_textguided.files import atomic_path, write_text
+from nnunetv2_textguided.inference.cases import VIEWER
+from nnunetv2_textguided.inference.tables import read_records
+
+PAGE = "viewer.html"
+ASSETS = Path(__file__).parent / "assets"
+_BESIDE = ("niivue.js", "LICENSE.niivue", "viewer.js")
+
+
+def write_page(folder: Path) -> Path:
+    """Write viewer.html and what it needs into a prediction folder; lists the cases that have a script there.
+
+    Returns:
+        The page.
+    """
+    listed = [
+        {"name": record["case"], "likelihood": record["case_likelihood"]}
+        for record in read_records(folder)
+        if (folder / VIEWER / f"{record['case']}.js").is_file()
+    ]
+    for name in (*_BESIDE, PAGE):
+        if not (ASSETS / name).is_file():
+            raise TextGuidedError(
+                f"The viewer's file {name} is missing.",
+                where=ASSETS,
+                remedy="Reinstall, or run `python -m nnunetv2_textguided.inference.viewer.vendor` (needs npm).",
+            )
+        target = folder / name if name == PAGE else folder / VIEWER / name
+        with atomic_path(target) as path:
+            shutil.copyfile(ASSETS / name, path)
+    write_text(folder / VIEWER / "cases.js", f"window.PREDICTION = {json.dumps({'cases': listed})};\n")
+    return folder / PAGE

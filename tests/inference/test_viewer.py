@@ -1,0 +1,151 @@
+"""The viewer in a headless browser, opened from disk: a folder of 20 cases, and what its controls do to pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunetv2_textguided.files import read_json, write_json
+from nnunetv2_textguided.inference.lesions import detection_map, measure_candidates
+from nnunetv2_textguided.inference.viewer.case import Layer, write_case
+from nnunetv2_textguided.inference.viewer.page import ASSETS, write_page
+from nnunetv2_textguided.inference.zones import NAMES
+from tests.inference.models import ball
+
+SHAPE, SPACING = (12, 40, 48), (3.0, 0.8, 0.8)
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--hide-scrollbars", "--window-size=1200,800",
+    "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--virtual-time-budget=20000",
+)  # fmt: skip
+NAMES_OF_CASES = [f"case {i} & <b>#ü" for i in range(20)]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a browser made of the page."""
+
+    document: str
+    picture: np.ndarray
+
+    @property
+    def state(self) -> str:
+        found = re.search(r'<body data-state="(\w+)"', self.document)
+        return found[1] if found else "no page"
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip(f"needs a browser: none of {', '.join(names)} is installed")
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 cases; the lesion is on the patient's left, and the channel ADC is T2W inverted."""
+    folder = tmp_path_factory.mktemp("predictions")
+    (folder / "viewer").mkdir()
+    like = sitk.Image(SHAPE[::-1], sitk.sitkFloat32)
+    like.SetSpacing(SPACING[::-1])
+    lesion = ball(SHAPE, (3, 20, 36), 6.0, SPACING)
+    probability = 0.9 * lesion.astype(np.float32)
+    candidates, _ = measure_candidates(detection_map(probability, lesion, "mask"), probability, None, None, like, NAMES)
+    noise = np.random.default_rng(0).random(SHAPE)
+    layers = [
+        Layer("T2W", "channel", noise),
+        Layer("ADC", "channel", -noise),
+        Layer("heatmap", "heatmap", probability),
+        Layer("mask", "mask", lesion),
+    ]
+    for name in NAMES_OF_CASES:
+        write_case(folder / "viewer" / f"{name}.js", name, layers, candidates, like)
+        record = {"case": name, "case_likelihood": 0.9, "candidates": [c.as_json() for c in candidates]}
+        write_json(folder / "cases" / f"{name}.json", record)
+    write_page(folder)
+    return folder
+
+
+def show(browser: str, folder: Path, tmp_path: Path, **view: object) -> Shown:
+    """Open the page from disk, without a server."""
+    from PIL import Image
+
+    picture = tmp_path / "picture.png"
+    command = [browser, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={picture}", "--dump-dom"]
+    address = (folder / "viewer.html").as_uri() + "#" + urlencode(view)
+    done = subprocess.run([*command, address], capture_output=True, text=True, timeout=300, check=True)
+    return Shown(done.stdout, np.asarray(Image.open(picture).convert("RGB")).astype(int))
+
+
+def coloured(picture: np.ndarray) -> np.ndarray:
+    """Where the stage shows something redder than grey: (y, x) bool."""
+    stage = picture[80:720, 280:]
+    return stage[..., 0] - stage[..., 2] > 40
+
+
+@pytest.mark.slow
+def test_twenty_cases_open_from_disk_and_the_lesion_is_in_view(browser: str, folder: Path, tmp_path: Path) -> None:
+    shown = show(browser, folder, tmp_path)
+    assert shown.state == "ready"
+    listed = re.findall(r'<button value="case', shown.document)
+    assert len(listed) == 20
+    assert "1: confidence 0.90" in shown.document
+    found = coloured(shown.picture)
+    assert found.sum() > 5000
+    # Radiological convention: the patient's left is on the right of the picture.
+    assert np.argwhere(found)[:, 1].mean() > found.shape[1] / 2
+
+
+@pytest.mark.slow
+def test_controls_change_what_is_seen(browser: str, folder: Path, tmp_path: Path) -> None:
+    case = NAMES_OF_CASES[7]
+    bare = show(browser, folder, tmp_path, case=case, heatmap=0, mask=0, slice=4)
+    assert bare.state == "ready"
+    assert not coloured(bare.picture).any()
+    elsewhere = show(browser, folder, tmp_path, case=case, slice=11)
+    assert not coloured(elsewhere.picture).any()
+    assert "11 / 12" in elsewhere.document
+    adc = show(browser, folder, tmp_path, case=case, heatmap=0, mask=0, slice=4, channel="ADC")
+    middle = slice(300, 500), slice(600, 850)
+    assert np.abs(adc.picture[middle] - bare.picture[middle]).mean() > 20
+
+
+@pytest.mark.slow
+def test_a_case_that_is_not_there_is_named(browser: str, folder: Path, tmp_path: Path) -> None:
+    shown = show(browser, folder, tmp_path, case="lost")
+    assert shown.state == "failed"
+    assert "viewer/lost.js is missing" in shown.document
+
+
+def test_the_page_fetches_nothing_from_the_network(folder: Path) -> None:
+    page = (folder / "viewer.html").read_text() + (folder / "viewer" / "viewer.js").read_text()
+    assert "http" not in page
+    for source in re.findall(r'src="([^"]+)"', page):
+        assert (folder / source).is_file()
+
+
+def test_the_vendored_library_is_the_recorded_release_with_its_licence() -> None:
+    record = read_json(ASSETS / "niivue.json")
+    library = (ASSETS / "niivue.js").read_bytes()
+    assert hashlib.sha256(library).hexdigest() == record["sha256"]
+    assert len(library) < 3 << 20
+    assert record["licence"] == "BSD-2-Clause"
+    assert "BSD 2-Clause" in (ASSETS / "LICENSE.niivue").read_text()
+
+
+def test_names_cannot_break_out_of_the_scripts(folder: Path) -> None:
+    script = (folder / "viewer" / "cases.js").read_text()
+    assert script.count("\n") == 1
+    assert script.startswith("window.PREDICTION = {")
+    assert script.rstrip().endswith("};")
