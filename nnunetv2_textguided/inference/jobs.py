@@ -106,8 +106,9 @@ def _run(parts: Sequence[Part], logs: Path, options: JobOptions) -> list[tuple[s
     results: list[tuple[str, Summary | str]] = []
     for part, job in zip(parts, jobs, strict=True):
         name = f"part {part.work.part} of {part.work.parts}"
-        error = job.exception()
-        results.append((name, job.result() if error is None else f"{_reason(error)} (job {job.job_id}, see {logs})"))
+        failure = job.exception()
+        reason = None if failure is None else f"{_reason(failure)} (job {job.job_id}, see {logs})"
+        results.append((name, job.result() if reason is None else reason))
     return results
 
 
