@@ -16,6 +16,7 @@ from nnunetv2_textguided.training.ablations import (
     nnUNetTrainerAlignRefine_RandomText,
     nnUNetTrainerAlignRefine_ShuffledText,
     nnUNetTrainerAlignRefine_SingleEncoder,
+    nnUNetTrainerAlignRefine_StockNetwork,
 )
 from nnunetv2_textguided.training.trainer import nnUNetTrainerAlignRefine
 
@@ -36,4 +37,5 @@ __all__ = [
     "nnUNetTrainerAlignRefine_RandomText",
     "nnUNetTrainerAlignRefine_ShuffledText",
     "nnUNetTrainerAlignRefine_SingleEncoder",
+    "nnUNetTrainerAlignRefine_StockNetwork",
 ]

@@ -38,6 +38,15 @@ class nnUNetTrainerAlignRefine_SingleEncoder(nnUNetTrainerAlignRefine):
     fixed: ClassVar = {"encoders": {"arrangement": "single"}}
 
 
+class nnUNetTrainerAlignRefine_StockNetwork(nnUNetTrainerAlignRefine):
+    """Stock nnU-Net's network and loss, trained as long as the plans' block says: the baseline at equal iterations.
+
+    With nnU-Net's own length and rates a step equals nnUNetTrainer's bit by bit.
+    """
+
+    fixed: ClassVar = {"components": [], "encoders": {"arrangement": "single"}}
+
+
 class nnUNetTrainerAlignRefine_RandomText(nnUNetTrainerAlignRefine):
     """Control: random vectors instead of text embeddings."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_textguided import training
 from nnunetv2_textguided.errors import TrainingError
@@ -97,6 +98,26 @@ def test_the_network_hears_the_embeddings(make_trainer: Make) -> None:
     assert trainer.text is not None
     assert torch.equal(trainer.bare_network.text_embeddings, trainer.text.pooled)
     assert trainer.bare_network.text_embeddings.norm(dim=1).min() > 0.99
+
+
+def test_the_stock_network_takes_exactly_stock_nnunets_steps(make_trainer: Make) -> None:
+    ours = make_trainer(training.nnUNetTrainerAlignRefine_StockNetwork)
+    plans = {**ours.my_init_kwargs["plans"], "continue_training": False}
+    stock = nnUNetTrainer(plans, "3d_fullres", 0, ours.dataset_json, torch.device("cpu"))
+    stock.num_epochs = ours.num_epochs
+    for trainer in (stock, ours):
+        torch.manual_seed(0)
+        trainer.initialize()
+        trainer.current_epoch = 1
+        trainer.logger.local_logger.my_fantastic_logging["lrs"] = [0.0]
+        trainer.on_train_epoch_start()
+    losses = [
+        [float(trainer.train_step(batch(ours, seed=seed))["loss"]) for seed in range(3)] for trainer in (stock, ours)
+    ]
+    assert losses[0] == losses[1]
+    assert losses[0][0] != losses[0][2]
+    for theirs, mine in zip(stock.network.parameters(), ours.network.parameters(), strict=True):
+        assert torch.equal(theirs, mine)
 
 
 def test_phases_set_weights_in_the_graph(make_trainer: Make) -> None:
