@@ -17,6 +17,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def pytest_configure() -> None:
     # Small tensors: more threads only contend with the subprocesses that other tests start.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # nnU-Net asks for all cores on a CPU whatever the above says; threads that spin while they wait slow the others.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # A busy machine is slow at drawing examples, too: that says nothing about the code.
     slow = [hypothesis.HealthCheck.too_slow]
     hypothesis.settings.register_profile("project", deadline=None, suppress_health_check=slow)

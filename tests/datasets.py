@@ -78,7 +78,8 @@ class Workspace:
         """nnU-Net's variables. The suite may run uninstalled, so the trainer folder is named as `env` prints it."""
         paths = {f"nnUNet_{name}": str(self.root / name) for name in ("raw", "preprocessed", "results")}
         search = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-        threads = {"OMP_NUM_THREADS": "1", "nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1"}
+        threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        threads |= {"nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1"}
         trainers = {"nnUNet_extTrainer": str(shipped("trainers"))}
         return {**os.environ, **paths, **threads, **trainers, "PYTHONPATH": search}
 

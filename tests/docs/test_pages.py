@@ -41,11 +41,12 @@ def test_trainers_page_states_what_each_fixes(repository: Path) -> None:
 
     page = (repository / "docs" / "trainers.md").read_text(encoding="utf-8")
     for name, fixed in re.findall(r"^\| `(\w+)` \| .* \| `([\w.]+: .+?)` \|$", page, flags=re.MULTILINE):
-        key, value = fixed.split(": ", 1)
-        settings = getattr(training, name).fixed
-        for part in key.split("."):
-            settings = settings[part]
-        assert settings == yaml.safe_load(value), name
+        for statement in fixed.split("; "):
+            key, value = statement.split(": ", 1)
+            settings = getattr(training, name).fixed
+            for part in key.split("."):
+                settings = settings[part]
+            assert settings == yaml.safe_load(value), name
 
 
 def test_method_page_names_every_file_of_network_and_losses(repository: Path) -> None:
