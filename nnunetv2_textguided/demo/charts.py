@@ -105,9 +105,10 @@ def shade_phases(axes: Any, log: TrainingLog, theme: Theme) -> None:
         left, right = first + 0.5, last + 1.5
         if phase in theme.phase:
             axes.axvspan(left, right, color=theme.phase[phase], lw=0, zorder=0)
+        narrow = right - left < 0.15 * log.epochs  # its name is wider than its span and would touch the next one's
         axes.text(
             (left + right) / 2,
-            1.02,
+            1.09 if narrow else 1.02,
             phase,
             transform=axes.get_xaxis_transform(),
             ha="center",

@@ -184,6 +184,47 @@ def test_compile_makes_one_graph_for_all_epochs() -> None:
     assert len(graphs) == 1
 
 
+def test_a_compiled_training_step_is_one_graph_for_all_epochs_with_the_same_gradients() -> None:
+    """Backward included: AOTAutograd also traces the balance of the gradients."""
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    def gradients(model: torch.nn.Module, net: AlignRefineUNet) -> list[torch.Tensor]:
+        net.zero_grad()
+        segmentation, similarity = model(X, return_similarity=True)
+        (segmentation[0].square().mean() + segmentation[1].square().mean() + similarity.square().mean()).backward()
+        return [p.grad for p in net.parameters() if p.grad is not None]
+
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    net = learned(network(deep_supervision=True)).train()
+    compiled = torch.compile(net, fullgraph=True, backend=counter)
+    for epoch in range(4):
+        net.refiner.alpha.fill_(epoch / 3)  # type: ignore[union-attr]
+        expected = [g.clone() for g in gradients(net, net)]
+        torch.testing.assert_close(gradients(compiled, net), expected, rtol=1e-3, atol=1e-5)
+    assert counter.frame_count == 1
+
+
+def test_half_precision_casts_no_weight_in_place() -> None:
+    """So a gradient scaler accepts every gradient; "Attempting to unscale FP16 gradients" is what it says otherwise."""
+    net = learned(network(deep_supervision=True)).train()
+    optimiser = torch.optim.SGD(net.parameters(), lr=1e-3)
+    scaler = torch.amp.GradScaler("cpu", init_scale=128.0)
+    for _ in range(2):
+        optimiser.zero_grad()
+        with torch.autocast("cpu", dtype=torch.float16):
+            segmentation, similarity = net(X, return_similarity=True)
+            loss = sum(s.float().square().mean() for s in segmentation) + similarity.square().mean()
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimiser)
+        scaler.step(optimiser)
+        scaler.update()
+    assert {p.dtype for p in net.parameters()} == {torch.float32}
+    assert all(
+        p.grad is not None and p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in net.parameters()
+    )
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_gives_finite_outputs_and_the_same_heatmap(dtype: torch.dtype) -> None:
     net = learned(network())
