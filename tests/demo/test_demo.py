@@ -14,7 +14,8 @@ import pytest
 
 from nnunetv2_textguided.files import read_json
 
-pytestmark = pytest.mark.slow
+# A minute on an idle machine. The limits are there for hangs only.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # nnU-Net's commands are looked for beside the interpreter.
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     command = [sys.executable, "-m", "nnunetv2_textguided.cli", "demo", "--quick", "--output", str(folder / "out")]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=2300)
     assert run.returncode == 0, run.stdout + run.stderr
     (folder / "stdout").write_text(run.stdout)
     return folder / "out"

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from nnunetv2_textguided.errors import NetworkError, SettingsError
+from nnunetv2_textguided.losses.targets import map_target
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.backbone import choose_stage
 from nnunetv2_textguided.network.from_plans import NETWORK_CLASS
@@ -164,6 +165,27 @@ def test_text_meets_the_image_at_an_in_plane_stride_of_at_most_four() -> None:
     assert choose_stage(STRIDES_PICAI, 0, 4) == 0
     with pytest.raises(NetworkError, match="no decoder stage 5"):
         choose_stage(STRIDES_PICAI, 5, 4)
+
+
+def test_a_perfect_map_outlines_a_lesion_at_the_chosen_stage_and_not_at_the_bottleneck() -> None:
+    """A 10 mm lesion at PI-CAI's 3 x 0.5 x 0.5 mm: the best Dice that a map can have on either grid."""
+    patch, spacing = (20, 256, 256), (3.0, 0.5, 0.5)
+    place = torch.stack(
+        torch.meshgrid(*[torch.arange(n) * s for n, s in zip(patch, spacing, strict=True)], indexing="ij")
+    )
+    centre = torch.tensor([31.0, 61.0, 67.0]).view(3, 1, 1, 1)
+    lesion = ((place - centre).square().sum(dim=0) < 25.0)[None, None]
+    levels = torch.tensor(STRIDES_PICAI).cumprod(dim=0)
+
+    def best_dice(level: int) -> float:
+        grid = [n // int(s) for n, s in zip(patch, levels[level], strict=True)]
+        share = map_target(lesion.int(), grid, [1], None).foreground
+        image = torch.nn.functional.interpolate(share, patch, mode="trilinear")
+        marked = [image > threshold for threshold in torch.linspace(0.05, 0.95, 19) * float(share.max())]
+        return max(float(2 * (m & lesion).sum() / (m.sum() + lesion.sum())) for m in marked)
+
+    assert best_dice(len(STRIDES_PICAI) - 2 - choose_stage(STRIDES_PICAI, None, 4)) > 0.85
+    assert best_dice(-1) < 0.5
 
 
 def test_compile_makes_one_graph_for_all_epochs() -> None:
