@@ -79,9 +79,12 @@ def refine_epoch(num_epochs: int, schedule: ScheduleSettings) -> int:
 def ramp_start(epoch: int, num_epochs: int, schedule: ScheduleSettings, history: History) -> int:
     """First epoch of the ramp, as far as it is known at `epoch`; `latest_ramp_start` while still waiting."""
     earliest = round(schedule.warmup * num_epochs)
+    if schedule.warmup > 0:
+        # However short the training: one epoch of warm-up, as long as that leaves one before the refine phase.
+        earliest = max(earliest, min(1, refine_epoch(num_epochs, schedule) - 1), 0)
     if not schedule.dynamic:
         return earliest
-    latest = round(schedule.latest_ramp_start * num_epochs)
+    latest = max(round(schedule.latest_ramp_start * num_epochs), earliest)
     for candidate in range(earliest, min(epoch, latest) + 1):
         if _ready(candidate, schedule, history):
             return candidate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -106,7 +107,8 @@ class Workspace:
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """kill -9 a command with all its helpers, as a scheduler or the kernel does."""
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def run(
@@ -115,7 +117,7 @@ class Workspace:
         """Run one of nnU-Net's commands to its end; its output."""
         process = self.start(command, *arguments, environment=environment)
         try:
-            process.wait(timeout=900)
+            process.wait(timeout=1500)
         except subprocess.TimeoutExpired:
             self.kill(process)
         output = self.log.read_text(errors="replace")

@@ -101,13 +101,16 @@ def draw_chart(chart: Chart, log: TrainingLog, theme: Theme) -> str:
 
 def shade_phases(axes: Any, log: TrainingLog, theme: Theme) -> None:
     """Shade the phases of a training behind the curves of matplotlib axes, and name them at the top."""
+    raised = False
     for phase, first, last in log.spans():
         left, right = first + 0.5, last + 1.5
         if phase in theme.phase:
             axes.axvspan(left, right, color=theme.phase[phase], lw=0, zorder=0)
+        # The name of a narrow phase is wider than its span: every other one stands a line higher.
+        raised = not raised and right - left < 0.15 * log.epochs
         axes.text(
             (left + right) / 2,
-            1.02,
+            1.09 if raised else 1.02,
             phase,
             transform=axes.get_xaxis_transform(),
             ha="center",

@@ -78,10 +78,14 @@ def _learning(record: DemoRecord) -> str:
         "refine": "the refiner joins",
     }
     spans = [
-        f"<b>{escape(phase)}</b> (epochs {first + 1}-{last + 1}: {names.get(phase, 'no text')})"
+        f"<b>{escape(phase)}</b> ({_epochs(first + 1, last + 1)}: {names.get(phase, 'no text')})"
         for phase, first, last in record.log.spans()
     ]
     return "Phases, shaded in the charts: " + ", ".join(spans) + "."
+
+
+def _epochs(first: int, last: int) -> str:
+    return f"epoch {first}" if first == last else f"epochs {first}-{last}"
 
 
 def _charts(record: DemoRecord) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunetv2_textguided import software
 from nnunetv2_textguided.network.from_plans import NETWORK_CLASS
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK, Settings
@@ -22,7 +23,7 @@ def describe_training(
     fixed: Mapping[str, Any],
     dataset_folder: Path | None,
 ) -> tuple[dict[str, Any], Settings, TrainingText | None]:
-    """Complete the `text_guidance` block of a configuration.
+    """Complete the `text_guidance` block of a configuration, and record the versions of the software that trains.
 
     Args:
         plans: nnU-Net's plans; not changed.
@@ -38,7 +39,7 @@ def describe_training(
         NotImplementedError: the configuration is the second stage of a cascade.
         SettingsError, EmbeddingFileError: the block or the text is not valid.
     """
-    described: dict[str, Any] = deepcopy(dict(plans))
+    described: dict[str, Any] = {**deepcopy(dict(plans)), software.KEY: software.software_versions()}
     # PlansManager must not see the key that nnU-Net's trainer takes out of the plans itself.
     manager = PlansManager({key: value for key, value in described.items() if key != "continue_training"})
     merged = manager.get_configuration(configuration).configuration

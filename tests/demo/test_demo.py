@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import subprocess
@@ -13,7 +14,8 @@ import pytest
 
 from nnunetv2_textguided.files import read_json
 
-pytestmark = pytest.mark.slow
+# A minute on an idle machine. The limits are there for hangs only.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # nnU-Net's commands are looked for beside the interpreter.
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     command = [sys.executable, "-m", "nnunetv2_textguided.cli", "demo", "--quick", "--output", str(folder / "out")]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=2300)
     assert run.returncode == 0, run.stdout + run.stderr
     (folder / "stdout").write_text(run.stdout)
     return folder / "out"
@@ -64,9 +66,17 @@ def test_the_report_needs_no_other_file_and_no_network(output: Path) -> None:
 
 def test_the_report_shows_phases_prompts_and_commands(output: Path) -> None:
     page = (output / "report.html").read_text(encoding="utf-8")
-    for phase in ("warm-up", "refine"):
+    with next(output.rglob("text_guidance_log.csv")).open() as log:
+        phases = list(dict.fromkeys(row["phase"] for row in csv.DictReader(log)))
+    assert phases == ["warm-up", "align", "refine"], "however short a training is"
+    for phase in phases:
         assert f"<b>{phase}</b>" in page
     for command in ("nnUNetv2_plan_and_preprocess", "nnUNetv2_train", "nnUNetv2_predict"):
         assert command in page
+    for title in ("Loss", "Text-image similarity", "Dice on validation patches", "Refiner: mean change of logits"):
+        assert f"<h3>{title}</h3>" in page
     for case in read_json(output / "results.json")["cases"]:
-        assert case["identifier"] in page
+        for view in ("T2W", "ADC", "HBV", "Text heatmap", "Refiner&#x27;s gate", "Refiner&#x27;s change"):
+            assert f'aria-label="{view} of {case["identifier"]}"' in page
+        for layer in ("t2w", "adc", "hbv", "reference", "predicted", "heat", "gate", "change"):
+            assert f".{case['identifier']}-{layer}{{background-image:url(data:image/" in page

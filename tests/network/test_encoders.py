@@ -47,6 +47,23 @@ def test_one_channel_without_text_reproduces_the_stock_network(family: str) -> N
     torch.testing.assert_close(ours(x), stock(x))
 
 
+@pytest.mark.parametrize("family", ["plain", "residual"])
+def test_every_encoder_has_the_kernels_and_depths_of_the_plans(family: str) -> None:
+    plans = architecture(family)
+    kernels, depths = [[1, 3, 3], [3, 3, 3], [1, 5, 5]], [2, 1, 3]
+    plans["arch_kwargs"] |= {"kernel_sizes": kernels}
+    plans["arch_kwargs"]["n_conv_per_stage" if family == "plain" else "n_blocks_per_stage"] = depths
+    net = network(plans=plans)
+    assert len(net.encoder.branches) == 3
+    for branch in net.encoder.branches:
+        for stage, kernel, depth in zip(branch.stages, kernels, depths, strict=True):
+            convolutions = [m for m in stage.modules() if isinstance(m, torch.nn.Conv3d) and m.kernel_size != (1, 1, 1)]
+            assert {m.kernel_size for m in convolutions} == {tuple(kernel)}
+            assert len(convolutions) == depth * (1 if family == "plain" else 2)
+    last = [m for m in net.decoder.stages[-1].modules() if isinstance(m, torch.nn.Conv3d)]
+    assert {m.kernel_size for m in last} == {(1, 3, 3)}
+
+
 def test_each_channel_reaches_only_its_own_encoder() -> None:
     net = network()
     x = torch.randn(1, 3, 4, 16, 16, requires_grad=True)

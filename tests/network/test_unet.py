@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from nnunetv2_textguided.errors import NetworkError, SettingsError
+from nnunetv2_textguided.losses.targets import map_target
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.backbone import choose_stage
 from nnunetv2_textguided.network.from_plans import NETWORK_CLASS
@@ -166,6 +167,27 @@ def test_text_meets_the_image_at_an_in_plane_stride_of_at_most_four() -> None:
         choose_stage(STRIDES_PICAI, 5, 4)
 
 
+def test_a_perfect_map_outlines_a_lesion_at_the_chosen_stage_and_not_at_the_bottleneck() -> None:
+    """A 10 mm lesion at PI-CAI's 3 x 0.5 x 0.5 mm: the best Dice that a map can have on either grid."""
+    patch, spacing = (20, 256, 256), (3.0, 0.5, 0.5)
+    place = torch.stack(
+        torch.meshgrid(*[torch.arange(n) * s for n, s in zip(patch, spacing, strict=True)], indexing="ij")
+    )
+    centre = torch.tensor([31.0, 61.0, 67.0]).view(3, 1, 1, 1)
+    lesion = ((place - centre).square().sum(dim=0) < 25.0)[None, None]
+    levels = torch.tensor(STRIDES_PICAI).cumprod(dim=0)
+
+    def best_dice(level: int) -> float:
+        grid = [n // int(s) for n, s in zip(patch, levels[level], strict=True)]
+        share = map_target(lesion.int(), grid, [1], None).foreground
+        image = torch.nn.functional.interpolate(share, patch, mode="trilinear")
+        marked = [image > threshold for threshold in torch.linspace(0.05, 0.95, 19) * float(share.max())]
+        return max(float(2 * (m & lesion).sum() / (m.sum() + lesion.sum())) for m in marked)
+
+    assert best_dice(len(STRIDES_PICAI) - 2 - choose_stage(STRIDES_PICAI, None, 4)) > 0.85
+    assert best_dice(-1) < 0.5
+
+
 def test_compile_makes_one_graph_for_all_epochs() -> None:
     net = network(deep_supervision=True)
     graphs: list[int] = []
@@ -182,6 +204,47 @@ def test_compile_makes_one_graph_for_all_epochs() -> None:
         torch.testing.assert_close(segmentation[0], expected[0][0])
         torch.testing.assert_close(similarity, expected[1])
     assert len(graphs) == 1
+
+
+def test_a_compiled_training_step_is_one_graph_for_all_epochs_with_the_same_gradients() -> None:
+    """Backward included: AOTAutograd also traces the balance of the gradients."""
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    def gradients(model: torch.nn.Module, net: AlignRefineUNet) -> list[torch.Tensor]:
+        net.zero_grad()
+        segmentation, similarity = model(X, return_similarity=True)
+        (segmentation[0].square().mean() + segmentation[1].square().mean() + similarity.square().mean()).backward()
+        return [p.grad for p in net.parameters() if p.grad is not None]
+
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    net = learned(network(deep_supervision=True)).train()
+    compiled = torch.compile(net, fullgraph=True, backend=counter)
+    for epoch in range(4):
+        net.refiner.alpha.fill_(epoch / 3)  # type: ignore[union-attr]
+        expected = [g.clone() for g in gradients(net, net)]
+        torch.testing.assert_close(gradients(compiled, net), expected, rtol=1e-3, atol=1e-5)
+    assert counter.frame_count == 1
+
+
+def test_half_precision_casts_no_weight_in_place() -> None:
+    """So a gradient scaler accepts every gradient; "Attempting to unscale FP16 gradients" is what it says otherwise."""
+    net = learned(network(deep_supervision=True)).train()
+    optimiser = torch.optim.SGD(net.parameters(), lr=1e-3)
+    scaler = torch.amp.GradScaler("cpu", init_scale=128.0)
+    for _ in range(2):
+        optimiser.zero_grad()
+        with torch.autocast("cpu", dtype=torch.float16):
+            segmentation, similarity = net(X, return_similarity=True)
+            loss = sum(s.float().square().mean() for s in segmentation) + similarity.square().mean()
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimiser)
+        scaler.step(optimiser)
+        scaler.update()
+    assert {p.dtype for p in net.parameters()} == {torch.float32}
+    assert all(
+        p.grad is not None and p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in net.parameters()
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -30,6 +30,19 @@ def test_short_trainings_pass_through_all_phases() -> None:
     assert phases == ["warm-up", "align", "align", "refine", "refine"]
 
 
+@pytest.mark.parametrize("epochs", [3, 4, 5, 7, 10, 16])
+def test_the_default_schedule_has_all_phases_from_three_epochs_on(epochs: int) -> None:
+    weights = [phase_weights(e, epochs, resolve(None), History()) for e in range(epochs)]
+    assert list(dict.fromkeys(w.phase for w in weights if w.phase != "ramp")) == ["warm-up", "align", "refine"]
+    assert weights[0].align == weights[0].alpha == 0
+    assert weights[-1].alpha == 1
+
+
+def test_one_and_two_epochs_go_through_the_last_phases() -> None:
+    assert [phase_weights(0, 1, resolve(None), History()).phase] == ["refine"]
+    assert [phase_weights(e, 2, resolve(None), History()).phase for e in range(2)] == ["align", "refine"]
+
+
 def test_auxiliary_losses_can_fade_in_the_refine_phase() -> None:
     faded = settings(auxiliary_in_refine=0.0)
     assert phase_weights(49, 100, faded, History()).align == 0.2

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from nnunetv2_textguided.text.encoder_open_clip import (
     BIOMEDCLIP_ID,
     BIOMEDCLIP_REVISION,
 )
+from nnunetv2_textguided.text.hub import PROBE_SECONDS
 from nnunetv2_textguided.text.resolve import FILE_NAME, resolve_text
 from tests.text.tiny_open_clip import build
 
@@ -105,28 +107,32 @@ def test_encode_says_what_is_wrong(folders: Path, arguments: list[str], message:
     assert message in capsys.readouterr().err
 
 
-@pytest.fixture
-def silent_hub() -> Iterator[str]:
+class SilentHub:
     """A hub that accepts connections and never answers: the slowest way of being unreachable."""
+
+    def __init__(self, server: socket.socket) -> None:
+        self.server, self.visitors = server, []
+        self.endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                self.visitors.append(self.server.accept())
+
+
+@pytest.fixture
+def silent_hub() -> Iterator[SilentHub]:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        yield SilentHub(server)
 
 
-def encode_with_hub(home: Path, endpoint: str, **environment: str) -> tuple[str, float]:
-    """Standard error and seconds of `encode --encoder biomedclip` as a user runs it."""
+def encode_with_hub(home: Path, endpoint: str, **environment: str) -> str:
+    """Standard error of `encode --encoder biomedclip` as a user runs it."""
     variables = {**os.environ, "HF_HOME": str(home), "HF_ENDPOINT": endpoint, **environment}
-    start = time.monotonic()
+    target = str(home / "x.safetensors")
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "nnunetv2_textguided.cli",
-            "encode",
-            "--labels",
-            "csPCa",
-            "-o",
-            str(home / "x.safetensors"),
-        ],
+        [sys.executable, "-m", "nnunetv2_textguided.cli", "encode", "--labels", "csPCa", "-o", target],
         env=variables,
         capture_output=True,
         text=True,
@@ -134,7 +140,7 @@ def encode_with_hub(home: Path, endpoint: str, **environment: str) -> tuple[str,
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    return done.stderr, time.monotonic() - start
+    return done.stderr
 
 
 def fill_cache(home: Path, repository: str, revision: str, files: tuple[str, ...]) -> None:
@@ -145,9 +151,11 @@ def fill_cache(home: Path, repository: str, revision: str, files: tuple[str, ...
         (folder / name).write_text("{}")
 
 
-def test_unreachable_hub_fails_within_seconds_with_the_remedies(silent_hub: str, tmp_path: Path) -> None:
-    error, seconds = encode_with_hub(tmp_path, silent_hub)
-    assert seconds < 15
+def test_unreachable_hub_fails_within_seconds_with_the_remedies(silent_hub: SilentHub, tmp_path: Path) -> None:
+    error = encode_with_hub(tmp_path, silent_hub.endpoint)
+    # Counted, not timed, since the machine may be busy: one visit, which is given up after seconds, and no retries.
+    assert len(silent_hub.visitors) == 1
+    assert PROBE_SECONDS <= 5
     assert BIOMEDCLIP_ID in error
     for remedy in ("copy the embedding file", "hf download", "--encoder minilm"):
         assert remedy in error
@@ -155,19 +163,19 @@ def test_unreachable_hub_fails_within_seconds_with_the_remedies(silent_hub: str,
 
 def test_half_filled_cache_names_the_missing_repository(tmp_path: Path) -> None:
     fill_cache(tmp_path, BIOMEDCLIP_ID, BIOMEDCLIP_REVISION, BIOMEDCLIP_FILES)
-    error, _ = encode_with_hub(tmp_path, "http://127.0.0.1:9", HF_HUB_OFFLINE="1")
+    error = encode_with_hub(tmp_path, "http://127.0.0.1:9", HF_HUB_OFFLINE="1")
     assert f"The repository {BIOMEDBERT_ID}" in error
     assert BIOMEDCLIP_ID not in error
     assert "HF_HUB_OFFLINE is set" in error
     fill_cache(tmp_path, BIOMEDBERT_ID, BIOMEDBERT_REVISION, BIOMEDBERT_FILES[:-1])
-    error, _ = encode_with_hub(tmp_path, "http://127.0.0.1:9", HF_HUB_OFFLINE="1")
+    error = encode_with_hub(tmp_path, "http://127.0.0.1:9", HF_HUB_OFFLINE="1")
     assert "Missing: vocab.txt" in error
 
 
 def test_cached_files_that_are_not_biomedclip_are_refused(tmp_path: Path) -> None:
     fill_cache(tmp_path, BIOMEDCLIP_ID, BIOMEDCLIP_REVISION, BIOMEDCLIP_FILES)
     fill_cache(tmp_path, BIOMEDBERT_ID, BIOMEDBERT_REVISION, BIOMEDBERT_FILES)
-    error, _ = encode_with_hub(tmp_path, "http://127.0.0.1:9", HF_HUB_OFFLINE="1")
+    error = encode_with_hub(tmp_path, "http://127.0.0.1:9", HF_HUB_OFFLINE="1")
     assert f"is not the file of {BIOMEDCLIP_ID}" in error
 
 

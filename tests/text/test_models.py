@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,8 @@ def test_inspect_describes_folder_checkpoint_and_zip_alike(model: Path, tmp_path
             "finished, 2 epochs; phase refine (alpha 0.5)",
             "best moving pseudo Dice 0.6250",
             "validation Dice 0.5000",
+            f"nnunetv2 {version('nnunetv2')}",
+            "fold_0",
         ):
             assert fact in shown, path
 
@@ -173,6 +176,31 @@ def test_prompts_of_a_checkpoint_are_what_its_network_holds(model: Path) -> None
     row = source.bank.prompts.index("rectum")
     expected = packaged_embeddings().pooled[packaged_rows()["rectum"]]
     assert float(source.embeddings.pooled[row] @ expected) > 0.9999
+
+
+def test_prompts_are_shown_validated_and_compared_wherever_they_are(
+    model: Path, tmp_path: Path, capsys: Output
+) -> None:
+    folder = tmp_path / "preprocessed" / DATASET
+    bank = PromptBank("mine", {"csPCa": ("prostate lesion", "no tumour")}, ("rest",))
+    embeddings = random_embeddings(bank)
+    write_embeddings(folder / FILE_NAME, embeddings)
+    told = save_model(make_trainer("csPCa", fold=1)) / "fold_1" / "checkpoint_final.pth"
+    sources = [str(folder / FILE_NAME), DATASET, str(told), str(model / "plans.json")]
+    for source in sources:
+        assert main(["prompts", "show", source]) == 0
+        shown = capsys.readouterr().out
+        assert "label csPCa\n    0  prostate lesion\n    1  no tumour\ncontext\n    2  rest" in shown, source
+        assert "encoder: test/random" in shown, source
+        if not source.endswith("plans.json"):  # which name the words, but hold no vectors
+            assert f"100{round(100 * float(embeddings.pooled[0] @ embeddings.pooled[1])):4d}" in shown, source
+        assert main(["prompts", "validate", source]) == 0
+        assert "warning (negation): 'no tumour'" in capsys.readouterr().out, source
+        assert main(["prompts", "compare", sources[0], source]) == 0, source
+        assert main(["prompts", "compare", str(model / "fold_0" / "checkpoint_final.pth"), source]) == 3
+        differences = capsys.readouterr().out
+        assert "prompts of csPCa: with ['no tumour']" in differences, source
+        assert "encoder id: sentence-transformers/all-MiniLM-L6-v2 -> test/random" in differences, source
 
 
 def test_prompts_of_a_control_are_not_passed_off_as_language(nnunet_folders: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -30,27 +29,32 @@ def rows(fold: Path) -> list[dict[str, str]]:
 
 def kill_in_refine_phase(workspace: Workspace, process: subprocess.Popen[bytes], fold: Path) -> None:
     """kill -9 as soon as an epoch of the refine phase has been logged."""
-    deadline = time.monotonic() + 300
-    while not any(row["phase"] == "refine" for row in rows(fold)):
-        assert process.poll() is None, workspace.log.read_text()[-3000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    workspace.kill(process)
+    deadline = time.monotonic() + 1500  # for hangs only
+    try:
+        while not any(row["phase"] == "refine" for row in rows(fold)):
+            assert process.poll() is None, workspace.log.read_text()[-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        workspace.kill(process)
 
 
-def predict(workspace: Workspace, results: str, out: str) -> dict[str, np.ndarray]:
-    """Masks that nnUNetv2_predict writes for the test images, with the models in the folder `results`."""
+def predict(workspace: Workspace, results: str, out: str, *model: str) -> dict[str, np.ndarray]:
+    """What nnUNetv2_predict writes for the test images, with the models in the folder `results`: masks, and foreground
+    probabilities, in which models differ that mark the same voxels."""
     images = workspace.root / "raw" / "Dataset901_Tiny" / "imagesTs"
     target = workspace.root / out
-    arguments = ["-i", str(images), "-o", str(target), "-d", "901", "-c", "3d_fullres", "-tr", TRAINER, "-f", "0"]
+    model = model or ("-c", "3d_fullres", "-tr", TRAINER, "-f", "0")
     environment = {**workspace.environment, "nnUNet_results": str(workspace.root / results)}
-    arguments += ["-npp", "1", "-nps", "1", "--disable_tta"]
+    options = ["--save_probabilities", "--disable_tta", "-npp", "0", "-nps", "0"]
+    arguments = ["-i", str(images), "-o", str(target), "-d", "901", *model, *options]
     workspace.run("nnUNetv2_predict", *arguments, *ON_CPU, environment=environment)
-    return {p.name: sitk.GetArrayFromImage(sitk.ReadImage(str(p))) for p in sorted(target.glob("*.nii.gz"))}
+    masks = {p.name: sitk.GetArrayFromImage(sitk.ReadImage(str(p))) for p in sorted(target.glob("*.nii.gz"))}
+    return masks | {p.name: np.load(p)["probabilities"] for p in sorted(target.glob("*.npz"))}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # ten commands: two minutes on an idle machine, many more on a busy one
+@pytest.mark.timeout(5400)  # ten commands: two minutes on an idle machine, many more on a busy one
 def test_train_kill_continue_validate_predict_export_import(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,8 +90,9 @@ def test_train_kill_continue_validate_predict_export_import(
         "nnUNetv2_find_best_configuration", *("901", "-c", "3d_fullres", "-tr", TRAINER, "-f", "0", "-np", "1")
     )
 
-    masks = predict(workspace, "results", "predictions")
-    assert len(masks) == 1
+    predicted = predict(workspace, "results", "predictions")
+    assert sorted(predicted) == ["case_005.nii.gz", "case_005.npz"]
+    assert predicted["case_005.npz"][1].std() > 1e-3, "a map without contrast would prove nothing below"
     archive = workspace.root / "model.zip"
     workspace.run(
         "nnUNetv2_export_model_to_zip",
@@ -96,8 +101,8 @@ def test_train_kill_continue_validate_predict_export_import(
     elsewhere = {**workspace.environment, "nnUNet_results": str(workspace.root / "elsewhere")}
     workspace.run("nnUNetv2_install_pretrained_model_from_zip", str(archive), environment=elsewhere)
     again = predict(workspace, "elsewhere", "predictions_again")
-    assert masks.keys() == again.keys()
-    assert all(np.array_equal(masks[name], again[name]) for name in masks)
+    assert predicted.keys() == again.keys()
+    assert all(np.array_equal(predicted[name], again[name]) for name in predicted)
     monkeypatch.setenv("nnUNet_extTrainer", workspace.environment["nnUNet_extTrainer"])
     text_reaches_the_prediction(model)
 
@@ -123,15 +128,26 @@ def text_reaches_the_prediction(model: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("plans", "configuration"), [("nnUNetResEncUNetMPlans", "3d_fullres"), ("nnUNetPlans", "2d")])
-def test_other_plans_and_configurations_train_and_validate(
+@pytest.mark.timeout(3600)
+def test_other_plans_and_configurations_train_validate_and_predict(
     workspace: Workspace, plans: str, configuration: str
 ) -> None:
     trainer = f"{TRAINER}_1epoch"
     workspace.edit_plans(configuration, {"training": SHORT}, plans=plans)
-    shutil.rmtree(workspace.root / "raw")  # training needs none of it
+    raw, hidden = workspace.root / "raw", workspace.root / "hidden"
+    raw.rename(hidden)  # training needs none of it
     workspace.run("nnUNetv2_train", "901", configuration, "1", "-tr", trainer, "-p", plans, *ON_CPU)
-    fold = workspace.root / "results" / "Dataset901_Tiny" / f"{trainer}__{plans}__{configuration}" / "fold_1"
-    assert (fold / "validation" / "summary.json").is_file()
+    model = workspace.root / "results" / "Dataset901_Tiny" / f"{trainer}__{plans}__{configuration}"
+    assert (model / "fold_1" / "validation" / "summary.json").is_file()
+    hidden.rename(raw)
+    chosen = ("-c", configuration, "-tr", trainer, "-p", plans, "-f", "1")
+    predicted = predict(workspace, "results", "predictions", *chosen)
+    assert predicted["case_005.nii.gz"].shape == (8, 32, 32)
+    workspace.run("nnUNetv2_export_model_to_zip", "-d", "901", "-o", "model.zip", *chosen, "--not_strict")
+    elsewhere = {**workspace.environment, "nnUNet_results": str(workspace.root / "elsewhere")}
+    workspace.run("nnUNetv2_install_pretrained_model_from_zip", "model.zip", environment=elsewhere)
+    again = predict(workspace, "elsewhere", "predictions_again", *chosen)
+    assert all(np.array_equal(predicted[name], again[name]) for name in predicted)
 
 
 @pytest.mark.slow
