@@ -91,10 +91,8 @@ def _trainer_names(base: type[Any]) -> set[str]:
 
 def _check_folds(study: Study, folder: Path) -> None:
     path = folder / SPLITS
-    if not path.is_file():  # nnU-Net will make its five folds
-        count = 5
-    else:
-        count = len(_splits(path))
+    # Where there are none, nnU-Net will make five.
+    count = len(_splits(path)) if path.is_file() else 5
     wrong = [fold for fold in study.folds if not 0 <= fold < count]
     if wrong or not study.folds:
         raise DataError(

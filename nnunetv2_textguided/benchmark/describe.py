@@ -24,6 +24,8 @@ from nnunetv2_textguided.benchmark.study import Study, Variant
 from nnunetv2_textguided.errors import DataError, TextGuidedError
 from nnunetv2_textguided.settings import BLOCK
 
+RESULTS = "nnUNet_results"
+
 
 def describe_study(study: Study) -> dict[Variant, ModelFacts]:
     """The facts of every variant. Where the data set has no folds yet, nnU-Net makes them, before trainings race to.
@@ -79,16 +81,16 @@ def _trainer(variant: Variant, study: Study) -> Any:
 @contextlib.contextmanager
 def _elsewhere() -> Iterator[None]:
     """nnU-Net's trainers make their folder and their log when they are built: let them, where nobody looks."""
-    before = os.environ.get("nnUNet_results")
+    before = os.environ.get(RESULTS)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        os.environ["nnUNet_results"] = folder
+        os.environ[RESULTS] = folder
         try:
             yield
         finally:
             if before is None:
-                del os.environ["nnUNet_results"]
+                del os.environ[RESULTS]
             else:
-                os.environ["nnUNet_results"] = before
+                os.environ[RESULTS] = before
 
 
 def _count(trainer: Any) -> tuple[int | None, float | None, str | None]:

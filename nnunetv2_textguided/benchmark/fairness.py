@@ -31,7 +31,7 @@ def describe_fairness(study: Study, facts: Facts, cases: Mapping[int, tuple[str,
         "",
         *_table(_rows(study, facts)),
         "",
-        "FLOPs: of a training step (three forward passes per patch; convolutions and matrix products), and of all steps.",
+        "FLOPs: of a step (three forward passes per patch; convolutions and matrix products only), and of all steps.",
         f"cost: training FLOPs relative to {study.variants[0].trainer}, the first model.",
     ]
     lines += [f"{variant.name}: FLOPs not counted: {f.not_counted}" for variant, f in facts.items() if f.not_counted]

@@ -41,8 +41,8 @@ class GpuMemory:
     """
 
     def __init__(self, gpu: str | None) -> None:
-        self.gpu, self.peak_bytes, self._sampled = gpu, None, 0.0
-        self.peak_bytes: int | None
+        self.gpu, self._sampled = gpu, 0.0
+        self.peak_bytes: int | None = None
 
     def sample(self) -> None:
         """Look, if it is time to. To be called often."""

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_textguided.benchmark.worker import Job, Outcome
+from nnunetv2_textguided.demo.workspace import SEARCH_PATH
 from nnunetv2_textguided.errors import DataError, TextGuidedError
+from nnunetv2_textguided.files import shipped
 from nnunetv2_textguided.jobs import last_line, load_submitit, make_executor, submission_errors
 
 FILE_DELAY_SECONDS = 30.0
@@ -160,10 +162,8 @@ def _visible_gpus() -> list[str]:
 
 def job_environment() -> dict[str, str]:
     """nnU-Net's variables, and where its trainers are, for jobs on other machines too."""
-    from nnunetv2_textguided.files import shipped
-
-    searched = [folder for folder in os.environ.get("nnUNet_extTrainer", "").split(os.pathsep) if folder]
+    searched = [folder for folder in os.environ.get(SEARCH_PATH, "").split(os.pathsep) if folder]
     if str(shipped("trainers")) not in searched:  # start-up files are off, or run from a source tree
         searched.append(str(shipped("trainers")))
     named = {key: value for key, value in os.environ.items() if key.startswith("nnUNet_")}
-    return {**named, "nnUNet_extTrainer": os.pathsep.join(searched)}
+    return {**named, SEARCH_PATH: os.pathsep.join(searched)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -106,7 +107,7 @@ def _read_log(path: Path, progress: Progress) -> None:
         elif _PREDICT.match(text) or text.startswith("Validation complete"):
             times.append(progress.last.timestamp())
     if times:
-        differences = [after - before for before, after in zip(times, times[1:], strict=False)]
+        differences = [after - before for before, after in itertools.pairwise(times)]
         progress.predicted = len(times)
         progress.seconds_per_case = statistics.median(differences) if differences else None
 

@@ -126,22 +126,19 @@ class _Run:
         report = self.folder / EXIT_REPORT
         report.unlink(missing_ok=True)
         status, outcome = -int(signal.SIGKILL), "interrupted"
+        measured: dict[str, Any] = {}
         try:
-            self._watch(report)
-            measured = read_json(report) if report.is_file() else {}
+            measured = self._watch(report)
             status = int(measured.get("status", status))
             outcome = "finished" if status == 0 else _ended(status)
         finally:
-            measured = read_json(report) if report.is_file() else {}
-            report.unlink(missing_ok=True)
-            peaks = {
-                "peak_resident_bytes": measured.get("peak_resident_bytes"),
-                "peak_gpu_bytes": self.memory.peak_bytes,
-            }
+            peaks = {"peak_resident_bytes": measured.get("peak_resident_bytes")}
+            peaks["peak_gpu_bytes"] = self.memory.peak_bytes
             self.recorder.end(outcome, self.reader.read(self.folder), peaks)
         return status
 
-    def _watch(self, report: Path) -> None:
+    def _watch(self, report: Path) -> dict[str, Any]:
+        """Run the command to its end; the keeper's report, empty where that was killed."""
         words = self.job.program or (find_command(self.words[0]),)
         keeper = [sys.executable, "-m", "nnunetv2_textguided.benchmark.keeper", str(report), *words, *self.words[1:]]
         with (self.folder / OUTPUT).open("ab") as output:
@@ -166,6 +163,9 @@ class _Run:
                 with suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
             child.wait()
+        measured: dict[str, Any] = read_json(report) if report.is_file() else {}
+        report.unlink(missing_ok=True)
+        return measured
 
     def _environment(self) -> dict[str, str]:
         # Threads that spin while they wait make training five times slower as soon as anything else runs.
