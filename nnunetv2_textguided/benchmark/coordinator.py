@@ -137,7 +137,7 @@ class Coordinator:
             status.tries += 1
             status.reason, status.log = outcome.reason, outcome.log
             if outcome.retry and status.tries <= self.retries:
-                self._set(cell, State.WAITING, f"waiting, retry {status.tries} of {self.retries}: {outcome.reason}")
+                self._set(cell, State.WAITING, "waiting")
             else:
                 self._set(cell, State.FAILED, f"failed: {outcome.reason}")
 
@@ -161,7 +161,9 @@ class Coordinator:
         handles = self.pool.submit([self._job(cell, slot) for cell, slot in chosen])
         for (cell, slot), handle in zip(chosen, handles, strict=True):
             self._jobs[cell] = handle, slot
-            self._set(cell, State.RUNNING, "starting")
+            status = self.statuses[cell]
+            again = f", retry {status.tries} of {self.retries}: {status.reason}" if status.tries else ""
+            self._set(cell, State.RUNNING, f"starting{again}")
 
     def _job(self, cell: Cell, slot: str | None) -> Job:
         return Job(
@@ -183,18 +185,19 @@ class Coordinator:
         for cell, status in self.statuses.items():
             if status.state is State.ELSEWHERE:
                 holder = status.text.removeprefix("elsewhere: ").split(", ")[0]
-                status.text = f"elsewhere: {holder}, {self._progress(cell)}"
+                status.text = f"elsewhere: {holder}, {self._progress(cell) or 'starting'}"
             elif status.state is State.RUNNING:
-                queued = self.pool.waits(self._jobs[cell][0])
-                status.text = "queued" if queued else self._progress(cell)
+                progress = "queued" if self.pool.waits(self._jobs[cell][0]) else self._progress(cell)
+                status.text = progress or status.text
 
     def _progress(self, cell: Cell) -> str:
+        """How far a training is; nothing where it has just begun."""
         progress, epochs = self._reader.read(self._folder(cell)), self.facts[cell.variant].epochs
         dice = "" if progress.ema_dice is None else f", EMA Dice {progress.ema_dice:.3f}"
         if progress.epochs >= epochs:
             cases = len(self.cases[cell.fold])
             return f"validating {min(progress.predicted, cases)}/{cases}{dice}"
-        return f"epoch {progress.epochs}/{epochs}{dice}" if progress.epochs else "starting"
+        return f"epoch {progress.epochs}/{epochs}{dice}" if progress.epochs else ""
 
     def _done_text(self, cell: Cell) -> str:
         dice = self._reader.read(self._folder(cell)).ema_dice

@@ -63,7 +63,7 @@ class Lines:
 
     def __init__(self, study: Study, stream: IO[str]) -> None:
         self._study, self._stream = study, stream
-        self._told: dict[Cell, tuple[State, str, float]] = {}
+        self._told: dict[Cell, tuple[State, int, str, float]] = {}
 
     def __enter__(self) -> Lines:
         return self
@@ -74,11 +74,11 @@ class Lines:
     def update(self, statuses: Mapping[Cell, Status]) -> None:
         """Tell what is new."""
         for cell, status in statuses.items():
-            state, text, when = self._told.get(cell, (State.WAITING, "waiting", 0.0))
-            recent = state is status.state and time.monotonic() - when < QUIET_SECONDS
+            state, tries, text, when = self._told.get(cell, (State.WAITING, 0, "waiting", 0.0))
+            recent = (state, tries) == (status.state, status.tries) and time.monotonic() - when < QUIET_SECONDS
             if text == status.text or (recent and status.state in (State.RUNNING, State.ELSEWHERE)):
                 continue
-            self._told[cell] = status.state, status.text, time.monotonic()
+            self._told[cell] = status.state, status.tries, status.text, time.monotonic()
             now = datetime.now().strftime("%H:%M:%S")
             name = row_name(cell.variant, self._study)
             print(f"{now} {name} fold {cell.fold}: {status.text}", file=self._stream, flush=True)

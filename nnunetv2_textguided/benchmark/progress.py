@@ -89,7 +89,7 @@ def _started(path: Path) -> tuple[int, ...]:
 
 
 def _read_log(path: Path, progress: Progress) -> None:
-    epoch, times = None, []
+    epoch, times, predicted = None, [], 0
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         if not (match := _LINE.match(line)):
             continue
@@ -104,11 +104,12 @@ def _read_log(path: Path, progress: Progress) -> None:
             progress.dice[epoch] = _mean(found[1])
         elif epoch is not None and (found := _TIME.match(text)):
             progress.seconds[epoch] = float(found[1])
-        elif _PREDICT.match(text) or text.startswith("Validation complete"):
+        elif (case := _PREDICT.match(text)) or text.startswith("Validation complete"):
             times.append(progress.last.timestamp())
+            predicted += case is not None
     if times:
         differences = [after - before for before, after in itertools.pairwise(times)]
-        progress.predicted = len(times)
+        progress.predicted = predicted
         progress.seconds_per_case = statistics.median(differences) if differences else None
 
 
