@@ -14,6 +14,7 @@ from nnunetv2_textguided.benchmark.claim import find_holder
 from nnunetv2_textguided.benchmark.facts import ModelFacts
 from nnunetv2_textguided.benchmark.pool import Pool, job_environment
 from nnunetv2_textguided.benchmark.progress import ProgressReader
+from nnunetv2_textguided.benchmark.record import Recorder, read_record
 from nnunetv2_textguided.benchmark.study import Cell, Study, Variant
 from nnunetv2_textguided.benchmark.worker import OUTPUT, Job, Outcome
 
@@ -94,8 +95,9 @@ class Coordinator:
         """Run to the end: every training is done or has failed."""
         for cell, status in self.statuses.items():
             if self._step(cell) is Step.NOTHING:
-                self._set(cell, State.DONE, "done")
+                self._set(cell, State.DONE, self._done_text(cell))
                 status.before = True
+                self._adopt(cell)
         try:
             while any(status.state not in (State.DONE, State.FAILED) for status in self.statuses.values()):
                 self._collect()
@@ -109,6 +111,13 @@ class Coordinator:
             raise
         display.update(self.statuses)
         return self.statuses
+
+    def _adopt(self, cell: Cell) -> None:
+        """Give a training that was done with nnU-Net's command alone a record, for the report's cost columns."""
+        folder = self._folder(cell)
+        if read_record(folder) is None:
+            facts, cases = self.facts[cell.variant], self.cases[cell.fold]
+            Recorder(folder, cell, self.study.dataset, facts, cases).adopt(self._reader.read(folder))
 
     def _folder(self, cell: Cell) -> Path:
         return cell.folder(self.results, self.study.dataset)

@@ -90,6 +90,10 @@ class Recorder:
         attempt |= {"ended": _text(datetime.now()), "outcome": outcome, "to_epoch": progress.epochs, **measured}
         self._write(progress)
 
+    def adopt(self, progress: Progress) -> None:
+        """Record a training that was done without this command: what its logs tell, and no attempts."""
+        self._write(progress)
+
     def _write(self, progress: Progress) -> None:
         attempts = self.record["attempts"]
         iterations, epoch = self.record["iterations_per_epoch"], progress.seconds_per_epoch
