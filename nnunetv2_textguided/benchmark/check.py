@@ -123,12 +123,13 @@ def _check_plans(study: Study, plans: str, folder: Path) -> None:
             remedy=_near(study.configuration, content.get("configurations", {})),
         )
     identifier = PlansManager(content).get_configuration(study.configuration).data_identifier
-    _check_data(study, plans, folder, folder / identifier)
+    # A configuration that inherits from another uses its data.
+    owners = [name for name, own in content["configurations"].items() if own.get("data_identifier") == identifier]
+    remedy = f"Run `nnUNetv2_preprocess -d {study.dataset} -plans_name {plans} -c {' '.join(owners)}`."
+    _check_data(study, folder, folder / identifier, remedy)
 
 
-def _check_data(study: Study, plans: str, folder: Path, data: Path) -> None:
-    remedy = f"Run `nnUNetv2_preprocess -d {study.dataset} -plans_name {plans} -c CONFIGURATION` for the configuration "
-    remedy += f"of which {study.configuration} uses the data."
+def _check_data(study: Study, folder: Path, data: Path, remedy: str) -> None:
     there = {path.stem for path in data.glob("*.pkl")} if data.is_dir() else set()
     if not there:
         raise DataError("There are no preprocessed data.", where=data, remedy=remedy)

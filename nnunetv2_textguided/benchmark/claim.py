@@ -82,7 +82,7 @@ def take_claim(folder: Path) -> Claim | Holder:
     path, draft = folder / f"{PREFIX}{number}", folder / f".{PREFIX}{holder.token}"
     draft.write_text(json.dumps(asdict(holder)), encoding="utf-8")
     try:
-        os.link(draft, path)
+        _appear(draft, path)
     except FileExistsError:
         return find_holder(folder) or _read(path) or holder
     finally:
@@ -96,6 +96,17 @@ def take_claim(folder: Path) -> Claim | Holder:
         if other < number:
             file.unlink(missing_ok=True)
     return Claim(path, holder)
+
+
+def _appear(draft: Path, path: Path) -> None:
+    """Give the draft its name, unless there is a file of that name: then FileExistsError."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        with path.open("x", encoding="utf-8") as file:
+            file.write(draft.read_text(encoding="utf-8"))
 
 
 def find_holder(folder: Path, besides: str = "") -> Holder | None:

@@ -113,9 +113,10 @@ class Coordinator:
         return self.statuses
 
     def _adopt(self, cell: Cell) -> None:
-        """Give a training that was done with nnU-Net's command alone a record, for the report's cost columns."""
+        """Complete the record of a training that nnU-Net's command alone did, or whose worker was lost at the end."""
         folder = self._folder(cell)
-        if read_record(folder) is None:
+        record = read_record(folder)
+        if record is None or any(attempt["ended"] is None for attempt in record["attempts"]):
             facts, cases = self.facts[cell.variant], self.cases[cell.fold]
             Recorder(folder, cell, self.study.dataset, facts, cases).adopt(self._reader.read(folder))
 
@@ -140,6 +141,7 @@ class Coordinator:
         status = self.statuses[cell]
         if outcome.status == "done":
             self._set(cell, State.DONE, self._done_text(cell))
+            self._adopt(cell)
         elif outcome.status == "busy":
             self._set(cell, State.ELSEWHERE, f"elsewhere: {outcome.reason}")
         else:

@@ -24,7 +24,7 @@ from nnunetv2_textguided.benchmark.study import Study, Variant
 from nnunetv2_textguided.errors import DataError, TextGuidedError
 from nnunetv2_textguided.settings import BLOCK
 
-RESULTS = "nnUNet_results"
+RESULTS, WANDB = "nnUNet_results", "nnUNet_wandb_enabled"
 
 
 def describe_study(study: Study) -> dict[Variant, ModelFacts]:
@@ -80,17 +80,15 @@ def _trainer(variant: Variant, study: Study) -> Any:
 
 @contextlib.contextmanager
 def _elsewhere() -> Iterator[None]:
-    """nnU-Net's trainers make their folder and their log when they are built: let them, where nobody looks."""
-    before = os.environ.get(RESULTS)
+    """nnU-Net's trainers make their folder, log and online run when they are built: not where anybody looks."""
+    before = dict(os.environ)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        os.environ[RESULTS] = folder
+        os.environ |= {RESULTS: folder, WANDB: "0"}
         try:
             yield
         finally:
-            if before is None:
-                del os.environ[RESULTS]
-            else:
-                os.environ[RESULTS] = before
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def _count(trainer: Any) -> tuple[int | None, float | None, str | None]:

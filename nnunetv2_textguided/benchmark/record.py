@@ -66,10 +66,7 @@ class Recorder:
 
     def begin(self, command: str, hardware: Mapping[str, Any], progress: Progress) -> None:
         """Note that a command starts."""
-        for attempt in self.record["attempts"]:
-            if attempt["ended"] is None:  # its worker was killed: the log's last line is the last that is known
-                attempt["ended"] = _text(max(progress.last or datetime.min, datetime.fromisoformat(attempt["started"])))
-                attempt["outcome"] = "worker lost"
+        self._close_lost(progress)
         self.record["attempts"].append(
             {
                 "started": _text(datetime.now()),
@@ -91,8 +88,16 @@ class Recorder:
         self._write(progress)
 
     def adopt(self, progress: Progress) -> None:
-        """Record a training that was done without this command: what its logs tell, and no attempts."""
+        """Record a training that is done from what its logs tell: one by nnU-Net's command alone has no attempts."""
+        self._close_lost(progress)
         self._write(progress)
+
+    def _close_lost(self, progress: Progress) -> None:
+        """End attempts whose worker was killed: the log's last line is the last that is known."""
+        for attempt in self.record["attempts"]:
+            if attempt["ended"] is None:
+                last = max(progress.last or datetime.min, datetime.fromisoformat(attempt["started"]))
+                attempt |= {"ended": _text(last), "outcome": "worker lost", "to_epoch": progress.epochs}
 
     def _write(self, progress: Progress) -> None:
         attempts = self.record["attempts"]

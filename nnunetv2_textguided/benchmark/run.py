@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -80,8 +81,13 @@ def run_benchmark(
 def _show(study: Study, coordinator: Coordinator) -> Mapping[Cell, Status]:
     from nnunetv2_textguided.benchmark.display import Lines, make_display, print_table
 
-    with make_display(study, sys.stdout) as display:
-        statuses = coordinator.run(display)
+    # A scheduler's or an administrator's polite end is an interruption: no training is left behind unwatched.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with make_display(study, sys.stdout) as display:
+            statuses = coordinator.run(display)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if isinstance(display, Lines):
         print_table(study, statuses, sys.stdout)
     return statuses

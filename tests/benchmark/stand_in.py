@@ -32,15 +32,15 @@ def main() -> int:
     if trainer == "KilledAlways" or (trainer == "KilledOnce" and not earlier):
         print("about to be killed", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
-    if trainer == "Endless" or (trainer == "WorkerKilledOnce" and not earlier):
+    if trainer == "Endless" or (trainer in ("WorkerKilledOnce", "PreemptedOnce") and not earlier):
         helper = subprocess.Popen(["sleep", "600"])  # as nnU-Net's loader processes
         draft = folder / "left_behind.partial"
         draft.write_text(json.dumps([os.getpid(), helper.pid]))
         draft.rename(folder / "left_behind.json")
-        if trainer == "WorkerKilledOnce":
+        if trainer != "Endless":
             keeper = os.getppid()
             worker = int(Path(f"/proc/{keeper}/stat").read_text().rpartition(")")[2].split()[1])
-            os.kill(worker, signal.SIGKILL)
+            os.kill(worker, signal.SIGKILL if trainer == "WorkerKilledOnce" else signal.SIGUSR2)  # as SLURM does
         time.sleep(600)
     if trainer == "Forgetful":
         return 0

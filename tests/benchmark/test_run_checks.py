@@ -72,7 +72,7 @@ def test_missing_data_are_told_before_a_training_stumbles(prepared: Path, capsys
     assert main(words(OURS)) == 1
     error = capsys.readouterr().err
     assert "1 of 4 cases are not preprocessed: case_3." in error
-    assert "nnUNetv2_preprocess -d Dataset902_Tiny -plans_name nnUNetPlans -c" in error
+    assert "nnUNetv2_preprocess -d Dataset902_Tiny -plans_name nnUNetPlans -c 3d_fullres" in error
     shutil.rmtree(prepared / "tiny")
     assert main(words(OURS)) == 1
     assert "There are no preprocessed data." in capsys.readouterr().err

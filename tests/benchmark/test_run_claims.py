@@ -93,6 +93,18 @@ def test_a_beat_keeps_a_claim_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert time.time() - claim.path.stat().st_mtime < 100
 
 
+def test_a_file_system_without_hard_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    claim = take_claim(tmp_path)
+    assert isinstance(claim, Claim)
+    assert isinstance(take_claim(tmp_path), Holder)
+    claim.release()
+    assert isinstance(take_claim(tmp_path), Claim)
+
+
 def test_half_a_claim_is_none(tmp_path: Path) -> None:
     (tmp_path / "benchmark_claim.1").write_text('{"host": "x", "pids": [1')
     assert isinstance(take_claim(tmp_path), Claim)

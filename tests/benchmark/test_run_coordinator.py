@@ -101,6 +101,16 @@ def test_killed_workers_are_replaced_and_errors_are_told(coordinator: Callable[.
     assert [calls(run, trainer) for trainer in trainers[:3]] == [1, 2, 2]
 
 
+def test_a_preempted_job_goes_on_and_that_is_no_failure(coordinator: Callable[..., Coordinator]) -> None:
+    run = coordinator("PreemptedOnce")
+    (status,) = run.run(Shown()).values()
+    assert (status.state, status.tries) == (State.DONE, 0)
+    assert calls(run, "PreemptedOnce") == 2
+    wait_until_gone(json.loads((folder(run, "PreemptedOnce") / "left_behind.json").read_text()))
+    record = json.loads((folder(run, "PreemptedOnce") / NAME).read_text())
+    assert [attempt["outcome"] for attempt in record["attempts"]] == ["interrupted", "finished"]
+
+
 def test_two_runs_at_once_train_everything_once(coordinator: Callable[..., Coordinator]) -> None:
     runs = [coordinator("Slow", "Good", folds=(0, 1)) for _ in range(2)]
     shown = [Shown(), Shown()]
