@@ -39,6 +39,7 @@ class Status:
     Attributes:
         state: where it stands.
         text: the table's words.
+        holder: who works on it elsewhere.
         tries: jobs that failed in this run.
         reason: of a failure, in one line.
         log: of a failure, the last lines.
@@ -47,6 +48,7 @@ class Status:
 
     state: State = State.WAITING
     text: str = "waiting"
+    holder: str = ""
     tries: int = 0
     reason: str = ""
     log: str = ""
@@ -143,7 +145,7 @@ class Coordinator:
             self._set(cell, State.DONE, self._done_text(cell))
             self._adopt(cell)
         elif outcome.status == "busy":
-            self._set(cell, State.ELSEWHERE, f"elsewhere: {outcome.reason}")
+            self._elsewhere(cell, outcome.reason)
         else:
             status.tries += 1
             status.reason, status.log = outcome.reason, outcome.log
@@ -152,6 +154,10 @@ class Coordinator:
             else:
                 self._set(cell, State.FAILED, f"failed: {outcome.reason}")
 
+    def _elsewhere(self, cell: Cell, holder: str) -> None:
+        self.statuses[cell].holder = holder
+        self._set(cell, State.ELSEWHERE, f"elsewhere: {holder}")
+
     def _look_elsewhere(self) -> None:
         """Trainings that another run, or a worker that outlived its own, has in hand."""
         for cell, status in self.statuses.items():
@@ -159,7 +165,8 @@ class Coordinator:
                 continue
             holder = find_holder(self._folder(cell))
             if holder is not None:
-                self._set(cell, State.ELSEWHERE, f"elsewhere: {holder}")
+                if (status.state, status.holder) != (State.ELSEWHERE, str(holder)):
+                    self._elsewhere(cell, str(holder))
             elif status.state is State.ELSEWHERE:
                 done = self._step(cell) is Step.NOTHING
                 self._set(cell, *((State.DONE, self._done_text(cell)) if done else (State.WAITING, "waiting")))
@@ -195,8 +202,7 @@ class Coordinator:
         self._looked = time.monotonic()
         for cell, status in self.statuses.items():
             if status.state is State.ELSEWHERE:
-                holder = status.text.removeprefix("elsewhere: ").split(", ")[0]
-                status.text = f"elsewhere: {holder}, {self._progress(cell) or 'starting'}"
+                status.text = f"elsewhere: {status.holder}, {self._progress(cell) or 'starting'}"
             elif status.state is State.RUNNING:
                 progress = "queued" if self.pool.waits(self._jobs[cell][0]) else self._progress(cell)
                 status.text = progress or status.text
