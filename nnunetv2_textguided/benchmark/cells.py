@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import zipfile
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from nnunetv2_textguided.benchmark.study import Cell
 
@@ -47,11 +49,23 @@ def is_whole(checkpoint: Path) -> bool:
 
 def is_validated(folder: Path, cases: Sequence[str]) -> bool:
     """Whether nnU-Net's validation finished: a whole summary, with every case of the fold."""
+    summary = _summary(folder)
+    return "foreground_mean" in summary and len(summary.get("metric_per_case", ())) >= len(cases)
+
+
+def validation_dice(folder: Path) -> float | None:
+    """Mean foreground Dice of a fold's validation; None: there is none, or it is not defined."""
+    dice = _summary(folder).get("foreground_mean", {}).get("Dice")
+    return None if dice is None or math.isnan(dice) else float(dice)
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    """nnU-Net's summary; empty where it is missing or only half written."""
     try:
         summary = json.loads((folder / "validation" / "summary.json").read_text(encoding="utf-8"))
-        return "foreground_mean" in summary and len(summary["metric_per_case"]) >= len(cases)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    except (OSError, ValueError):
+        return {}
+    return summary if isinstance(summary, dict) else {}
 
 
 def set_damaged_aside(folder: Path) -> list[Path]:

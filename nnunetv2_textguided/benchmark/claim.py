@@ -30,12 +30,14 @@ class Holder:
 
     Attributes:
         host: name of the machine.
+        namespace: of its process numbers: a container has its own, often under the machine's name.
         pids: processes of that machine that work on the fold; the claim lives as long as one of them.
         started: for each process, when it started (clock ticks since boot): numbers of processes are used again.
         token: identifies the claim.
     """
 
     host: str
+    namespace: str
     pids: tuple[int, ...]
     started: tuple[str, ...]
     token: str
@@ -78,7 +80,7 @@ def take_claim(folder: Path) -> Claim | Holder:
     living = find_holder(folder)
     if living is not None:
         return living
-    holder = _with_process(Holder(socket.gethostname(), (), (), uuid.uuid4().hex), os.getpid())
+    holder = _with_process(Holder(*_here(), (), (), uuid.uuid4().hex), os.getpid())
     path, draft = folder / f"{PREFIX}{number}", folder / f".{PREFIX}{holder.token}"
     draft.write_text(json.dumps(asdict(holder)), encoding="utf-8")
     try:
@@ -127,7 +129,8 @@ def _read(path: Path) -> Holder | None:
     """The content of a claim's file; None where it is gone or no claim."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Holder(content["host"], tuple(content["pids"]), tuple(content["started"]), content["token"])
+        pids, started = tuple(content["pids"]), tuple(content["started"])
+        return Holder(content["host"], content["namespace"], pids, started, content["token"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -140,13 +143,22 @@ def _claims(folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _lives(path: Path, holder: Holder) -> bool:
-    if holder.host == socket.gethostname():
+    if (holder.host, holder.namespace) == _here():
         return any(
             _start_time(pid) == started for pid, started in zip(holder.pids, holder.started, strict=True) if started
         )
     with suppress(FileNotFoundError):
         return time.time() - path.stat().st_mtime < STALE_SECONDS
     return False
+
+
+def _here() -> tuple[str, str]:
+    """The machine, and what its process numbers refer to."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:  # no Linux
+        namespace = ""
+    return socket.gethostname(), namespace
 
 
 def _with_process(holder: Holder, pid: int) -> Holder:

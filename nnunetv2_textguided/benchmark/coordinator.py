@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
-from nnunetv2_textguided.benchmark.cells import Step, next_step
+from nnunetv2_textguided.benchmark.cells import Step, next_step, validation_dice
 from nnunetv2_textguided.benchmark.claim import find_holder
 from nnunetv2_textguided.benchmark.facts import ModelFacts
 from nnunetv2_textguided.benchmark.pool import Pool, job_environment
@@ -217,8 +217,8 @@ class Coordinator:
         return f"epoch {progress.epochs}/{epochs}{dice}" if progress.epochs else ""
 
     def _done_text(self, cell: Cell) -> str:
-        dice = self._reader.read(self._folder(cell)).ema_dice
-        return "done" if dice is None else f"done, EMA Dice {dice:.3f}"
+        dice = validation_dice(self._folder(cell))
+        return "done" if dice is None else f"done, Dice {dice:.3f}"
 
     def failures(self) -> list[str]:
         """A paragraph for every training that failed: why, and the end of its log."""

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from nnunetv2_textguided.benchmark.cells import Step, command, command_line, next_step, set_damaged_aside
+from nnunetv2_textguided.benchmark.cells import (
+    Step,
+    command,
+    command_line,
+    next_step,
+    set_damaged_aside,
+    validation_dice,
+)
 from nnunetv2_textguided.benchmark.progress import ProgressReader
 from nnunetv2_textguided.benchmark.study import Cell, Variant
 
@@ -36,8 +43,10 @@ def test_steps_follow_each_other(tmp_path: Path) -> None:
     assert next_step(tmp_path, CASES) is Step.CONTINUE
     save(tmp_path / "checkpoint_final.pth")
     assert next_step(tmp_path, CASES) is Step.VALIDATE
+    assert validation_dice(tmp_path) is None
     summarise(tmp_path, 2)
     assert next_step(tmp_path, CASES) is Step.NOTHING
+    assert validation_dice(tmp_path) == 0.1
 
 
 @pytest.mark.parametrize(("cases", "share"), [(2, 0.9), (1, 1.0), (0, 0.0)])

@@ -163,11 +163,11 @@ def test_without_a_terminal_only_news_are_printed() -> None:
     first = next(iter(found))
     found[first].text = "epoch 4/10, EMA Dice 0.413"  # too soon after the last
     lines.update(found)
-    found[first] = Status(State.DONE, "done, EMA Dice 0.500")
+    found[first] = Status(State.DONE, "done, Dice 0.500")
     lines.update(found)
     printed = [line.split(" ", 1)[1] for line in stream.getvalue().splitlines()]
     assert printed == [
         "A fold 0: epoch 3/10, EMA Dice 0.412",
         "B fold 0: failed: exit status 1: ValueError: [1, 2]",
-        "A fold 0: done, EMA Dice 0.500",
+        "A fold 0: done, Dice 0.500",
     ]

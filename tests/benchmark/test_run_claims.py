@@ -77,8 +77,11 @@ def test_a_claim_lives_as_long_as_the_training_of_a_dead_worker(tmp_path: Path, 
     assert isinstance(take_claim(tmp_path), Claim)
 
 
-def test_a_claim_of_another_machine_is_dead_when_it_was_not_touched_for_long(tmp_path: Path, mine: Holder) -> None:
-    path = write(tmp_path, replace(mine, host="elsewhere", token="other"))
+@pytest.mark.parametrize("other", [{"host": "elsewhere"}, {"namespace": "pid:[1]"}], ids=["machine", "container"])
+def test_a_claim_of_another_machine_is_dead_when_it_was_not_touched_for_long(
+    tmp_path: Path, mine: Holder, other: dict[str, str]
+) -> None:
+    path = write(tmp_path, replace(mine, token="other", pids=(dead_process(),), **other))
     assert isinstance(take_claim(tmp_path), Holder)
     os.utime(path, (time.time() - module.STALE_SECONDS - 10,) * 2)
     assert isinstance(take_claim(tmp_path), Claim)
