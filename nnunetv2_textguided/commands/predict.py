@@ -9,6 +9,7 @@ from pathlib import Path
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.inference.jobs import JobOptions
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
+from nnunetv2_textguided.jobs import EXECUTORS, parse_sbatch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +56,7 @@ def _add_work(group: argparse._ArgumentGroup) -> None:
     group.add_argument("-num_parts", type=int, default=1, help="number of parts the cases are split into")
     group.add_argument("-part_id", type=int, default=0, help="which part this command predicts, from 0")
     group.add_argument("--jobs", type=int, default=1, help="split the cases over this many jobs (default: 1, here)")
-    group.add_argument("--executor", choices=("local", "slurm"), default="local", help="where jobs run")
+    group.add_argument("--executor", choices=EXECUTORS, default="local", help="where jobs run")
     group.add_argument("--hours", type=float, default=24.0, help="time limit of a job (default: 24)")
     group.add_argument("--cpus", type=int, default=8, help="CPUs of a SLURM job (default: 8)")
     group.add_argument("--sbatch", nargs="+", default=[], metavar="KEY=VALUE",
@@ -134,11 +135,7 @@ def _output(args: argparse.Namespace) -> OutputOptions:
 def _jobs(args: argparse.Namespace) -> JobOptions:
     if args.jobs < 1 or args.num_parts != 1:
         raise DataError("--jobs makes parts of its own.", where="--jobs, -num_parts", remedy="Use one of the two.")
-    wrong = [item for item in args.sbatch if "=" not in item]
-    if wrong:
-        raise DataError(f"{wrong[0]!r} is no KEY=VALUE.", where="--sbatch", remedy="For example partition=gpu.")
-    sbatch = dict(item.split("=", 1) for item in args.sbatch)
-    return JobOptions(args.jobs, args.executor, args.hours, args.cpus, sbatch)
+    return JobOptions(args.jobs, args.executor, args.hours, args.cpus, parse_sbatch(args.sbatch))
 
 
 def _work(args: argparse.Namespace) -> WorkOptions:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunetv2_textguided.errors import DataError, TextGuidedError
+from nnunetv2_textguided.errors import TextGuidedError
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
+from nnunetv2_textguided.jobs import last_line, load_submitit, make_executor, submission_errors
 
 if TYPE_CHECKING:
     from nnunetv2_textguided.inference.run import Summary
 
-EXECUTORS = ("local", "slurm")
 LOGS = ".jobs"
 """Folder of submitit's files within the prediction folder."""
 
@@ -95,54 +95,27 @@ def predict_cohort(
 
 def _run(parts: Sequence[Part], logs: Path, options: JobOptions) -> list[tuple[str, Summary | str]]:
     """Submit all parts and wait: each part's name with its summary, or with what ended it."""
-    submitit = _submitit()
-    executor = _executor(submitit, logs, options)
+    submitit = load_submitit("--jobs", "start parts with -num_parts and -part_id")
+    executor = make_executor(
+        submitit,
+        options.executor,
+        logs,
+        name="nnunetv2_textguided",
+        minutes=round(options.hours * 60),
+        cpus=options.cpus,
+        parallel=options.jobs,
+        sbatch=options.sbatch,
+    )
     try:
         with executor.batch():
             jobs = [executor.submit(part) for part in parts]
-    except (OSError, RuntimeError, submitit.core.utils.FailedJobError) as error:
+    except submission_errors(submitit) as error:
         raise TextGuidedError(f"The jobs cannot be submitted: {error}", where=options.executor) from error
     print(f"{len(jobs)} jobs submitted ({options.executor}); their logs are in {logs}", flush=True)
     results: list[tuple[str, Summary | str]] = []
     for part, job in zip(parts, jobs, strict=True):
         name = f"part {part.work.part} of {part.work.parts}"
         failure = job.exception()
-        reason = None if failure is None else f"{_reason(failure)} (job {job.job_id}, see {logs})"
+        reason = None if failure is None else f"{last_line(failure)} (job {job.job_id}, see {logs})"
         results.append((name, job.result() if reason is None else reason))
     return results
-
-
-def _reason(error: Any) -> str:
-    """The last line of a job's traceback, or of what submitit says of a job that left none."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip(" -")]
-    return lines[-1] if lines else type(error).__name__
-
-
-def _submitit() -> Any:
-    try:
-        import submitit
-    except ImportError as error:
-        raise TextGuidedError(
-            f"Several jobs need submitit, which cannot be imported: {error}.",
-            where="--jobs",
-            remedy='pip install "nnunetv2-textguided[benchmark]"; or start parts with -num_parts and -part_id.',
-        ) from error
-    return submitit
-
-
-def _executor(submitit: Any, logs: Path, options: JobOptions) -> Any:
-    import shutil
-
-    if options.executor == "slurm" and shutil.which("sbatch") is None:
-        raise DataError(
-            "There is no sbatch here.", where="--executor slurm", remedy="Run this on a machine that submits to SLURM."
-        )
-    executor = submitit.AutoExecutor(folder=logs / "%j", cluster=options.executor)
-    executor.update_parameters(
-        name="nnunetv2_textguided",
-        timeout_min=max(1, round(options.hours * 60)),
-        cpus_per_task=options.cpus,
-        slurm_array_parallelism=options.jobs,
-        slurm_additional_parameters=dict(options.sbatch),
-    )
-    return executor

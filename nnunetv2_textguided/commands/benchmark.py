@@ -1,0 +1,63 @@
+"""`nnUNetv2_textguided benchmark run|report`: five-fold cross-validation of several trainers, and its statistics."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+
+from nnunetv2_textguided.jobs import EXECUTORS, parse_sbatch
+
+REPORT = "nnunetv2_textguided.benchmark.report_command"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this subcommand's arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="<action>", required=True)
+    _add_run(actions.add_parser("run", help="train and validate what is missing, on GPUs of this machine or on SLURM"))
+    if importlib.util.find_spec(REPORT) is not None:
+        report = actions.add_parser("report", help="compare the trainers: statistics, plots, tables")
+        importlib.import_module(REPORT).add_arguments(report)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the chosen action; returns the exit status."""
+    if args.action == "report":
+        return int(importlib.import_module(REPORT).run(args))
+    return _run(args)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-d", "--dataset", required=True, help="data set id or name")
+    parser.add_argument("-c", "--configuration", default="3d_fullres", help="configuration (default: 3d_fullres)")
+    parser.add_argument("--trainers", nargs="+", required=True, metavar="TRAINER", help="the first is the reference")
+    parser.add_argument("--plans", nargs="+", default=["nnUNetPlans"], metavar="PLANS", help="default: nnUNetPlans")
+    parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="FOLD", help="default: 0 to 4")
+    parser.add_argument("--device", choices=("cuda", "cpu", "mps"), default="cuda", help="nnU-Net's (default: cuda)")
+    parser.add_argument("--dry-run", action="store_true", help="print nnU-Net's commands for what is missing, and stop")
+    where = parser.add_argument_group("where")
+    where.add_argument("--executor", choices=EXECUTORS, default="local", help="this machine (default), or SLURM")
+    where.add_argument("--gpus", type=int, metavar="N", help="GPUs of this machine to use (default: all visible)")
+    where.add_argument("--jobs", type=int, metavar="N",
+                       help="trainings at a time (default: one per GPU; 1 without GPU; all on SLURM)")  # fmt: skip
+    where.add_argument("--retries", type=int, default=2, metavar="N",
+                       help="how often a training whose worker was lost is tried again (default: 2)")  # fmt: skip
+    where.add_argument("--hours", type=float, default=24.0, help="time limit of a SLURM job (default: 24)")
+    where.add_argument("--cpus", type=int, default=12, help="CPUs of a SLURM job (default: 12)")
+    where.add_argument("--sbatch", nargs="+", default=[], metavar="KEY=VALUE",
+                       help="further sbatch options, such as partition=gpu gres=gpu:a100:1")  # fmt: skip
+
+
+def _run(args: argparse.Namespace) -> int:
+    from nnunetv2_textguided.benchmark.pool import PoolOptions
+    from nnunetv2_textguided.benchmark.run import RunOptions, run_benchmark
+    from nnunetv2_textguided.errors import DataError
+
+    for name, least in (("gpus", 1), ("jobs", 1), ("retries", 0)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise DataError(f"--{name} is at least {least}, not {value}.", where=f"--{name}")
+    sbatch = parse_sbatch(args.sbatch)
+    pool = PoolOptions(args.executor, args.device, hours=args.hours, cpus=args.cpus, sbatch=sbatch)
+    options = RunOptions(pool, args.gpus, args.jobs, args.retries, args.dry_run)
+    return run_benchmark(args.dataset, args.configuration, args.trainers, args.plans, args.folds, options)
