@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_textguided.benchmark.metrics import DASH
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
 
@@ -78,7 +79,7 @@ def last_attempts(costs: Costs) -> list[Mapping[str, Any]]:
 
 def cost_text(column: CostColumn, value: float) -> str:
     """A cost for a table; a dash where it was not recorded."""
-    return f"{value * column.scale:.{column.digits}f}" if math.isfinite(value) else "–"
+    return f"{value * column.scale:.{column.digits}f}" if math.isfinite(value) else DASH
 
 
 def _record(folder: Path) -> Mapping[str, Any] | None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from nnunetv2_textguided.picai.conventions import OVERLAP_METRICS
 from nnunetv2_textguided.picai.detection import FALSE_POSITIVES_PER_CASE
 
+DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -30,9 +32,9 @@ class Metric:
     def text(self, value: float, sign: bool = False) -> str:
         """The value for a table: a real minus sign, a dash where it is undefined."""
         if not math.isfinite(value):
-            return "–"
+            return DASH
         value = 0.0 if round(value, self.digits) == 0 else value  # no "-0.000"
-        return f"{value:{'+' if sign and value else ''}.{self.digits}f}".replace("-", "−")
+        return f"{value:{'+' if sign and value else ''}.{self.digits}f}".replace("-", MINUS)
 
     def gain(self, difference: float) -> float:
         """A difference turned so that positive is better."""

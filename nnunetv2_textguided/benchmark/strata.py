@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunetv2_textguided.benchmark.estimates import Estimate, macro_detection, mean_estimate
-from nnunetv2_textguided.benchmark.metrics import OVERLAP
+from nnunetv2_textguided.benchmark.metrics import DASH, OVERLAP
 from nnunetv2_textguided.benchmark.results import Results
 from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.picai.bootstrap import Interval, interval
@@ -79,12 +80,10 @@ def volume_groups(volumes: np.ndarray, edges: tuple[float, ...] = ()) -> dict[st
     chosen = sorted(set(edges)) if edges else sorted(set(np.quantile(volumes[positive], (1 / 3, 2 / 3)).tolist()))
     limits = [0.0, *chosen, math.inf]
     groups = {}
-    for low, high in zip(limits[:-1], limits[1:], strict=True):
+    for low, high in itertools.pairwise(limits):
         inside = positive & (volumes > low) & (volumes <= high)
-        if low == 0:
-            name = f"≤ {high:.3g} mL"
-        else:
-            name = f"> {low:.3g} mL" if math.isinf(high) else f"{low:.3g}–{high:.3g} mL"
+        between = f"{low:.3g}{DASH}{high:.3g} mL" if low else f"up to {high:.3g} mL"
+        name = f"over {low:.3g} mL" if math.isinf(high) else between
         if inside.any():
             groups[name] = inside
     return groups
