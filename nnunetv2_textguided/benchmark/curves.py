@@ -39,9 +39,10 @@ def read_curves(fold_folders: Sequence[Path]) -> Curves | None:
     if not folds:
         return None
     number = min(len(table) for table in folds)
-    epochs = np.arange(number)
-    values = {name: np.array([[table[e].get(name, np.nan) for e in epochs] for table in folds]) for name in NAMES}
-    return Curves(epochs + 1, values)
+    values = {
+        name: np.array([[table[e].get(name, np.nan) for e in range(number)] for table in folds]) for name in NAMES
+    }
+    return Curves(np.arange(1, number + 1), values)
 
 
 def _read_fold(folder: Path) -> dict[int, dict[str, float]]:
