@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.analysis import Analysis
-from nnunetv2_textguided.benchmark.figures.style import colours, legend, new_figure, quiet
+from nnunetv2_textguided.benchmark.report.analysis import Analysis
+from nnunetv2_textguided.benchmark.report.figures.style import colours, legend, new_figure, quiet
 
 _WIDTH = 0.22  # of the smoothing window, in decades of volume
 
@@ -29,7 +29,8 @@ def draw_volume(analysis: Analysis) -> Any | None:
         if variant in (analysis.headline, analysis.baseline):
             axes.scatter(volumes[shown], values[shown], s=18, color=colour[variant], alpha=0.4, lw=0,
                          rasterized=int(shown.sum()) > 500)  # fmt: skip
-        places = np.linspace(*np.quantile(logs, (0.03, 0.97)), 60)
+        low, high = np.quantile(logs, (0.03, 0.97))
+        places = np.linspace(low, high, 60)
         curve = smooth(logs, values[shown], places, _WIDTH)
         width = 2.6 if variant == analysis.headline else 1.8
         axes.plot(10**places, curve, color=colour[variant], lw=width, label=analysis.names[variant])

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from nnunetv2_textguided.benchmark.collect import Collected
-from nnunetv2_textguided.benchmark.report_options import Scoring
-from nnunetv2_textguided.benchmark.score import CaseScores, ScoreJob, score_job
-from nnunetv2_textguided.benchmark.score_cache import ScoreCache
+from nnunetv2_textguided.benchmark.report.collect import Collected
+from nnunetv2_textguided.benchmark.report.options import Scoring
+from nnunetv2_textguided.benchmark.report.score import CaseScores, ScoreJob, score_job
+from nnunetv2_textguided.benchmark.report.score_cache import ScoreCache
 from nnunetv2_textguided.errors import DataError, TextGuidedError
 from nnunetv2_textguided.picai.labels import Target
 from nnunetv2_textguided.picai.pool import run_jobs

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_textguided.benchmark.folders import Folders
+from nnunetv2_textguided.benchmark.report.folders import Folders
 from nnunetv2_textguided.benchmark.study import Cell, Study, Variant
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.report_options import Scoring
+from nnunetv2_textguided.benchmark.report.options import Scoring
 from nnunetv2_textguided.picai.extra import require
 
 

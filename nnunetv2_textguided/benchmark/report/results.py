@@ -8,10 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.cases import CaseInfo
-from nnunetv2_textguided.benchmark.metrics import OVERLAP
-from nnunetv2_textguided.benchmark.score import CaseScores, Score
-from nnunetv2_textguided.benchmark.statistics.detection import Found
+from nnunetv2_textguided.benchmark.report.cases import CaseInfo
+from nnunetv2_textguided.benchmark.report.metrics import OVERLAP
+from nnunetv2_textguided.benchmark.report.score import CaseScores, Score
+from nnunetv2_textguided.benchmark.report.statistics.detection import Found
 from nnunetv2_textguided.benchmark.study import Variant
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.analysis import Analysis
-from nnunetv2_textguided.benchmark.figures.style import SOFT, colours, legend, new_figure, quiet, title
-from nnunetv2_textguided.benchmark.statistics.detection import Found
+from nnunetv2_textguided.benchmark.report.analysis import Analysis
+from nnunetv2_textguided.benchmark.report.figures.style import SOFT, colours, legend, new_figure, quiet, title
+from nnunetv2_textguided.benchmark.report.statistics.detection import Found
 from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.picai.bootstrap import draw
 from nnunetv2_textguided.picai.froc import LesionCurve

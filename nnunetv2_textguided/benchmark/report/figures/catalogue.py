@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nnunetv2_textguided.benchmark.analysis import Analysis
-from nnunetv2_textguided.benchmark.figures.convergence import draw_convergence
-from nnunetv2_textguided.benchmark.figures.detection import draw_detection
-from nnunetv2_textguided.benchmark.figures.distribution import draw_distribution
-from nnunetv2_textguided.benchmark.figures.forest import draw_forest, draw_verdict
-from nnunetv2_textguided.benchmark.figures.scatter import draw_scatter
-from nnunetv2_textguided.benchmark.figures.subgroups import draw_subgroups
-from nnunetv2_textguided.benchmark.figures.volume import draw_volume
+from nnunetv2_textguided.benchmark.report.analysis import Analysis
+from nnunetv2_textguided.benchmark.report.figures.convergence import draw_convergence
+from nnunetv2_textguided.benchmark.report.figures.detection import draw_detection
+from nnunetv2_textguided.benchmark.report.figures.distribution import draw_distribution
+from nnunetv2_textguided.benchmark.report.figures.forest import draw_forest, draw_verdict
+from nnunetv2_textguided.benchmark.report.figures.scatter import draw_scatter
+from nnunetv2_textguided.benchmark.report.figures.subgroups import draw_subgroups
+from nnunetv2_textguided.benchmark.report.figures.volume import draw_volume
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.metrics import DETECTION, sensitivity_name
+from nnunetv2_textguided.benchmark.report.metrics import DETECTION, sensitivity_name
 from nnunetv2_textguided.picai.detection import FALSE_POSITIVES_PER_CASE, Candidate
 from nnunetv2_textguided.picai.froc import LesionCurve
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.analysis import Analysis
-from nnunetv2_textguided.benchmark.figures.style import GROUND, INK, colours, new_figure, quiet
+from nnunetv2_textguided.benchmark.report.analysis import Analysis
+from nnunetv2_textguided.benchmark.report.figures.style import GROUND, INK, colours, new_figure, quiet
 
 
 def draw_distribution(analysis: Analysis) -> Any:

@@ -8,18 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_textguided.benchmark.names import Role, role
+from nnunetv2_textguided.benchmark.report.names import Role, role
 from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.files import atomic_path
 
-# Each of these is one variable of the page (report.html.j2), so that a figure follows light and dark themes.
+# Each of these is one variable of the page (page.html.j2), so that a figure follows light and dark themes.
 INK, SOFT, FAINT, GROUND = "#30363d", "#6b7681", "#dcdfe3", "#fefefe"
 _VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", FAINT: "var(--line)", GROUND: "var(--surface)"}
 METHOD_COLOUR, BASELINE_COLOUR = "#0d9488", "#8a94a0"
 # Distinct for the colour-blind (after Okabe and Ito), readable on white and on black.
 _OTHERS = ("#3f8fd6", "#e8920c", "#c2588f", "#8b6fd6", "#a89526", "#d2573f", "#5aa9a3", "#9a7a5f")
 _DATE = {".svg": "Date", ".pdf": "CreationDate"}  # left out: equal figures should be equal files
-_SETTINGS = {
+_SETTINGS: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],

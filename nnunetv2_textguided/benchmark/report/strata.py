@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.estimates import Estimate, macro_detection, mean_estimate
-from nnunetv2_textguided.benchmark.metrics import DASH, OVERLAP
-from nnunetv2_textguided.benchmark.results import Results
+from nnunetv2_textguided.benchmark.report.estimates import Estimate, macro_detection, mean_estimate
+from nnunetv2_textguided.benchmark.report.metrics import DASH, OVERLAP
+from nnunetv2_textguided.benchmark.report.results import Results
 from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.picai.bootstrap import Interval, interval
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_textguided.benchmark.metrics import DASH
+from nnunetv2_textguided.benchmark.report.metrics import DASH
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from nnunetv2_textguided.benchmark.lesion_matching import LesionScore, match_lesions
-from nnunetv2_textguided.benchmark.postprocess import postprocess
-from nnunetv2_textguided.benchmark.report_options import Scoring
+from nnunetv2_textguided.benchmark.report.lesion_matching import LesionScore, match_lesions
+from nnunetv2_textguided.benchmark.report.options import Scoring
+from nnunetv2_textguided.benchmark.report.postprocess import postprocess
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.picai.detection import Candidate, extract_candidates, score_case
 from nnunetv2_textguided.picai.geometry import compare_grids

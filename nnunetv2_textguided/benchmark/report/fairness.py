@@ -9,10 +9,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_textguided.benchmark.collect import Collected
-from nnunetv2_textguided.benchmark.costs import Costs, last_attempts
-from nnunetv2_textguided.benchmark.report_options import ReportOptions
-from nnunetv2_textguided.benchmark.results import Results
+from nnunetv2_textguided.benchmark.report.collect import Collected
+from nnunetv2_textguided.benchmark.report.costs import Costs, last_attempts
+from nnunetv2_textguided.benchmark.report.options import ReportOptions
+from nnunetv2_textguided.benchmark.report.results import Results
 from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json

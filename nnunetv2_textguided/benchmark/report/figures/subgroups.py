@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from nnunetv2_textguided.benchmark.analysis import Analysis
-from nnunetv2_textguided.benchmark.figures.style import INK, SOFT, colours, legend, new_figure, quiet
-from nnunetv2_textguided.benchmark.strata import Stratum
+from nnunetv2_textguided.benchmark.report.analysis import Analysis
+from nnunetv2_textguided.benchmark.report.figures.style import INK, SOFT, colours, legend, new_figure, quiet
+from nnunetv2_textguided.benchmark.report.strata import Stratum
 
 _HEIGHT = 0.13  # inches per variant
 _HEADING = 0.75  # rows that a heading takes

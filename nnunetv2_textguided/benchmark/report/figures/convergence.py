@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.analysis import Analysis
-from nnunetv2_textguided.benchmark.figures.style import colours, legend, new_figure, quiet, title
+from nnunetv2_textguided.benchmark.report.analysis import Analysis
+from nnunetv2_textguided.benchmark.report.figures.style import colours, legend, new_figure, quiet, title
 
 _PANELS = (
     ("ema_dice", "Moving average of the pseudo Dice"),

@@ -6,11 +6,20 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from nnunetv2_textguided.benchmark.analysis import Analysis
-from nnunetv2_textguided.benchmark.comparison import Comparison
-from nnunetv2_textguided.benchmark.figures.style import FAINT, GROUND, INK, SOFT, colours, new_figure, quiet, title
-from nnunetv2_textguided.benchmark.metrics import METRICS, Metric
-from nnunetv2_textguided.benchmark.verdict import QUESTION
+from nnunetv2_textguided.benchmark.report.analysis import Analysis
+from nnunetv2_textguided.benchmark.report.comparison import Comparison
+from nnunetv2_textguided.benchmark.report.figures.style import (
+    FAINT,
+    GROUND,
+    INK,
+    SOFT,
+    colours,
+    new_figure,
+    quiet,
+    title,
+)
+from nnunetv2_textguided.benchmark.report.metrics import METRICS, Metric
+from nnunetv2_textguided.benchmark.report.verdict import QUESTION
 
 _BESIDE = ("dice", "nsd_1mm", "auroc", "ap")
 

@@ -9,9 +9,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.metrics import DETECTION, OVERLAP
-from nnunetv2_textguided.benchmark.results import Results
-from nnunetv2_textguided.benchmark.statistics.detection import Found, detection
+from nnunetv2_textguided.benchmark.report.metrics import DETECTION, OVERLAP
+from nnunetv2_textguided.benchmark.report.results import Results
+from nnunetv2_textguided.benchmark.report.statistics.detection import Found, detection
 from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.picai.bootstrap import Interval, interval, means
 

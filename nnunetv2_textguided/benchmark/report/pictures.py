@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from nnunetv2_textguided.benchmark.analysis import Analysis
-from nnunetv2_textguided.benchmark.classes import choose_targets
-from nnunetv2_textguided.benchmark.postprocess import postprocess
+from nnunetv2_textguided.benchmark.report.analysis import Analysis
+from nnunetv2_textguided.benchmark.report.classes import choose_targets
+from nnunetv2_textguided.benchmark.report.postprocess import postprocess
 from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.picai.images import read_image, read_mask
 from nnunetv2_textguided.picai.predictions import read_prediction
