@@ -68,7 +68,7 @@ class FakeStudy:
                 save(self.raw / "imagesTr" / f"{name}_{channel:04d}.nii.gz", image)
             isup = 0 if number % 3 == 0 else 2 + number % 4
             rows.append({"case": name, "patient": f"p{number - (number % 5 == 4)}", "centre": "ABC"[number // 2 % 3],
-                         "ISUP": isup, "PI_RADS": 3 + number // 2 % 3})  # fmt: skip
+                         "ISUP": isup, "PI_RADS": 3 + number // 3 % 3})  # fmt: skip
         self.write_cases(rows)
         patients = sorted({row["patient"] for row in rows})
         owner = {row["case"]: patients.index(row["patient"]) % self.folds for row in rows}

@@ -119,6 +119,7 @@ def _cell(analysis: Analysis, variant: Variant, metric: Metric) -> dict[str, Any
         "best": len(values) > 1 and round(estimate.value, metric.digits) == best,
         "differs": differs,
         "cases": estimate.cases,
+        "uneven": len({e[metric.name].cases for e in analysis.estimates.table.values()}) > 1,
     }
 
 

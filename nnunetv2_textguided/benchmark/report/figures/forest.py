@@ -48,7 +48,7 @@ def draw_verdict(analysis: Analysis) -> Any | None:
     found = analysis.verdict.comparisons
     if not found:
         return None
-    figure = new_figure(7.2, 0.75 + 0.4 * len(QUESTION))
+    figure = new_figure(5.8, 0.75 + 0.4 * len(QUESTION))
     axes = figure.subplots()
     metric = analysis.primary
     comparisons = [found[r] for r in QUESTION if r in found]
