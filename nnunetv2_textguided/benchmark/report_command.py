@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     folder = "folder for the report (default: benchmark_CONFIGURATION in the data set's results)"
     parser.add_argument("-o", "--output", type=Path, help=folder)
     parser.add_argument("--pictures", type=int, default=4, help="worst cases to show; as many losses and gains")
+    parser.add_argument("--pdf", action="store_true", help="write the figures as PDF, too, not only as SVG")
     parser.add_argument("--jobs", type=int, help="worker processes (default: one per processor, at most 8)")
 
 
@@ -124,6 +125,7 @@ def _options(args: argparse.Namespace) -> ReportOptions:
         cases=args.cases,
         volume_edges=tuple(args.volume_edges),
         pictures=args.pictures,
+        pdf=args.pdf,
         jobs=args.jobs or default_workers(),
     )
 

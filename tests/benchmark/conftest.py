@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nnunetv2_textguided.benchmark import report_command
+from nnunetv2_textguided.benchmark.report import export
 from tests.benchmark.study_builder import CONFIGURATION, METHOD, NO_TEXT, RANDOM, STOCK, FakeStudy, Quality
 
 Report = Callable[..., Path]
@@ -33,6 +34,13 @@ def study(shared_study: FakeStudy, tmp_path: Path) -> FakeStudy:
     copy = object.__new__(FakeStudy)
     copy.__dict__ |= {**vars(shared_study), "root": tmp_path / "study"}
     return copy
+
+
+@pytest.fixture
+def tables(report: Report, monkeypatch: pytest.MonkeyPatch) -> Report:
+    """As `report`, but only the numbers: drawing takes most of the time."""
+    monkeypatch.setattr(export, "write_report", export.write_tables)
+    return report
 
 
 @pytest.fixture

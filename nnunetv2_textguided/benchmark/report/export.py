@@ -8,7 +8,7 @@ from typing import Any
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
 from nnunetv2_textguided.benchmark.report.figures.catalogue import FIGURES, reading
-from nnunetv2_textguided.benchmark.report.figures.style import inline_svg, save_figure
+from nnunetv2_textguided.benchmark.report.figures.style import draw_svg, inline, write_pdf
 from nnunetv2_textguided.benchmark.report.latex import latex_table
 from nnunetv2_textguided.benchmark.report.methods import methods
 from nnunetv2_textguided.benchmark.report.model_card import model_card
@@ -32,7 +32,7 @@ def write_report(analysis: Analysis, folder: Path, command: str) -> list[Path]:
     Returns:
         The paths.
     """
-    written = _write_tables(analysis, folder, command)
+    written = write_tables(analysis, folder, command)
     texts = {"table.tex": latex_table(analysis), "model_card.md": model_card(analysis)}
     for name, text in texts.items():
         write_text(folder / name, text)
@@ -42,16 +42,20 @@ def write_report(analysis: Analysis, folder: Path, command: str) -> list[Path]:
         figure = kind.draw(analysis)
         if figure is None:
             continue
-        figures[kind.name] = inline_svg(figure, kind.name), reading(kind, analysis)
-        path = folder / "figures" / f"{kind.name}.pdf"
-        save_figure(figure, path)
+        svg, path = draw_svg(figure, kind.name), folder / "figures" / f"{kind.name}.svg"
+        figures[kind.name] = inline(svg), reading(kind, analysis)
+        write_text(path, svg)
         written.append(path)
+        if analysis.options.pdf:
+            written.append(path.with_suffix(".pdf"))
+            write_pdf(figure, written[-1])
     names = [path.relative_to(folder).as_posix() for path in written]
     write_text(folder / PAGE, render_page(analysis, figures, names, command))
     return [*written, folder / PAGE]
 
 
-def _write_tables(analysis: Analysis, folder: Path, command: str) -> list[Path]:
+def write_tables(analysis: Analysis, folder: Path, command: str) -> list[Path]:
+    """Write the numbers alone, as CSV and JSON; returns the paths."""
     tables = all_tables(analysis)
     written = []
     for name, table in tables.items():

@@ -56,6 +56,7 @@ class ReportOptions:
         cases: a cases.csv; None: the data set's own, if there is one. A path named "none" means: without.
         volume_edges: limits in mL between groups of lesion volume; empty: terciles.
         pictures: number of worst cases that are shown; as many gains and losses against the baseline.
+        pdf: also write every figure as PDF.
         jobs: worker processes.
     """
 
@@ -71,4 +72,5 @@ class ReportOptions:
     cases: Path | None = None
     volume_edges: tuple[float, ...] = ()
     pictures: int = 4
+    pdf: bool = False
     jobs: int = 1

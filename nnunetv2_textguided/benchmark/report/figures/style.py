@@ -18,7 +18,6 @@ _VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", FAINT: "var(--line)", GROU
 METHOD_COLOUR, BASELINE_COLOUR = "#0d9488", "#8a94a0"
 # Distinct for the colour-blind (after Okabe and Ito), readable on white and on black.
 _OTHERS = ("#3f8fd6", "#e8920c", "#c2588f", "#8b6fd6", "#a89526", "#d2573f", "#5aa9a3", "#9a7a5f")
-_DATE = {".svg": "Date", ".pdf": "CreationDate"}  # left out: equal figures should be equal files
 _SETTINGS: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -74,18 +73,17 @@ def legend(target: Any, **options: Any) -> None:
     target.legend(frameon=False, fontsize=8.5, labelcolor=INK, handlelength=1.5, **options)
 
 
-def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure for papers; the suffix chooses the format."""
+def write_pdf(figure: Any, path: Path) -> None:
+    """Write a figure as PDF, its fonts embedded."""
     import matplotlib
 
+    # Without the date, equal figures are equal files.
     with matplotlib.rc_context({**_SETTINGS, "pdf.fonttype": 42}), atomic_path(path) as temporary:
-        figure.savefig(
-            temporary, facecolor="white", metadata={_DATE[path.suffix]: None} if path.suffix in _DATE else None
-        )
+        figure.savefig(temporary, facecolor="white", metadata={"CreationDate": None})
 
 
-def inline_svg(figure: Any, name: str) -> str:
-    """A figure as an <svg> element whose colours are the page's variables.
+def draw_svg(figure: Any, name: str) -> str:
+    """A figure as the text of an SVG file.
 
     Args:
         figure: a matplotlib figure.
@@ -96,7 +94,11 @@ def inline_svg(figure: Any, name: str) -> str:
     file = io.StringIO()
     with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": name}):
         figure.savefig(file, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
-    svg = file.getvalue()
+    return file.getvalue()
+
+
+def inline(svg: str) -> str:
+    """An SVG file as an element of the page, whose colours are the page's variables."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" role="img">', svg, count=1, flags=re.DOTALL)
