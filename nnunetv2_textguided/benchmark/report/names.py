@@ -57,7 +57,9 @@ def short_names(variants: Sequence[Variant]) -> Mapping[Variant, str]:
         trainer = variant.trainer
         if len(lengths) == 1:
             trainer = _LENGTH.sub("", trainer)
-        short = trainer.removeprefix(_STOCK).replace("_", " ").strip() or "nnU-Net"
+        if _LENGTH.sub("", trainer) == _STOCK:
+            trainer = f"nnU-Net{length(trainer)}"
+        short = trainer.removeprefix(_STOCK).replace("_", " ").strip()
         short = re.sub(rf"^{_METHOD} (?=\S)", "", short)  # "RandomText", where "AlignRefine RandomText" says no more
         return f"{short} ({variant.plans})" if several_plans else short
 
