@@ -1,0 +1,89 @@
+"""What is known about each case beside its images: patient, fold, centre, ISUP, PI-RADS."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunetv2_textguided.errors import DataError
+
+# Names that data sets give to the columns of cases.csv; the first that is there is read.
+COLUMNS = {
+    "case": ("case", "id", "case_id", "identifier"),
+    "patient": ("patient", "patient_id"),
+    "centre": ("centre", "center", "site"),
+    "isup": ("ISUP", "case_ISUP", "isup"),
+    "pirads": ("PI_RADS", "lesion_PIRADS", "PIRADS", "pirads"),
+}
+
+
+@dataclass(frozen=True)
+class CaseInfo:
+    """One case.
+
+    Attributes:
+        case: its identifier.
+        patient: cases of one patient are not independent. The case itself where nothing says whose it is.
+        centre: where it was acquired; empty where unknown.
+        isup: its highest ISUP grade; None where unknown.
+        pirads: its highest PI-RADS score; None where unknown.
+    """
+
+    case: str
+    patient: str
+    centre: str = ""
+    isup: int | None = None
+    pirads: int | None = None
+
+
+def read_case_infos(cases: Iterable[str], table: Path | None) -> dict[str, CaseInfo]:
+    """What is known about `cases`.
+
+    Args:
+        cases: identifiers.
+        table: a cases.csv, as `picai prepare` writes it; the column names in COLUMNS are understood. None: every case
+            is a patient of its own, and nothing else is known.
+
+    Raises:
+        DataError: the table is unreadable, has no column for the identifier, or lacks a case.
+    """
+    if table is None:
+        return {case: CaseInfo(case, case) for case in cases}
+    rows = _read(table)
+    missing = sorted(set(cases) - rows.keys())
+    if missing:
+        raise DataError(
+            f"The table lacks {len(missing)} validated cases, for example {missing[0]}.",
+            where=table,
+            remedy="Complete it, or pass another with --cases (or `--cases none` to do without).",
+        )
+    return {case: _info(case, rows[case]) for case in cases}
+
+
+def _read(table: Path) -> dict[str, dict[str, str]]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as handle:
+            rows = list(csv.DictReader(handle))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"The table cannot be read: {error}.", where=table) from error
+    column = next((name for name in COLUMNS["case"] if rows and name in rows[0]), None)
+    if column is None:
+        raise DataError(f"The table has no column of case identifiers ({', '.join(COLUMNS['case'])}).", where=table)
+    return {row[column]: row for row in rows}
+
+
+def _info(case: str, row: Mapping[str, str]) -> CaseInfo:
+    def text(field: str) -> str:
+        value = next((row[name] for name in COLUMNS[field] if row.get(name)), "")
+        return value.strip()
+
+    return CaseInfo(case, text("patient") or case, text("centre"), _highest(text("isup")), _highest(text("pirads")))
+
+
+def _highest(text: str) -> int | None:
+    """The highest of the grades in a field: "3", "3.0", or "2,5" of several lesions."""
+    numbers = [int(number) for number in re.findall(r"(?<![\d.])\d+", text)]
+    return max(numbers) if numbers else None

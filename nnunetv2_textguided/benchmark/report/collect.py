@@ -1,0 +1,147 @@
+"""What a benchmark left behind: which variant predicted which case, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_textguided.benchmark.report.folders import Folders
+from nnunetv2_textguided.benchmark.study import Cell, Study, Variant
+from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS
+from nnunetv2_textguided.picai.folds import Splits, check_folds
+from nnunetv2_textguided.picai.predictions import Files, find_predictions
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The validated cases of a study.
+
+    Attributes:
+        study: what was to be compared.
+        folders: nnU-Net's.
+        dataset_json: the data set's description.
+        splits: its folds.
+        cases: case -> fold, of the cases that every compared variant has predicted.
+        labels: case -> reference segmentation.
+        predictions: variant -> case -> files.
+        variants: those that are compared.
+        missing: what keeps the study from being complete, in words.
+    """
+
+    study: Study
+    folders: Folders
+    dataset_json: Mapping[str, Any]
+    splits: Splits
+    cases: Mapping[str, int]
+    labels: Mapping[str, Path]
+    predictions: Mapping[Variant, Mapping[str, Files]]
+    variants: tuple[Variant, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def cases_table(self) -> Path | None:
+        """The data set's cases.csv, if it has one."""
+        parents = (self.folders.raw, self.folders.preprocessed)
+        found = (parent / self.study.dataset / CASES for parent in parents if parent is not None)
+        return next((path for path in found if path.is_file()), None)
+
+    def model_folder(self, variant: Variant) -> Path:
+        """nnU-Net's folder of a model."""
+        return self.folders.results / self.study.dataset / variant.name
+
+
+def collect(study: Study, folders: Folders, *, allow_incomplete: bool = False) -> Collected:
+    """Find the validated cases of every variant and fold.
+
+    Args:
+        study: what is compared.
+        folders: nnU-Net's.
+        allow_incomplete: compare the cases that all variants have, instead of refusing.
+
+    Raises:
+        DataError: a fold has not been validated completely (unless allowed), or there is nothing to compare.
+    """
+    preprocessed = folders.preprocessed / study.dataset
+    dataset_json = read_json(preprocessed / "dataset.json", error=DataError)
+    splits = check_folds(read_json(preprocessed / SPLITS, error=DataError), preprocessed / SPLITS)
+    expected = _expected(study, splits, preprocessed / SPLITS)
+    ending = str(dataset_json.get("file_ending", ".nii.gz"))
+    predictions: dict[Variant, dict[str, Files]] = {variant: {} for variant in study.variants}
+    missing: list[str] = []
+    for cell in study.cells():
+        wanted = [case for case, fold in expected.items() if fold == cell.fold]
+        found, problem = _validated(cell, folders, study.dataset, wanted)
+        predictions[cell.variant] |= found
+        missing += [problem] if problem else []
+    if missing and not allow_incomplete:
+        raise _incomplete(missing, study)
+    variants = tuple(variant for variant in study.variants if predictions[variant])
+    if not variants:
+        raise DataError("No variant has validated a case.", where=folders.results / study.dataset)
+    common = {case: fold for case, fold in expected.items() if all(case in predictions[v] for v in variants)}
+    if not common:
+        raise DataError("The variants have no validated case in common.", where=folders.results / study.dataset)
+    labels = {case: preprocessed / "gt_segmentations" / f"{case}{ending}" for case in common}
+    return Collected(study, folders, dataset_json, splits, common, labels, predictions, variants, tuple(missing))
+
+
+def _expected(study: Study, splits: Splits, path: Path) -> dict[str, int]:
+    """Case -> the fold that validates it."""
+    expected: dict[str, int] = {}
+    for fold in study.folds:
+        if not 0 <= fold < len(splits):
+            raise DataError(f"There is no fold {fold}; the file has {len(splits)}.", where=path, remedy="See --folds.")
+        for case in splits[fold]["val"]:
+            if case in expected:
+                raise DataError(
+                    f"Case {case} is validated in the folds {expected[case]} and {fold}.",
+                    where=path,
+                    remedy="A cross-validation validates every case once; mend the folds and train again.",
+                )
+            expected[case] = fold
+    return expected
+
+
+def _validated(cell: Cell, folders: Folders, dataset: str, wanted: list[str]) -> tuple[dict[str, Files], str | None]:
+    """The predictions of one cell, and what is missing of it."""
+    name = f"{cell.variant.name}, fold {cell.fold}"
+    folder = cell.folder(folders.results, dataset) / "validation"
+    if not folder.is_dir():
+        return {}, f"{name}: not validated"
+    try:
+        present = find_predictions(folder)
+    except DataError:
+        return {}, f"{name}: no predictions in {folder}"
+    found = {case: present[case] for case in wanted if case in present and present[case].image is not None}
+    if len(found) < len(wanted):
+        return found, f"{name}: {len(wanted) - len(found)} of {len(wanted)} cases not predicted"
+    if not (folder / "summary.json").is_file():
+        return found, f"{name}: no summary.json, so nnU-Net's validation was interrupted"
+    return found, None
+
+
+def _incomplete(missing: list[str], study: Study) -> DataError:
+    shown = missing[:12] + ([f"and {len(missing) - 12} more"] if len(missing) > 12 else [])
+    total = len(study.variants) * len(study.folds)
+    return DataError(
+        f"The benchmark is incomplete: {len(missing)} of {total} trainings are not validated.\n    "
+        + "\n    ".join(shown),
+        where=study.dataset,
+        remedy="Finish them with `nnUNetv2_textguided benchmark run`, report fewer --folds or --trainers, or pass "
+        "--allow-incomplete to compare the cases that all variants have.",
+    )
+
+
+def found_trainers(folders: Folders, dataset: str, configuration: str, plans: tuple[str, ...]) -> tuple[str, ...]:
+    """Trainers with results of this configuration and these plans; stock nnU-Net first."""
+    return tuple(sorted({t for p in plans for t in _trainers(folders.results / dataset, f"__{p}__{configuration}")}))
+
+
+def _trainers(results: Path, ending: str) -> Iterator[str]:
+    for folder in results.glob(f"*{ending}"):
+        if any(folder.glob("fold_*")):
+            yield folder.name.removesuffix(ending)

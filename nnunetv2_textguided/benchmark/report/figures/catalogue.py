@@ -1,0 +1,65 @@
+"""All figures of a report, in its order, and the sentence that says how to read each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nnunetv2_textguided.benchmark.report.analysis import Analysis
+from nnunetv2_textguided.benchmark.report.figures.convergence import draw_convergence
+from nnunetv2_textguided.benchmark.report.figures.detection import draw_detection
+from nnunetv2_textguided.benchmark.report.figures.distribution import draw_distribution
+from nnunetv2_textguided.benchmark.report.figures.forest import draw_forest, draw_verdict
+from nnunetv2_textguided.benchmark.report.figures.scatter import draw_scatter
+from nnunetv2_textguided.benchmark.report.figures.subgroups import draw_subgroups
+from nnunetv2_textguided.benchmark.report.figures.volume import draw_volume
+
+
+@dataclass(frozen=True)
+class FigureKind:
+    """One figure.
+
+    Attributes:
+        name: of its files and of its place in the page.
+        reading: how to read it; {baseline}, {primary}, {headline} are filled in.
+        draw: makes it; None where there is nothing to draw.
+    """
+
+    name: str
+    reading: str
+    draw: Callable[[Analysis], Any | None]
+
+
+FIGURES = (
+    FigureKind("verdict", "Filled: significant after Holm's correction over these comparisons.", draw_verdict),
+    FigureKind(
+        "forest",
+        "Mean differences to {baseline} with bootstrap intervals over patients. Filled: the interval excludes 0 and "
+        "the permutation test is significant after Holm's correction over the variants. Hollow: not shown to differ.",
+        draw_forest,
+    ),
+    FigureKind("distribution", "Every case that counts.", draw_distribution),
+    FigureKind(
+        "scatter",
+        "Every point is a case; above the line it is better segmented than by {baseline} (for distances: below).",
+        draw_scatter,
+    ),
+    FigureKind(
+        "detection",
+        "Lesion candidates against lesions, as PI-CAI counts them. Shaded: bootstrap intervals of {headline} and of "
+        "{baseline}.",
+        draw_detection,
+    ),
+    FigureKind("volume", "Smoothed over cases; points: cases of {headline} and of {baseline}.", draw_volume),
+    FigureKind("subgroups", "{primary} with bootstrap intervals over patients.", draw_subgroups),
+    FigureKind("convergence", "Mean over folds; shaded: lowest to highest fold.", draw_convergence),
+)
+
+
+def reading(kind: FigureKind, analysis: Analysis) -> str:
+    """How to read a figure of this report."""
+    names = analysis.names
+    return kind.reading.format(
+        baseline=names[analysis.baseline], primary=analysis.primary.title, headline=names[analysis.headline]
+    )

@@ -1,0 +1,42 @@
+"""How the numbers of a report were made, in sentences that a paper can take over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nnunetv2_textguided.benchmark.report.analysis import Analysis
+from nnunetv2_textguided.benchmark.report.strata import RATE
+
+
+def methods(analysis: Analysis) -> Iterator[str]:
+    """Paragraphs of plain text."""
+    options, results = analysis.options, analysis.results
+    level, alpha = f"{options.level:.0%}", f"{1 - options.level:.2g}"
+    yield (
+        f"Scored: {analysis.scored}, on the {len(results.cases)} validation cases of {len(set(results.patients))} "
+        f"patients in the folds {', '.join(map(str, analysis.study.folds))}. Post-processing: "
+        f"{options.scoring.postprocessing}. Empty masks: {options.scoring.empty.value} "
+        f"({options.scoring.empty.description}). HD95: {options.scoring.missed.description}."
+    )
+    yield (
+        "Dice, precision and recall count voxels; HD95 and NSD are surface-distance's, weighted by area. Lesion "
+        f'candidates are extracted from probabilities by report_guided_annotation ("{options.scoring.extraction}") and '
+        "matched by picai_eval (IoU of at least 0.10); a case's score is its highest confidence. AUROC is over cases, "
+        "AP and sensitivities over lesions. Post-processing does not touch the candidates."
+    )
+    yield (
+        f"Intervals: {level} percentile bootstrap over patients (all cases of a drawn patient together), "
+        f"{options.resamples} replicates, seed {options.seed}; differences are of the same replicates of both models. "
+        "Means and tests of a metric use the cases that count for both models."
+    )
+    yield (
+        "p: two-sided paired permutation test, exchanging both models' results within patients "
+        f"({options.resamples} permutations, all of them where there are fewer). Wilcoxon: signed-rank test on one "
+        f"mean difference per patient (zeros ranked, Pratt). Holm's correction at {alpha} over the variants, "
+        f"separately for each metric: {analysis.primary.title} is the primary one, the others are exploratory."
+    )
+    yield (
+        "Effect sizes: d_z is the mean difference in standard deviations of the differences; r the matched-pairs "
+        "rank-biserial correlation. In subgroups, lesions found are those whose candidate is at least as confident as "
+        f"the threshold at which that variant has {RATE:g} false positive per case over all cases."
+    )

@@ -1,0 +1,174 @@
+"""The report's page: one HTML file that needs no network, no server and no other file."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_textguided import __version__
+from nnunetv2_textguided.benchmark.report.analysis import Analysis
+from nnunetv2_textguided.benchmark.report.comparison import Comparison
+from nnunetv2_textguided.benchmark.report.costs import COLUMNS, cost_text
+from nnunetv2_textguided.benchmark.report.estimates import Estimate
+from nnunetv2_textguided.benchmark.report.figures.style import colours
+from nnunetv2_textguided.benchmark.report.methods import methods
+from nnunetv2_textguided.benchmark.report.metrics import DASH, METRICS, Metric
+from nnunetv2_textguided.benchmark.report.pictures import draw_cases
+from nnunetv2_textguided.benchmark.report.strata import FOUND
+from nnunetv2_textguided.benchmark.report.verdict import Outcome
+from nnunetv2_textguided.benchmark.study import Variant
+from nnunetv2_textguided.software import software_versions
+
+TEMPLATE = Path(__file__).with_name("page.html.j2")
+_ANSWERS = {
+    Outcome.HELPED: ("Yes", "good"),
+    Outcome.PARTLY: ("Not settled", "open"),
+    Outcome.GUIDANCE_ONLY: ("No", "bad"),
+    Outcome.NO_EVIDENCE: ("No evidence", "bad"),
+    Outcome.HARMED: ("It did harm", "bad"),
+    Outcome.UNKNOWN: ("Cannot be said", "open"),
+}
+LIBRARIES = ("nnunetv2", "picai_eval", "report_guided_annotation", "surface-distance", "scipy", "pandas", "numpy")
+
+
+def render_page(analysis: Analysis, figures: Mapping[str, tuple[str, str]], files: list[str], command: str) -> str:
+    """The page.
+
+    Args:
+        analysis: what it says.
+        figures: name -> (SVG element, how to read it).
+        files: names of the files beside the page.
+        command: that made it.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    answer, tone = _ANSWERS[analysis.verdict.outcome]
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        study=analysis.study,
+        results=analysis.results,
+        positive=int((analysis.results.lesions > 0).sum()),
+        patients=len(set(analysis.results.patients)),
+        scored=analysis.scored,
+        answer=answer,
+        tone=tone,
+        verdict=analysis.verdict.sentence,
+        variants=analysis.results.variants,
+        names=analysis.names,
+        colours=colours(analysis.results.variants, analysis.baseline),
+        baseline=analysis.baseline,
+        headline=analysis.headline,
+        primary=analysis.primary,
+        figures={name: (Markup(svg), reading) for name, (svg, reading) in figures.items()},
+        key_figures=_key_figures(analysis),
+        metrics=[m for m in METRICS.values() if _any_defined(analysis, m)],
+        cell=lambda variant, metric: _cell(analysis, variant, metric),
+        comparisons=[_comparison_row(analysis, c) for family in analysis.comparisons.values() for c in family],
+        subgroups=_subgroup_rows(analysis),
+        shown_in_subgroups=_shown_in_subgroups(analysis),
+        cost_columns=[c for c in COLUMNS if any(math.isfinite(k.values[c.key]) for k in analysis.costs.values())],
+        costs=analysis.costs,
+        cost_text=cost_text,
+        cases=list(draw_cases(analysis)),
+        checks=analysis.checks,
+        methods=list(methods(analysis)),
+        files=files,
+        command=command,
+        versions=", ".join(f"{name} {version}" for name, version in software_versions(LIBRARIES).items()),
+        version=__version__,
+        date=datetime.date.today().isoformat(),
+        level=f"{analysis.options.level:.0%}",
+    )
+
+
+def _any_defined(analysis: Analysis, metric: Metric) -> bool:
+    return any(math.isfinite(estimates[metric.name].value) for estimates in analysis.estimates.table.values())
+
+
+def _key_figures(analysis: Analysis) -> list[tuple[str, str]]:
+    """(number, what it is) of the headline variant."""
+    headline, names = analysis.headline, analysis.names
+    estimates = analysis.estimates.table[headline]
+    figures = []
+    for name in dict.fromkeys((analysis.options.primary, "nsd_1mm", "auroc", "ap")):
+        if math.isfinite(estimates[name].value):
+            figures.append((METRICS[name].text(estimates[name].value), f"{METRICS[name].title}, {names[headline]}"))
+    found = [c for c in analysis.comparisons.get(analysis.options.primary, []) if c.variant == headline]
+    if found:
+        difference = analysis.primary.text(found[0].difference, sign=True)
+        figures.insert(1, (difference, f"{analysis.primary.title} against {names[analysis.baseline]}"))
+    return figures
+
+
+def _cell(analysis: Analysis, variant: Variant, metric: Metric) -> dict[str, Any]:
+    """One cell of the table of results."""
+    estimate = analysis.estimates.table[variant][metric.name]
+    values = [round(e[metric.name].value, metric.digits) for e in analysis.estimates.table.values()]
+    finite = [value for value in values if math.isfinite(value)]
+    best = (max if metric.higher_is_better else min)(finite) if finite else math.nan
+    comparisons = analysis.comparisons.get(metric.name, [])
+    differs = any(c.variant == variant and c.significant(analysis.options.level) for c in comparisons)
+    return {
+        "value": metric.text(estimate.value),
+        "interval": _ends(metric, estimate),
+        "best": len(values) > 1 and round(estimate.value, metric.digits) == best,
+        "differs": differs,
+        "cases": estimate.cases,
+        "uneven": len({e[metric.name].cases for e in analysis.estimates.table.values()}) > 1,
+    }
+
+
+def _ends(metric: Metric, estimate: Estimate | Comparison, sign: bool = False) -> str:
+    low, high = estimate.interval.low, estimate.interval.high
+    return f"[{metric.text(low, sign)}, {metric.text(high, sign)}]" if math.isfinite(low) else ""
+
+
+def _comparison_row(analysis: Analysis, c: Comparison) -> dict[str, Any]:
+    metric, effect = METRICS[c.metric], c.effect
+    return {
+        "primary": c.metric == analysis.options.primary,
+        "variant": c.variant,
+        "metric": metric.title,
+        "difference": metric.text(c.difference, sign=True),
+        "interval": _ends(metric, c, sign=True),
+        "cases": c.cases,
+        "p": _p(c.p_permutation),
+        "p_holm": _p(c.p_holm),
+        "wilcoxon": _p(c.p_wilcoxon),
+        "wilcoxon_holm": _p(c.p_wilcoxon_holm),
+        "d_z": METRICS["dice"].text(effect.standardised, sign=True) if effect else DASH,
+        "rank_biserial": METRICS["dice"].text(effect.rank_biserial, sign=True) if effect else DASH,
+        "patients": f"{effect.higher} / {effect.equal} / {effect.lower}" if effect else DASH,
+        "tone": ("good" if c.gain > 0 else "bad") if c.significant(analysis.options.level) else "",
+    }
+
+
+def _p(value: float) -> str:
+    if not math.isfinite(value):
+        return DASH
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}" if value < 0.01 else f"{value:.3f}"
+
+
+def _shown_in_subgroups(analysis: Analysis) -> list[Variant]:
+    return list(dict.fromkeys((analysis.baseline, analysis.headline)))
+
+
+def _subgroup_rows(analysis: Analysis) -> list[dict[str, Any]]:
+    rows = []
+    for stratum in analysis.strata:
+        cells = []
+        for variant in _shown_in_subgroups(analysis):
+            table = stratum.table[variant]
+            for name in (analysis.options.primary, "auroc", "ap"):
+                interval = _ends(METRICS[name], table[name]) if name == analysis.options.primary else ""
+                cells.append((METRICS[name].text(table[name].value), interval))
+            found = table[FOUND].value
+            cells.append((f"{found:.0%}" if math.isfinite(found) else DASH, ""))
+        rows.append({"by": stratum.by, "name": stratum.name, "cases": int(stratum.cases.sum()),
+                     "positives": stratum.positives, "cells": cells})  # fmt: skip
+    return rows

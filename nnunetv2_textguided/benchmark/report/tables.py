@@ -1,0 +1,124 @@
+"""The report's tables as pandas data frames: what becomes CSV files, and rows of JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnunetv2_textguided.benchmark.report.analysis import Analysis
+from nnunetv2_textguided.benchmark.report.comparison import Comparison
+from nnunetv2_textguided.benchmark.report.costs import COLUMNS
+from nnunetv2_textguided.benchmark.report.estimates import Estimate
+from nnunetv2_textguided.benchmark.report.metrics import OVERLAP
+from nnunetv2_textguided.benchmark.study import Variant
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def all_tables(analysis: Analysis) -> dict[str, DataFrame]:
+    """File name without suffix -> table."""
+    from pandas import DataFrame
+
+    rows = {
+        "per_case": _per_case(analysis),
+        "per_lesion": _per_lesion(analysis),
+        "summary": _summary(analysis),
+        "comparisons": _comparisons(analysis),
+        "verdict": (_comparison(analysis, c) for c in analysis.verdict.comparisons.values()),
+        "subgroups": _subgroups(analysis),
+        "costs": _costs(analysis),
+    }
+    return {name: DataFrame(list(content)) for name, content in rows.items()}
+
+
+def _who(variant: Variant) -> dict[str, Any]:
+    return {"trainer": variant.trainer, "plans": variant.plans, "configuration": variant.configuration}
+
+
+def _per_case(analysis: Analysis) -> Iterator[dict[str, Any]]:
+    results = analysis.results
+    for variant in results.variants:
+        predicted = results.predicted_ml(variant)
+        scores = [found.scores for found in results.found(variant)]
+        for index, info in enumerate(results.infos):
+            yield {
+                **_who(variant),
+                "fold": int(results.folds[index]),
+                "case": info.case,
+                "patient": info.patient,
+                "centre": info.centre,
+                "ISUP": info.isup,
+                "PI_RADS": info.pirads,
+                "lesions": int(results.lesions[index]),
+                "reference_ml": results.reference_ml[index],
+                "predicted_ml": predicted[index],
+                **{metric.name: results.overlap[metric.name][variant][index] for metric in OVERLAP},
+                "score": float(np.mean([score[index] for score in scores])),
+            }
+
+
+def _per_lesion(analysis: Analysis) -> Iterator[dict[str, Any]]:
+    results = analysis.results
+    for variant in results.variants:
+        for name, scores in results.scores[variant].items():
+            for index, score in enumerate(scores):
+                for number, lesion in enumerate(score.lesions, 1):
+                    place = {"fold": int(results.folds[index]), "case": results.cases[index], "class": name}
+                    yield {**_who(variant), **place, "lesion": number, **vars(lesion)}
+
+
+def _summary(analysis: Analysis) -> Iterator[dict[str, Any]]:
+    for variant, estimates in analysis.estimates.table.items():
+        for name, estimate in estimates.items():
+            yield {**_who(variant), "metric": name, **_estimate(estimate)}
+
+
+def _estimate(estimate: Estimate) -> dict[str, Any]:
+    ends = estimate.interval
+    return {"value": estimate.value, "low": ends.low, "high": ends.high, "cases": estimate.cases}
+
+
+def _comparisons(analysis: Analysis) -> Iterator[dict[str, Any]]:
+    for comparisons in analysis.comparisons.values():
+        yield from (_comparison(analysis, comparison) for comparison in comparisons)
+
+
+def _comparison(analysis: Analysis, c: Comparison) -> dict[str, Any]:
+    effect = c.effect
+    return {
+        **_who(c.variant),
+        "baseline": c.baseline.name,
+        "metric": c.metric,
+        "difference": c.difference,
+        "low": c.interval.low,
+        "high": c.interval.high,
+        "cases": c.cases,
+        "patients": c.patients,
+        "p_permutation": c.p_permutation,
+        "p_permutation_holm": c.p_holm,
+        "p_wilcoxon": c.p_wilcoxon,
+        "p_wilcoxon_holm": c.p_wilcoxon_holm,
+        "d_z": None if effect is None else effect.standardised,
+        "rank_biserial": None if effect is None else effect.rank_biserial,
+        "patients_higher": None if effect is None else effect.higher,
+        "patients_equal": None if effect is None else effect.equal,
+        "patients_lower": None if effect is None else effect.lower,
+        "significant": c.significant(analysis.options.level),
+    }
+
+
+def _subgroups(analysis: Analysis) -> Iterator[dict[str, Any]]:
+    for stratum in analysis.strata:
+        for variant, estimates in stratum.table.items():
+            for name, estimate in estimates.items():
+                group = {"by": stratum.by, "group": stratum.name, "group_cases": int(stratum.cases.sum())}
+                yield {**_who(variant), **group, "metric": name, **_estimate(estimate)}
+
+
+def _costs(analysis: Analysis) -> Iterator[dict[str, Any]]:
+    for variant, costs in analysis.costs.items():
+        length = {"epochs": costs.epochs, "iterations_per_epoch": costs.iterations}
+        yield {**_who(variant), **length, **{column.key: costs.values[column.key] for column in COLUMNS}}

@@ -1,0 +1,298 @@
+"""Reports of fake studies: what is found, what is refused, what is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnunetv2_textguided.errors import DataError
+from tests.benchmark.conftest import Report
+from tests.benchmark.study_builder import METHOD, NO_TEXT, RANDOM, STOCK, FakeStudy, Quality, save
+
+FOUR = ["--trainers", STOCK, NO_TEXT, METHOD, RANDOM]
+
+
+def content(folder: Path) -> dict:
+    return json.loads((folder / "report.json").read_text(encoding="utf-8"))
+
+
+def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / f"{name}.csv").open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_everything_is_written_and_agrees(shared_study: FakeStudy, report: Report, capsys) -> None:
+    folder = report(shared_study, *FOUR)
+    names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert {"report.html", "report.json", "per_case.csv", "per_lesion.csv", "summary.csv", "comparisons.csv",
+            "subgroups.csv", "costs.csv", "verdict.csv", "table.tex", "model_card.md"} <= names  # fmt: skip
+    assert {f"figures/{name}.svg" for name in ("forest", "scatter", "detection", "volume", "convergence")} <= names
+    assert not [name for name in names if "partial" in name]
+    cases = [row for row in rows_of(folder, "per_case") if row["trainer"] == METHOD]
+    assert len(cases) == 18
+    dice = [float(row["dice"]) for row in cases if row["dice"]]
+    assert len(dice) == 12, "a third of the cases has no lesion and does not count"
+    summary = next(r for r in rows_of(folder, "summary") if r["trainer"] == METHOD and r["metric"] == "dice")
+    assert float(summary["value"]) == pytest.approx(np.mean(dice))
+    assert float(summary["low"]) < np.mean(dice) < float(summary["high"])
+    lesions = [row for row in rows_of(folder, "per_lesion") if row["trainer"] == METHOD]
+    assert len(lesions) == sum(int(row["lesions"]) for row in cases)
+    assert sum(float(row["volume_ml"]) for row in lesions) == pytest.approx(
+        sum(float(r["reference_ml"]) for r in cases)
+    )
+    text = capsys.readouterr().out
+    assert "positives-only: cases without a reference lesion do not count" in text
+    assert "For every variant: none." in text
+    assert content(folder)["verdict"]["sentence"] in text
+
+
+def test_identical_runs_give_no_difference(study: FakeStudy, tables: Report) -> None:
+    twin = f"{METHOD}_NoRefiner"
+    shutil.copytree(study.model(METHOD), study.model(twin))
+    folder = tables(study, "--trainers", METHOD, twin)
+    rows = rows_of(folder, "comparisons")
+    assert {row["metric"] for row in rows} >= {"dice", "hd95", "auroc", "ap"}
+    for row in rows:
+        assert (float(row["difference"]), float(row["low"]), float(row["high"])) == (0, 0, 0), row["metric"]
+        assert float(row["p_permutation"]) == float(row["p_permutation_holm"]) == 1
+        assert row["significant"] == "False"
+        if row["p_wilcoxon"]:
+            assert (float(row["p_wilcoxon"]), float(row["rank_biserial"])) == (1, 0)
+
+
+def plant(study: FakeStudy, name: str, target: float, random: np.random.Generator) -> None:
+    """Predictions whose Dice is about `target` in each case: parts of the reference, all inside it."""
+    for fold, split in enumerate(study.splits):
+        folder = study.model(name) / f"fold_{fold}" / "validation"
+        folder.mkdir(parents=True)
+        (folder / "summary.json").write_text("{}")
+        for case in split["val"]:
+            reference = study.references[case]
+            dice = np.clip(random.normal(target, 0.03), 0.05, 0.98)
+            inside = np.flatnonzero(reference)
+            kept = inside[: round(inside.size * dice / (2 - dice))]
+            mask = np.zeros_like(reference)
+            mask.flat[kept] = 1
+            save(folder / f"{case}.nii.gz", mask)
+
+
+def test_a_planted_difference_is_found_with_its_interval(tmp_path: Path, tables: Report) -> None:
+    study, random = FakeStudy(tmp_path / "planted", cases=45, folds=3), np.random.default_rng(0)
+    plant(study, STOCK, 0.70, random)
+    plant(study, METHOD, 0.75, random)
+    rows = {row["metric"]: row for row in rows_of(tables(study, "--trainers", STOCK, METHOD), "comparisons")}
+    dice = rows["dice"]
+    assert float(dice["low"]) < 0.05 < float(dice["high"])
+    assert float(dice["low"]) > 0
+    assert float(dice["high"]) - float(dice["low"]) < 0.05
+    assert float(dice["p_permutation_holm"]) < 0.02
+    assert float(dice["p_wilcoxon"]) < 0.01
+    assert dice["significant"] == "True"
+    assert float(dice["d_z"]) > 0.5
+    assert float(rows["precision"]["difference"]) == 0, "all that is predicted is inside the reference"
+
+
+def test_incomplete_folds_are_refused_and_named(study: FakeStudy, tables: Report) -> None:
+    case = study.splits[1]["val"][0]
+    (study.model(METHOD) / "fold_1" / "validation" / f"{case}.nii.gz").unlink()
+    shutil.rmtree(study.model(RANDOM) / "fold_2")
+    (study.model(STOCK) / "fold_0" / "validation" / "summary.json").unlink()
+    with pytest.raises(DataError) as error:
+        tables(study, *FOUR)
+    text = str(error.value)
+    assert "3 of 12 trainings are not validated" in text
+    assert f"{METHOD}__nnUNetPlans__3d_fullres, fold 1: 1 of {len(study.splits[1]['val'])} cases not predicted" in text
+    assert f"{RANDOM}__nnUNetPlans__3d_fullres, fold 2: not validated" in text
+    assert f"{STOCK}__nnUNetPlans__3d_fullres, fold 0: no summary.json" in text
+    assert "--allow-incomplete" in text
+
+
+def test_incomplete_folds_can_be_compared_on_what_all_have(study: FakeStudy, report: Report, capsys) -> None:
+    case = study.splits[1]["val"][0]
+    (study.model(METHOD) / "fold_1" / "validation" / f"{case}.nii.gz").unlink()
+    folder = report(study, *FOUR, "--allow-incomplete")
+    cases = {(row["trainer"], row["case"]) for row in rows_of(folder, "per_case")}
+    assert len(cases) == 4 * 17
+    assert not any(name == case for _, name in cases)
+    found = content(folder)
+    assert not found["complete"]
+    assert found["fairness"][0]["status"] == "attention"
+    assert "INCOMPLETE" in capsys.readouterr().out
+    assert "INCOMPLETE" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_data_set_without_cases_csv_works(study: FakeStudy, tables: Report) -> None:
+    (study.raw / "cases.csv").unlink()
+    folder = tables(study, "--trainers", STOCK, METHOD)
+    assert content(folder)["patients"] == 18
+    divided = {row["by"] for row in rows_of(folder, "subgroups")}
+    assert divided == {"fold", "lesion volume"}
+
+
+def test_the_phantoms_table_is_understood(study: FakeStudy, tables: Report) -> None:
+    rows = rows_of(study.raw, "cases")
+    study.write_cases(
+        [{"split": "Tr", "id": r["case"], "patient_id": r["patient"], "fold": 0, "csPCa": 1, "case_ISUP": r["ISUP"],
+          "lesion_PIRADS": f"2,{r['PI_RADS']}", "center": r["centre"], "lesion_ml": 1} for r in rows]
+    )  # fmt: skip
+    folder = tables(study, "--trainers", STOCK, METHOD)
+    per_case = {row["case"]: row for row in rows_of(folder, "per_case")}
+    for row in rows:
+        found = per_case[row["case"]]
+        assert (found["patient"], found["centre"]) == (row["patient"], row["centre"])
+        assert (int(found["ISUP"]), int(found["PI_RADS"])) == (int(row["ISUP"]), int(row["PI_RADS"]))
+    assert {row["by"] for row in rows_of(folder, "subgroups")} == {"fold", "centre", "ISUP", "PI-RADS", "lesion volume"}
+
+
+def test_a_table_that_lacks_a_case_is_an_error_with_a_way_out(study: FakeStudy, tables: Report) -> None:
+    study.write_cases(rows_of(study.raw, "cases")[1:])
+    with pytest.raises(DataError, match=r"lacks 1 validated cases, for example case_000"):
+        tables(study, "--trainers", STOCK, METHOD)
+    assert content(tables(study, "--trainers", STOCK, METHOD, "--cases", "none"))["patients"] == 18
+
+
+def test_masks_alone_are_scored_but_detection_is_not_compared_with_probabilities(
+    study: FakeStudy, tables: Report, capsys
+) -> None:
+    study.validate(f"{METHOD}_NoHeatmap", Quality(seed=3), probabilities=False)
+    folder = tables(study, "--trainers", STOCK, f"{METHOD}_NoHeatmap")
+    assert "Detection is NOT compared" in capsys.readouterr().out
+    compared = {row["metric"] for row in rows_of(folder, "comparisons")}
+    assert "dice" in compared
+    assert "auroc" not in compared
+
+
+def test_post_processing_is_the_same_for_all_and_printed(shared_study: FakeStudy, tables: Report, capsys) -> None:
+    plain = {(r["trainer"], r["case"]): float(r["predicted_ml"])
+             for r in rows_of(tables(shared_study, *FOUR), "per_case")}  # fmt: skip
+    folder = tables(shared_study, *FOUR, "--largest-component", "--min-voxels", "20")
+    largest = {(r["trainer"], r["case"]): float(r["predicted_ml"]) for r in rows_of(folder, "per_case")}
+    assert all(largest[key] <= plain[key] for key in plain)
+    assert {trainer for trainer, case in plain if largest[trainer, case] < plain[trainer, case]} >= {STOCK, METHOD}
+    assert "components of fewer than 20 voxels removed, then largest component only" in capsys.readouterr().out
+
+
+def test_empty_mask_convention_changes_what_counts(shared_study: FakeStudy, tables: Report) -> None:
+    folder = tables(shared_study, "--trainers", STOCK, METHOD, "--empty", "paper")
+    dice = [row["dice"] for row in rows_of(folder, "per_case") if row["trainer"] == METHOD]
+    assert all(dice)
+    assert content(folder)["options"]["scoring"]["empty"] == "paper"
+
+
+def test_scores_are_reused_until_a_prediction_changes(study: FakeStudy, tables: Report, capsys) -> None:
+    tables(study, "--trainers", STOCK, METHOD)
+    assert "scoring" in capsys.readouterr().err
+    first = content(tables(study, "--trainers", STOCK, METHOD))
+    assert "scoring" not in capsys.readouterr().err
+    case = study.splits[0]["val"][0]
+    path = study.model(METHOD) / "fold_0" / "validation" / f"{case}"
+    save(path.with_suffix(".nii.gz"), np.zeros_like(study.references[case]))
+    Path(f"{path}.npz").unlink()
+    folder = tables(study, "--trainers", STOCK, METHOD)
+    assert "1/1" in capsys.readouterr().err
+    assert content(folder)["summary"] != first["summary"]
+
+
+def test_a_damaged_prediction_is_an_error_that_names_the_file(study: FakeStudy, tables: Report) -> None:
+    path = study.model(METHOD) / "fold_0" / "validation" / f"{study.splits[0]['val'][0]}.npz"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError) as error:
+        tables(study, "--trainers", STOCK, METHOD)
+    assert str(path) in str(error.value)
+
+
+def test_several_labels_are_averaged_unless_one_is_chosen(study: FakeStudy, tables: Report, capsys) -> None:
+    study.describe({"background": 0, "left": 1, "right": 2})
+    folder = tables(study, "--trainers", STOCK, METHOD)
+    assert "scored: the mean of the labels left, right (--label chooses one)" in capsys.readouterr().out
+    both = content(folder)
+    one = content(tables(study, "--trainers", STOCK, METHOD, "--label", "left"))
+    assert both["scored"] != one["scored"] == "label left"
+
+
+def test_ignored_voxels_count_for_nothing(study: FakeStudy, tables: Report) -> None:
+    study.describe({"background": 0, "csPCa": 1, "ignore": 2})
+    before = rows_of(tables(study, "--trainers", STOCK, METHOD), "summary")
+    for case, reference in study.references.items():
+        missed = reference.copy()
+        missed[reference == 0] = 2  # all that is not lesion: every false positive vanishes
+        save(study.preprocessed / "gt_segmentations" / f"{case}.nii.gz", missed)
+    after = rows_of(tables(study, "--trainers", STOCK, METHOD), "summary")
+    precision = [float(row["value"]) for row in after if row["metric"] == "precision"]
+    assert max(float(row["value"]) for row in before if row["metric"] == "precision") < 1
+    found = [float(row["value"]) for row in after if row["metric"] == "recall"]
+    assert all(p <= 1 for p in precision)
+    assert found == pytest.approx([float(row["value"]) for row in before if row["metric"] == "recall"])
+
+
+def test_unequal_plans_and_compute_are_said(study: FakeStudy, tables: Report, capsys) -> None:
+    plans = json.loads((study.model(METHOD) / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"]["batch_size"] = 4
+    (study.model(METHOD) / "plans.json").write_text(json.dumps(plans))
+    attempts = [{"software": {"torch": "2.3"}, "git_revision": "abc", "hardware": {"gpu": "A100"}}]
+    for trainer, flops in ((STOCK, 1e15), (METHOD, 1.7e15)):
+        for fold in range(3):
+            study.record(trainer, fold, epochs=12, iterations_per_epoch=10, training_flops=flops, parameters=2.5e6,
+                         splits_sha256="s", seconds_per_iteration=0.25, peak_gpu_bytes=3 << 30, attempts=attempts
+                         )  # fmt: skip
+    folder = tables(study, "--trainers", STOCK, METHOD, "--equal", "compute")
+    checks = {check["title"]: check for check in content(folder)["fairness"]}
+    compute = checks["Same compute (what these variants are meant to share)"]
+    assert compute["status"] == "attention"
+    assert "nnU-Net 1.00, AlignRefine 1.70" in compute["text"]
+    assert "batch size: 2 (nnU-Net), 4 (AlignRefine)" in checks["Same plans"]["text"]
+    assert checks["Same plans"]["status"] == "note"
+    assert checks["Same folds"]["status"] == checks["Software and hardware"]["status"] == "fine"
+    costs = {row["trainer"]: row for row in rows_of(folder, "costs")}
+    assert float(costs[METHOD]["seconds_per_iteration"]) == 0.25
+    assert costs[METHOD]["wall_seconds"] == ""
+    assert float(costs[METHOD]["peak_gpu_bytes"]) == 3 << 30
+
+
+def test_trainers_are_found_and_the_baseline_is_chosen(shared_study: FakeStudy, tables: Report) -> None:
+    found = content(tables(shared_study, "--baseline", NO_TEXT))
+    assert found["variants"] == [f"{t}__nnUNetPlans__3d_fullres" for t in (STOCK, METHOD, NO_TEXT, RANDOM)]
+    assert found["baseline"].startswith(NO_TEXT)
+    with pytest.raises(DataError, match="baseline 'nnUNetTrainerX' is not among the variants"):
+        tables(shared_study, "--baseline", "nnUNetTrainerX")
+
+
+def test_two_plans_are_two_variants(study: FakeStudy, tables: Report) -> None:
+    shutil.copytree(study.model(METHOD), study.model(METHOD, "otherPlans"))
+    found = content(tables(study, "--trainers", METHOD, "-p", "nnUNetPlans", "otherPlans"))
+    assert len(found["variants"]) == 2
+    assert {row["baseline"] for row in found["comparisons"]} == {f"{METHOD}__nnUNetPlans__3d_fullres"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--folds", "7"), "There is no fold 7"),
+        (("--label", "zone"), "There is no label 'zone'"),
+        (("--level", "95"), "is no coverage"),
+        (("--extraction", "fast"), "is no lesion extraction"),
+        (("--trainers", "nnUNetTrainerNothing"), "3 of 3 trainings are not validated"),
+    ],
+)
+def test_mistakes_are_errors_for_users(shared_study: FakeStudy, tables: Report, arguments, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        tables(shared_study, *arguments)
+
+
+def test_nothing_undefined_reaches_json(shared_study: FakeStudy, tables: Report) -> None:
+    def numbers(value: object) -> list[float]:
+        if isinstance(value, dict):
+            return [n for item in value.values() for n in numbers(item)]
+        if isinstance(value, list):
+            return [n for item in value for n in numbers(item)]
+        return [value] if isinstance(value, float) else []
+
+    folder = tables(shared_study, *FOUR)
+    assert "NaN" not in (folder / "report.json").read_text(encoding="utf-8")
+    assert all(math.isfinite(number) for number in numbers(content(folder)))
