@@ -82,7 +82,7 @@ def check_files(case: Case) -> None:
 
 
 def remove_leftovers(folder: Path, cases: Collection[str]) -> None:
-    """Remove what a killed run left half written for these cases; other parts of the cohort may be at work on others."""
+    """Remove what a killed run left half written for these cases. Other parts of a cohort may be at work on others."""
     pattern = re.compile(rf"\.(?P<case>.+)\.[a-z0-9_]{{8}}{re.escape(PARTIAL)}")
     for path in folder.glob(f".*{PARTIAL}") if folder.is_dir() else ():
         if (match := pattern.fullmatch(path.name)) and match["case"] in cases:

@@ -86,7 +86,8 @@ def main() -> None:
         print(f"{'preprocessing':<32} {time.process_time() - start:6.1f} s {size / 1e6:8.2f} MB (input)")
         channels = predicted(case.labels)
         for name, wanted in RESULTS.items():
-            chosen = replace(exporter, output=OutputOptions(root / name, **wanted))
+            label = None if wanted.get("candidates") == "none" else exporter.label
+            chosen = replace(exporter, output=OutputOptions(root / name, **wanted), label=label)
             start = time.process_time()
             record = chosen.export(found, channels, prepared.properties, {})
             print(f"{name:<32} {time.process_time() - start:6.1f} s {record['bytes'] / 1e6:8.2f} MB")
@@ -95,6 +96,12 @@ def main() -> None:
         start = time.process_time()
         write_tables(root / "many")
         print(f"{'tables':<32} {(time.process_time() - start) / 2000 * 1e3:6.2f} ms per case")
+        (root / "listed").mkdir()
+        for number in range(6000):
+            (root / "listed" / f"case{number // 3}_{number % 3:04d}.nii.gz").touch()
+        start = time.process_time()
+        find_cases(root / "listed", ".nii.gz", 3)
+        print(f"{'listing the input':<32} {(time.process_time() - start) / 2000 * 1e3:6.2f} ms per case")
         flops, windows = count_network(root / "plans")
         print(f"{'network, one fold, no mirroring':<32} {flops * windows / 1e12:6.1f} TFLOP in {windows} windows")
 
