@@ -30,6 +30,7 @@ def stock_checkpoint(plans: Path, target: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # two commands and, where this test is alone, planning and two builds before them
 @pytest.mark.parametrize("installed", ["wheel"], indirect=True)
 def test_planned_and_converted_it_trains_and_predicts_where_only_the_package_is_installed(
     workspace: Workspace, installed: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
