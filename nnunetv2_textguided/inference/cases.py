@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ HEATMAPS, CHANGES, CASES, DETECTIONS, OVERLAYS, VIEWER = (
     "viewer",
 )
 """Folders within the prediction folder. The masks lie where nnU-Net puts them: in the prediction folder itself."""
+PARTIAL = ".partial"
+"""End of the name of the hidden folder in which a case's results are written before they appear together."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,14 @@ def check_files(case: Case) -> None:
                 raise DataError(
                     f"The image is truncated or damaged: {error}.", where=path, remedy="Copy the file again."
                 ) from error
+
+
+def remove_leftovers(folder: Path, cases: Collection[str]) -> None:
+    """Remove what a killed run left half written for these cases. Other parts of a cohort may be at work on others."""
+    pattern = re.compile(rf"\.(?P<case>.+)\.[a-z0-9_]{{8}}{re.escape(PARTIAL)}")
+    for path in folder.glob(f".*{PARTIAL}") if folder.is_dir() else ():
+        if (match := pattern.fullmatch(path.name)) and match["case"] in cases:
+            shutil.rmtree(path)
 
 
 def file_name(label: str) -> str:

@@ -67,7 +67,7 @@ class Exporter:
         start = time.perf_counter()
         results = results_of(case.name, self.layout.labels, self._ending, self.output)
         self.output.folder.mkdir(parents=True, exist_ok=True)
-        hidden = Path(tempfile.mkdtemp(dir=self.output.folder, prefix=f".{case.name}."))
+        hidden = Path(tempfile.mkdtemp(dir=self.output.folder, prefix=f".{case.name}.", suffix=places.PARTIAL))
         try:
             for path in results.required:
                 (hidden / path).parent.mkdir(parents=True, exist_ok=True)

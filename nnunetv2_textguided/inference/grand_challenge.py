@@ -145,8 +145,8 @@ def find_model(folder: Path) -> ModelOptions:
     return ModelOptions(found[0], tuple(fold if fold == "all" else int(fold) for fold in folds))
 
 
-def main() -> int:
-    """The container's entry point: /input, /output, and the model beside this package."""
+def main(source: Path = Path("/input"), target: Path = Path("/output")) -> int:
+    """The container's entry point; the model lies beside this package, or where the variable MODEL says."""
     import dataclasses
     import os
     import sys
@@ -158,7 +158,7 @@ def main() -> int:
     try:
         model = find_model(Path(os.environ.get("MODEL", "/opt/algorithm/model")))
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        likelihood = detect(dataclasses.replace(model, device=device))
+        likelihood = detect(dataclasses.replace(model, device=device), source, target)
     except TextGuidedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

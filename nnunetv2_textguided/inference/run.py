@@ -17,7 +17,7 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2_textguided.errors import TextGuidedError
 from nnunetv2_textguided.files import write_json
 from nnunetv2_textguided.inference.background import Pending, Workers, workers
-from nnunetv2_textguided.inference.cases import Case, find_cases, results_of
+from nnunetv2_textguided.inference.cases import Case, find_cases, remove_leftovers, results_of
 from nnunetv2_textguided.inference.exchange import exchange_prompts
 from nnunetv2_textguided.inference.export import Exporter
 from nnunetv2_textguided.inference.lesions import check_candidates
@@ -69,6 +69,7 @@ def predict_folder(source: Path, model: ModelOptions, output: OutputOptions, wor
     cases = find_cases(source, predictor.dataset_json["file_ending"], channels)[work.part :: work.parts]
     for case in cases if output.zones is not None else ():
         zone_file(output.zones or Path(), case.name)
+    remove_leftovers(output.folder, {case.name for case in cases})
     write_description(predictor, source, model, output, work, warning)
     todo = [case for case in cases if not (work.continued and is_complete(case, exporter))]
     print(f"{len(todo)} cases to predict, {len(cases) - len(todo)} complete (part {work.part} of {work.parts})")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import read_json, write_text
+from nnunetv2_textguided.files import atomic_path, read_json
 from nnunetv2_textguided.inference.cases import CASES
 
 LESION_COLUMNS = (
@@ -22,14 +22,22 @@ CASE_COLUMNS = ("case", "case_likelihood", "candidates", "volume_ml")
 def write_tables(folder: Path) -> tuple[int, int]:
     """Write lesions.csv (one row per candidate) and cases.csv (one row per case) of a prediction folder.
 
+    Case by case, so that memory does not follow the cohort.
+
     Returns:
         Numbers of cases and candidates.
     """
-    records = list(read_records(folder))
-    lesions = [_lesion_row(record["case"], c) for record in records for c in record["candidates"]]
-    write_text(folder / "lesions.csv", _table(LESION_COLUMNS, lesions))
-    write_text(folder / "cases.csv", _table(CASE_COLUMNS, map(_case_row, records)))
-    return len(records), len(lesions)
+    cases = lesions = 0
+    with (
+        _table(folder / "cases.csv", CASE_COLUMNS) as write_case,
+        _table(folder / "lesions.csv", LESION_COLUMNS) as write_lesion,
+    ):
+        for record in read_records(folder):
+            write_case(_case_row(record))
+            for candidate in record["candidates"]:
+                write_lesion(_lesion_row(record["case"], candidate))
+            cases, lesions = cases + 1, lesions + len(record["candidates"])
+    return cases, lesions
 
 
 def read_records(folder: Path) -> Iterable[dict[str, Any]]:
@@ -51,13 +59,13 @@ def _case_row(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "candidates": len(candidates), "volume_ml": sum(c["volume_ml"] for c in candidates)}
 
 
-def _table(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, tuple(columns), extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: _plain(row.get(key)) for key in columns})
-    return text.getvalue()
+@contextlib.contextmanager
+def _table(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A function that appends a row to a table, which appears when the block has succeeded."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        yield lambda row: writer.writerow({key: _plain(row.get(key)) for key in columns})
 
 
 def _plain(value: Any) -> Any:

@@ -31,6 +31,7 @@ def plans(
     family: str = "plain",
     patch: Sequence[int] = PATCH,
     normalisation: str = "NoNormalization",
+    features: Sequence[int] = (6, 12),
 ) -> dict[str, Any]:
     """Plans of the configuration 3d_fullres; patch and spacing in the order of the transposed axes."""
     percentiles = {"percentile_00_5": -1.0, "percentile_99_5": 3.0}
@@ -48,7 +49,7 @@ def plans(
         **{f"resampling_fn_{kind}": RESAMPLING for kind in ("data", "seg", "probabilities")},
         **{f"resampling_fn_{kind}_kwargs": order for kind in ("data", "probabilities")},
         "resampling_fn_seg_kwargs": {**order, "is_seg": True},
-        "architecture": architecture(family, features=(6, 12)),
+        "architecture": architecture(family, features=features),
         "batch_dice": False,
         "text_guidance": {"refiner": REFINER},
     }
@@ -162,14 +163,20 @@ def _learn(net: Any, seed: int, steps: int) -> None:
         optimiser.step()
 
 
-def write_case(folder: Path, name: str, image: np.ndarray, like: sitk.Image | None = None) -> list[Path]:
-    """Write channels (3, z, y, x) as nnU-Net image files, with the geometry of `like`."""
+def write_case(
+    folder: Path,
+    name: str,
+    image: np.ndarray,
+    like: sitk.Image | None = None,
+    spacing: Sequence[float] = SPACING,
+) -> list[Path]:
+    """Write channels (3, z, y, x) as nnU-Net image files, with the geometry of `like`, or a voxel size (z, y, x)."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for channel, values in enumerate(image):
         scan = sitk.GetImageFromArray(values.astype(np.float32))
         if like is None:
-            scan.SetSpacing(SPACING[::-1])
+            scan.SetSpacing([float(side) for side in reversed(spacing)])
         else:
             scan.CopyInformation(like)
         files.append(folder / f"{name}_{channel:04d}.nii.gz")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.inference.container import export_container
 from nnunetv2_textguided.inference.grand_challenge import DETECTION_MAP, INPUTS, LIKELIHOOD, detect, find_model
+from nnunetv2_textguided.inference.grand_challenge import main as main_of_container
 from nnunetv2_textguided.inference.options import ModelOptions
 from tests.inference.conftest import read
 from tests.inference.models import Model, ball
@@ -119,6 +123,75 @@ def test_the_exported_container_has_all_it_needs_and_runs_as_nobody(model: Model
     assert (package / "inference" / "grand_challenge.py").is_file()
     assert list((package / "trainers").glob("*.py"))
     assert list((package / "plans").glob("*.json"))
+
+
+# The container's interpreter: what its requirements do not bring, directly or through others, cannot be imported.
+IN_CONTAINER = """
+import importlib.metadata as metadata, re, sys
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+container, source, target = map(Path, sys.argv[1:])
+
+def plain(name):
+    return re.sub("[-_.]+", "-", name).lower()
+
+lines = (container / "requirements.txt").read_text().splitlines()
+names, brought = [plain(line.split("==")[0]) for line in lines if "==" in line], set()
+while names:
+    if (name := names.pop()) in brought:
+        continue
+    brought.add(name)
+    try:
+        needed = metadata.requires(name) or ()
+    except metadata.PackageNotFoundError:
+        continue  # of another platform
+    names += [plain(re.match(r"[\\w.-]+", one)[0]) for one in needed if "extra ==" not in one]
+hidden = {top for top, owners in metadata.packages_distributions().items()
+          if top != "nnunetv2_textguided" and not brought & set(map(plain, owners))}
+
+class Hide(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in hidden else super().find_spec(name, path, target)
+
+assert "pytest" in hidden, "nothing is hidden"
+sys.meta_path = [Hide if finder is PathFinder else finder for finder in sys.meta_path]
+import nnunetv2_textguided
+assert container in Path(nnunetv2_textguided.__file__).parents
+from nnunetv2_textguided.inference.grand_challenge import main
+sys.exit(main(source, target))
+"""
+
+
+@pytest.mark.slow
+def test_the_exported_container_runs_with_what_its_requirements_bring(model: Model, tmp_path: Path) -> None:
+    container = tmp_path / "container"
+    export_container(export_zip(model, tmp_path / "model.zip"), container)
+    source, target = study(tmp_path / "input", with_ball(6.0)), tmp_path / "output"
+    package = container / "package"
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("nnUNet_")},
+        "PYTHONPATH": str(package),
+        "nnUNet_extTrainer": str(package / "nnunetv2_textguided" / "trainers"),
+        "MODEL": str(container / "model"),
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-c", IN_CONTAINER, str(container), str(source), str(target)]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert float(json.loads((target / LIKELIHOOD).read_text())) > 0.5
+    assert read(target / DETECTION_MAP).any()
+
+
+def test_the_entry_point_reports_a_faulty_study_by_its_exit_status(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODEL", str(model.folder))
+    assert main_of_container(tmp_path / "nothing", tmp_path / "output") == 1
+    assert "no .mha file" in capsys.readouterr().err
+    assert not (tmp_path / "output").exists()
 
 
 def test_what_cannot_become_a_container_is_refused(model: Model, tmp_path: Path) -> None:

@@ -20,16 +20,19 @@ SLURM = {
     "sbatch": """#!/bin/bash
 cp "${@: -1}" submitted.sh
 rm -f ended.*
+array=$(date +%s%N) # numbers of jobs are never given twice
 for task in $(seq 0 $(grep -oE 'array=0-[0-9]+' submitted.sh | cut -d- -f2)); do
   (
-    sleep 1 # submitit puts the job's files in place once it knows the job's number
-    export SLURM_JOB_ID=10$task SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$task SLURM_LOCALID=0 SLURM_NTASKS=1
+    # submitit puts the job's files in place once it knows the job's number.
+    until [ -n "$(find . -name "${array}_${task}_submitted.pkl")" ]; do sleep 0.1; done
+    export SLURM_JOB_ID=10$task SLURM_ARRAY_JOB_ID=$array SLURM_ARRAY_TASK_ID=$task SLURM_LOCALID=0 SLURM_NTASKS=1
     export SLURM_NODELIST=node SLURM_JOB_NODELIST=node SLURM_NODEID=0 SLURM_PROCID=0 SLURM_JOB_NUM_NODES=1
     bash submitted.sh
     touch ended.$task
   ) > task.$task.log 2>&1 < /dev/null &
 done
-echo Submitted batch job 7
+echo $array > array
+echo Submitted batch job $array
 """,
     "srun": """#!/bin/bash
 while [ "$2" != -u ]; do shift; done
@@ -39,7 +42,7 @@ exec "$@"
 echo 'JobID|State|NodeList'
 for task in 0 1; do
   [ -e ended.$task ] && state=COMPLETED || state=RUNNING
-  echo "7_$task|$state|node"
+  echo "$(< array)_$task|$state|node"
 done
 """,
     "scancel": "#!/bin/sh\n",
@@ -64,14 +67,8 @@ def cases(out: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_local_jobs_predict_all_cases_and_merge_their_tables(model: Model, images: Path, tmp_path: Path) -> None:
-    assert main(words(model, images, tmp_path / "out", "--jobs", "2")) == 0
-    assert cases(tmp_path / "out") == ["ball_0", "none_1"]
-    assert {path.name for path in (tmp_path / "out").glob("*.nii.gz")} == {"ball_0.nii.gz", "none_1.nii.gz"}
-
-
-@pytest.mark.slow
-def test_a_slurm_array_predicts_all_cases_and_the_next_one_only_what_is_missing(
+@pytest.mark.timeout(1800)  # four jobs, each of which imports torch: half a minute on an idle machine
+def test_a_slurm_array_predicts_all_cases_and_local_jobs_only_what_is_missing(
     model: Model, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tools = tmp_path / "tools"
@@ -81,16 +78,21 @@ def test_a_slurm_array_predicts_all_cases_and_the_next_one_only_what_is_missing(
         (tools / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
-    more = ("--jobs", "2", "--executor", "slurm", "--hours", "3", "--sbatch", "partition=gpu", "gres=gpu:1")
-    assert main(words(model, images, tmp_path / "out", *more)) == 0
+    slurm = ("--executor", "slurm", "--hours", "3", "--sbatch", "partition=gpu", "gres=gpu:1")
+    assert main(words(model, images, tmp_path / "out", "--jobs", "2", *slurm)) == 0
     script = (tmp_path / "submitted.sh").read_text()
     for line in ("--array=0-1%2", "--time=180", "--partition=gpu", "--gres=gpu:1", "--cpus-per-task=8"):
         assert f"#SBATCH {line}" in script
     assert cases(tmp_path / "out") == ["ball_0", "none_1"]
+
+    before = (tmp_path / "out" / "ball_0.nii.gz").stat().st_mtime_ns
     (tmp_path / "out" / "none_1.nii.gz").unlink()
+    (tmp_path / "out" / "cases.csv").unlink()
     capsys.readouterr()
-    assert main(words(model, images, tmp_path / "out", *more, "--continue_prediction")) == 0
+    assert main(words(model, images, tmp_path / "out", "--jobs", "2", "--continue_prediction")) == 0
     assert "1 predicted, 1 complete before, 0 failed" in capsys.readouterr().out
+    assert cases(tmp_path / "out") == ["ball_0", "none_1"]
+    assert (tmp_path / "out" / "ball_0.nii.gz").stat().st_mtime_ns == before
 
 
 def test_a_preempted_part_goes_on_with_what_is_missing(model: Model, images: Path, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ import SimpleITK as sitk
 import torch
 
 from nnunetv2_textguided.cli import main
+from nnunetv2_textguided.demo.phantom import write_dataset
+from nnunetv2_textguided.demo.shapes import Grid
 from nnunetv2_textguided.errors import DataError, TextGuidedError
 from nnunetv2_textguided.inference.loading import load_predictor
 from nnunetv2_textguided.inference.options import ModelOptions, WorkOptions
@@ -25,6 +27,15 @@ from tests.inference.models import Model, make_model, write_case
 from tests.networks import network
 
 Predict = Callable[..., Summary]
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Path]:
+    """Two cases of the demo's phantom, and a model that resamples them; untrained, so that its masks are rugged."""
+    root = tmp_path_factory.mktemp("phantom")
+    write_dataset(root / "data", training=5, testing=2, grid=Grid((12, 56, 56), (3.0, 1.3, 1.3)))
+    trained = make_model(root / "model", spacing=(3.6, 2.0, 2.0), normalisation="ZScoreNormalization")
+    return trained, root / "data" / "imagesTs"
 
 
 @pytest.mark.parametrize(("folds", "mirroring"), [((0,), False), ((0, 1), True)])
@@ -106,6 +117,33 @@ def test_tables_name_the_ball_and_nothing_in_the_empty_case(predict: Predict, tm
     assert not read(out / "detection_maps" / "none_1_detection_map.nii.gz").any()
     for name in ("ball_0", "none_1"):
         assert (out / "overlays" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_candidates_are_placed_in_the_zones_of_the_cases_own_masks(
+    predict: Predict, images: Path, tmp_path: Path
+) -> None:
+    zones = tmp_path / "zones"
+    zones.mkdir()
+    for name in ("ball_0", "none_1"):
+        image = sitk.ReadImage(str(images / f"{name}_0000.nii.gz"))
+        whole = sitk.Cast(image * 0 + 2, sitk.sitkUInt8)
+        sitk.WriteImage(whole, str(zones / f"{name}.nii.gz"))
+    predict(zones=zones, overlays=True)
+    assert {row["zone"] for row in csv.DictReader((tmp_path / "out" / "lesions.csv").open())} == {"TZ"}
+
+
+@pytest.mark.parametrize("mirroring", [False, True])
+@pytest.mark.parametrize("folds", [(0,), (0, 1)])
+def test_masks_of_the_phantom_are_those_of_stock_prediction(
+    predict: Predict, phantom: tuple[Model, Path], tmp_path: Path, folds: tuple[int, ...], mirroring: bool
+) -> None:
+    trained, source = phantom
+    stock_predict(trained.folder, source, tmp_path / "stock", folds, mirroring)
+    predict(source, trained=trained.folder, folds=folds, mirroring=mirroring, heatmaps=True)
+    masks = [(read(path), read(tmp_path / "out" / path.name)) for path in (tmp_path / "stock").glob("*.nii.gz")]
+    assert len(masks) == 2
+    assert all(np.array_equal(stock, ours) for stock, ours in masks)
+    assert all(0 < stock.mean() < 1 for stock, _ in masks)
 
 
 def test_an_interrupted_run_resumes_with_what_is_missing(predict: Predict, tmp_path: Path) -> None:

@@ -43,6 +43,14 @@ def study(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest
     return source
 
 
+@pytest.fixture(scope="module")
+def images(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study as nnU-Net's image files, made once for all predictions of it."""
+    folder = tmp_path_factory.mktemp("channels") / "in"
+    write_channels(read_study(study), folder, dataset_json({"csPCa": 1}))
+    return folder
+
+
 def test_entry_point_maps_a_real_study_on_its_t2_grid(coarse: Model, study: Path, tmp_path: Path) -> None:
     options = ModelOptions(coarse.folder, (0,), mirroring=False)
     likelihood = detect(options, study, tmp_path / "output", candidates="mask")
@@ -56,14 +64,13 @@ def test_entry_point_maps_a_real_study_on_its_t2_grid(coarse: Model, study: Path
 def test_masks_of_real_studies_are_those_of_stock_prediction(
     predict: Callable[..., Summary],
     coarse: Model,
-    study: Path,
+    images: Path,
     tmp_path: Path,
     folds: tuple[int, ...],
     mirroring: bool,
 ) -> None:
-    write_channels(read_study(study), tmp_path / "in", dataset_json({"csPCa": 1}))
-    stock_predict(coarse.folder, tmp_path / "in", tmp_path / "stock", folds, mirroring)
-    predict(tmp_path / "in", trained=coarse.folder, folds=folds, mirroring=mirroring, heatmaps=True, candidates="none")
+    stock_predict(coarse.folder, images, tmp_path / "stock", folds, mirroring)
+    predict(images, trained=coarse.folder, folds=folds, mirroring=mirroring, heatmaps=True, candidates="none")
     stock = read(tmp_path / "stock" / "case.nii.gz")
     assert 0 < stock.mean() < 1
     assert np.array_equal(read(tmp_path / "out" / "case.nii.gz"), stock)

@@ -198,13 +198,16 @@ def test_a_preset_file_is_copied_into_the_plans(flat: Path, tmp_path: Path) -> N
 
 
 def test_an_encoder_setting_changes_what_is_planned(flat: Path) -> None:
-    def batch_size(width: float) -> int:
+    def planned(width: float) -> dict[str, Any]:
         request = PlanRequest(encoders={"width": width}, reset_settings=True)
-        result = plan_dataset(902, gpu_memory=0.5, request=request)
+        # So little that memory decides: nnU-Net also limits a batch to a twentieth of the data set.
+        result = plan_dataset(902, gpu_memory=0.2, request=request)
         assert result.decisions["2d"].ours.fits
-        return int(result.plans["configurations"]["2d"]["batch_size"])
+        return result.plans["configurations"]["2d"]
 
-    assert batch_size(0.25) > batch_size(1.0)
+    narrow, wide = planned(0.25), planned(1.0)
+    assert narrow["batch_size"] > wide["batch_size"]
+    assert narrow["patch_size"] == wide["patch_size"]
 
 
 def test_nnunet_s_own_api_runs_the_planner(flat: Path) -> None:

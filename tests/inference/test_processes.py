@@ -1,0 +1,149 @@
+"""Whole runs in processes of their own: killed and taken up again; memory that does not follow the number of cases."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nnunetv2_textguided.inference import background, run
+from nnunetv2_textguided.inference.background import Workers
+from nnunetv2_textguided.inference.cases import remove_leftovers
+from nnunetv2_textguided.inference.options import WorkOptions
+from nnunetv2_textguided.inference.prepare import prepare_case
+from nnunetv2_textguided.inference.run import Summary, export_case
+from tests.conftest import REPOSITORY
+from tests.inference.conftest import read
+from tests.inference.models import Model
+
+Predict = Callable[..., Summary]
+
+
+def environment() -> dict[str, str]:
+    search = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_whole_files_and_is_taken_up_again(
+    predict: Predict, model: Model, images: Path, tmp_path: Path
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for number in range(12):
+        for channel in range(3):
+            shutil.copyfile(images / f"ball_0_{channel:04d}.nii.gz", source / f"case_{number:02d}_{channel:04d}.nii.gz")
+    words = ["predict", "-i", str(source), "-o", str(out), "-m", str(model.folder), "-f", "0", "--device", "cpu"]
+    words += ["--heatmaps", "--candidates", "mask", "--disable_tta", "-npp", "0", "-nps", "0"]
+    command = [sys.executable, "-m", "nnunetv2_textguided.cli", *words]
+    running = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while not list(out.glob("case_*.nii.gz")):
+        assert running.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    done = {path.name.split(".")[0]: path.stat().st_mtime_ns for path in out.glob("case_*.nii.gz")}
+    assert 1 <= len(done) < 12
+
+    resumed = predict(source, heatmaps=True, work=WorkOptions(0, 0, continued=True))
+    assert set(resumed.predicted) == {f"case_{number:02d}" for number in range(12)} - set(done)
+    assert resumed.skipped == len(done)
+    assert all((out / f"{name}.nii.gz").stat().st_mtime_ns == before for name, before in done.items())
+    masks = [read(path) for path in sorted(out.glob("*.nii.gz"))]
+    maps = [read(path) for path in sorted((out / "heatmaps" / "csPCa").glob("*.nii.gz"))]
+    for found in (masks, maps):
+        assert len(found) == 12
+        assert all(np.array_equal(one, found[0]) for one in found)
+    assert len((out / "cases.csv").read_text().splitlines()) == 13
+    assert not [path for path in out.iterdir() if path.is_dir() and path.name.startswith(".")]
+
+
+def test_leftovers_of_other_parts_cases_stay(tmp_path: Path) -> None:
+    for name in (".a.x1y2z3_4.partial", ".a.b.x1y2z3_4.partial", ".c.x1y2z3_4.partial", ".a.partial"):
+        (tmp_path / name / "heatmaps").mkdir(parents=True)
+    remove_leftovers(tmp_path, {"a", "b"})
+    assert {path.name for path in tmp_path.iterdir()} == {
+        ".a.b.x1y2z3_4.partial", ".c.x1y2z3_4.partial", ".a.partial"
+    }  # fmt: skip
+    remove_leftovers(tmp_path / "absent", {"a"})
+
+
+class Lazy:
+    """A pool whose processes are infinitely slow: work is done when its result is waited for."""
+
+    def __init__(self) -> None:
+        self.waiting, self.most = 0, 0
+
+    def submit(self, function: Callable[[Any], Any], item: Any) -> Any:
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+
+        def result() -> Any:
+            self.waiting -= 1
+            return function(item)
+
+        return SimpleNamespace(result=result)
+
+    def shutdown(self, **_: Any) -> None:
+        assert self.waiting == 0
+
+
+@pytest.mark.parametrize(("preprocessing", "export"), [(0, 0), (2, 1), (1, 3)])
+def test_memory_does_not_follow_the_number_of_cases(
+    predict: Predict, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preprocessing: int, export: int
+) -> None:
+    """The volumes that are alive at once, whatever the speed of reading, computing and writing."""
+    for number in range(12):
+        for channel in range(3):
+            (tmp_path / "in").mkdir(exist_ok=True)
+            file = tmp_path / "in" / f"case_{number:02d}_{channel:04d}.nii.gz"
+            file.symlink_to(images / f"none_1_{channel:04d}.nii.gz")
+    volumes: dict[str, list[weakref.ref[np.ndarray]]] = {"read": [], "predicted": []}
+    most = dict.fromkeys(volumes, 0)
+    pools: list[Lazy] = []
+
+    def see(kind: str, volume: np.ndarray) -> None:
+        volumes[kind].append(weakref.ref(volume))
+        most[kind] = max(most[kind], sum(one() is not None for one in volumes[kind]))
+
+    def prepare(case: Any, **options: Any) -> Any:
+        prepared = prepare_case(case, **options)
+        see("read", prepared.data)
+        return prepared
+
+    def write(exporter: Any, item: Any) -> Any:
+        see("predicted", item[1])
+        return export_case(exporter, item)
+
+    class Slow(Workers):
+        def __init__(self, function: Callable[[Any], Any], count: int) -> None:
+            super().__init__(function, 0)
+            self._count = count
+            if count:
+                pools.append(Lazy())
+                self._pool = pools[-1]
+
+    monkeypatch.setattr(run, "prepare_case", prepare)
+    monkeypatch.setattr(run, "export_case", write)
+    monkeypatch.setattr(background, "Workers", Slow)
+    summary = predict(tmp_path / "in", heatmaps=True, work=WorkOptions(preprocessing, export))
+    assert len(summary.predicted) == 12
+    assert len(volumes["read"]) == len(volumes["predicted"]) == 12
+    # The one in work, and the one that it replaces.
+    assert most["read"] <= 2
+    assert most["predicted"] <= 2
+    limits = [limit for limit in (preprocessing + 1, 2 * export + 1) if limit > 1]
+    assert [pool.most for pool in pools] == limits
