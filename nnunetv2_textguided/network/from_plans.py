@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import pydoc
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
@@ -47,6 +48,7 @@ def build_from_architecture(
     # The configuration's block wins over the copy that the planner put among the arguments.
     kwargs[BLOCK] = dict(text_guidance)
     try:
+        _check_imports(kwargs, architecture["_kw_requires_import"])
         return get_network_from_plans(
             NETWORK_CLASS,
             kwargs,
@@ -62,3 +64,19 @@ def build_from_architecture(
             where=f"architecture ({architecture['network_class_name']})",
             remedy="Plan the data set again, or correct arch_kwargs: one entry per stage in every list.",
         ) from e
+
+
+def _check_imports(kwargs: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Plans name classes by their import path, and the network calls them with arguments from the plans.
+
+    Raises:
+        NetworkError: one is no layer: plans from a stranger could have any function called, os.system for one.
+    """
+    for name in names:
+        path = kwargs[name]
+        located = None if path is None else pydoc.locate(path)
+        if path is not None and not (isinstance(located, type) and issubclass(located, nn.Module)):
+            raise NetworkError(
+                f"{path!r} is not a layer (a class derived from torch.nn.Module).",
+                where=f"architecture.arch_kwargs.{name}",
+            )

@@ -166,7 +166,10 @@ def _from_resolved(resolved: ResolvedText, kind: str, weights: Any) -> TextSourc
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         if rows.shape[:1] != (len(bank.prompts),) or not np.isfinite(norms).all() or (norms == 0).any():
             raise EmbeddingFileError("The checkpoint's embeddings do not belong to its prompts.", where=kind)
-        embeddings = TextEmbeddings(bank, rows / norms, provenance={"encoder": resolved.encoder})
+        try:
+            embeddings = TextEmbeddings(bank, rows / norms, provenance={"encoder": resolved.encoder})
+        except EmbeddingFileError as e:
+            raise EmbeddingFileError(e.what, where=kind, remedy=e.remedy) from e
     return TextSource(kind, resolved.source, bank, embeddings, resolved.encoder)
 
 
