@@ -62,7 +62,9 @@ class ZipFiles:
             try:
                 return parse_json(stream.read().decode("utf-8"))
             except (ValueError, RecursionError) as e:
-                raise DataError(f"The file is not valid JSON: {e}.", where=f"{self.where}/{name}") from e
+                raise DataError(
+                    f"The file is not valid JSON: {e}.", where=f"{self.where}/{name}", remedy="Export the model again."
+                ) from e
 
     @contextlib.contextmanager
     def local(self, name: str) -> Iterator[Path]:

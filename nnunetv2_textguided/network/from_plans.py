@@ -17,7 +17,7 @@ NETWORK_CLASS = "nnunetv2_textguided.network.AlignRefineUNet"
 # How torch and dynamic-network-architectures refuse arguments: with assertions and whatever goes wrong first.
 _REFUSALS = (
     *(AssertionError, TypeError, ValueError, KeyError, IndexError, AttributeError, ImportError, RuntimeError),
-    *(ZeroDivisionError, OverflowError, MemoryError),
+    *(ZeroDivisionError, OverflowError, MemoryError, pydoc.ErrorDuringImport),
 )
 
 

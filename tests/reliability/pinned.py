@@ -45,7 +45,7 @@ class PinnedTrainer(nnUNetTrainerAlignRefine):
         return composed
 
     def on_train_epoch_start(self) -> None:
-        seed = 1000 * (self.fold if isinstance(self.fold, int) else 9) + self.current_epoch
+        seed = 10_000 * self.local_rank + 1000 * int(self.fold) + self.current_epoch
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002  (the generator that batchgenerators draws from)
         torch.manual_seed(seed)
@@ -75,19 +75,19 @@ def suicide() -> None:
     os.killpg(os.getpid(), signal.SIGKILL)
 
 
-def train(fold: int, continued: bool, place: str | None = None, trainer: type = PinnedTrainer) -> None:
+def train(fold: int, continued: bool, place: str | None = None, configuration: str = CONFIGURATION) -> None:
     """nnUNetv2_train, killed at `place` if that is named."""
     import nnunetv2.run.run_training as command
     from nnunetv2.training.logging.nnunet_logger import LocalLogger
 
-    command.recursive_find_trainer_class_by_name = lambda name: trainer
+    command.recursive_find_trainer_class_by_name = lambda name: PinnedTrainer
     # A second per epoch for a picture that nothing reads.
     LocalLogger.plot_progress_png = lambda self, folder: None
     if place is not None:
         _arm(place)
     torch.manual_seed(fold)
     command.run_training(
-        "901", CONFIGURATION, fold, "PinnedTrainer", continue_training=continued, device=torch.device("cpu")
+        "901", configuration, fold, "PinnedTrainer", continue_training=continued, device=torch.device("cpu")
     )
 
 
