@@ -64,9 +64,9 @@ def check_structure(content: Any, where: object) -> None:
     if not wrong:
         if not isinstance(parts["init_args"].get("plans"), Mapping):
             wrong.append("init_args.plans")
-        # nnU-Net's logger appends by position, and stops with an assertion where a list has another length.
+        # nnU-Net's logger appends by position, and stops with an assertion where a list is too long.
         lists = (parts["logging"].get(key) for key in _LOGGED)
-        if not all(isinstance(values, list) and len(values) == parts["current_epoch"] for values in lists):
+        if not all(isinstance(values, list) and len(values) <= parts["current_epoch"] for values in lists):
             wrong.append(f"log of {parts['current_epoch']} epochs")
     if wrong:
         raise TrainingError(
