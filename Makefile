@@ -1,6 +1,7 @@
 # Everything here works in a fresh clone with nothing but Python >= 3.10: each target makes the environment it needs.
 #   make test     install with all extras, run all tests          make demo    train and predict on a phantom, report
 #   make lint     ruff and mypy                                   make docs    regenerate docs/settings.md and schema
+#   make nightly the tests that take long: kills at random moments, ten thousand random inputs
 #   make bench    time what has a stated cost                     make build   wheel and sdist into dist/
 # PYTHON chooses the interpreter, VENV the folder, PYTEST_ARGS goes to pytest.
 
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
 ALL := $(VENV)/.installed-all
 
-.PHONY: install test demo bench docs lint build clean
+.PHONY: install test nightly demo bench docs lint build clean
 .DELETE_ON_ERROR:
 
 install: $(CORE)
@@ -31,6 +32,9 @@ $(ALL): pyproject.toml | $(BIN)/python
 
 test: $(ALL)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+nightly: $(ALL)
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -m "nightly or hypothesis" $(PYTEST_ARGS)
 
 demo: $(CORE)
 	$(BIN)/nnUNetv2_textguided demo

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from nnunetv2_textguided.errors import DataError
+
+# What the remains of a file may end in.
+_UNREADABLE = (
+    *(RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError, ImportError),
+    *(OverflowError, MemoryError, NotImplementedError, AssertionError, zipfile.BadZipFile, struct.error),
+)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -24,7 +31,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
         # Older versions' weights_only unpickler can be made to execute code (CVE-2025-32434).
-        raise DataError(f"Reading checkpoints safely needs torch 2.6; this is {torch.__version__}.", where=path)
+        raise DataError(
+            f"Reading checkpoints safely needs torch 2.6; this is {torch.__version__}.",
+            where=path,
+            remedy="Update torch.",
+        )
     try:
         with torch.serialization.safe_globals(_numpy_values()):
             # The old (non-zip) format cannot be mapped.
@@ -39,11 +50,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             where=path,
             remedy="Use it with nnU-Net only if you trust whoever made it.",
         ) from e
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as e:
+    except _UNREADABLE as e:
         raise DataError(
             f"The checkpoint cannot be read: {e}", where=path, remedy="It is damaged; copy it again."
         ) from e
-    if not isinstance(content, dict) or "init_args" not in content or "network_weights" not in content:
+    parts = content if isinstance(content, dict) else {}
+    if not all(isinstance(parts.get(key), dict) for key in ("init_args", "network_weights")):
         raise DataError("The file is no nnU-Net checkpoint.", where=path, remedy="Expected fold_X/checkpoint_*.pth.")
     return content
 
@@ -55,7 +67,7 @@ def refused_content(path: str | Path) -> list[str]:
     try:
         with torch.serialization.safe_globals(_numpy_values()):
             return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
-    except (RuntimeError, ValueError, OSError, pickle.UnpicklingError):
+    except (*_UNREADABLE, pickle.UnpicklingError):
         return []  # not even a list of names can be had; read_checkpoint says so
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class TextGuidedError(Exception):
     """Base of every error this package raises for something a user can mend.
@@ -9,12 +11,14 @@ class TextGuidedError(Exception):
     Args:
         what: what is wrong, in one sentence.
         where: the file, key or case it concerns.
-        remedy: what to do about it.
+        remedy: what to do about it; None: what usually helps with this kind of error, if anything does.
     """
 
+    usual_remedy: ClassVar[str | None] = None
+
     def __init__(self, what: str, *, where: object = None, remedy: str | None = None) -> None:
-        self.what, self.where, self.remedy = what, where, remedy
-        super().__init__(what, where, remedy)
+        self.what, self.where, self.remedy = what, where, remedy or self.usual_remedy
+        super().__init__(self.what, self.where, self.remedy)
 
     def __str__(self) -> str:
         lines = [self.what]
@@ -22,7 +26,8 @@ class TextGuidedError(Exception):
             lines.append(f"  where: {self.where}")
         if self.remedy is not None:
             lines.append(f"  what to do: {self.remedy}")
-        return "\n".join(lines)
+        # What a file says may hold half surrogate pairs, which no terminal can be sent.
+        return "\n".join(lines).encode("utf-8", "backslashreplace").decode("utf-8")
 
     def __reduce__(self) -> tuple:
         # Keyword-only arguments are lost by the default protocol, and errors cross process borders in nnU-Net's pools.
@@ -36,13 +41,19 @@ def _rebuild(cls: type[TextGuidedError], what: str, where: object, remedy: str |
 class SettingsError(TextGuidedError):
     """A `text_guidance` block or preset is not valid."""
 
+    usual_remedy = "Correct the block; docs/settings.md lists all keys with their ranges."
+
 
 class PromptBankError(TextGuidedError):
     """A prompt bank is not valid."""
 
+    usual_remedy = "Correct the bank; docs/text.md shows its format."
+
 
 class EmbeddingFileError(TextGuidedError):
     """An embedding file is damaged, of an unknown format, or does not belong to the prompts it is used with."""
+
+    usual_remedy = "Make the file again: nnUNetv2_textguided encode."
 
 
 class EncoderError(TextGuidedError):
@@ -51,6 +62,8 @@ class EncoderError(TextGuidedError):
 
 class NetworkError(TextGuidedError):
     """A network cannot be built from these plans, or these weights do not fit it."""
+
+    usual_remedy = "Plan the data set again, or use the plans of the model folder."
 
 
 class PlanningError(TextGuidedError):

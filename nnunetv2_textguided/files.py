@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import tempfile
@@ -13,14 +14,20 @@ from typing import Any
 from nnunetv2_textguided.errors import TextGuidedError
 
 PACKAGE = Path(__file__).resolve().parent
+MAX_DEPTH = 64
+"""JSON that is nested deeper is refused; nnU-Net's own and this package's has a tenth of that."""
 
 
 @contextlib.contextmanager
-def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(target: str | os.PathLike[str], *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `target`; rename it to `target` if the block succeeds, delete it if not.
 
     A reader therefore sees the old file or the new one, never half of one, also after a kill. The temporary name
     keeps the suffix of `target`, because many writers choose their format by it.
+
+    Args:
+        target: the file to write.
+        durable: have the content on the disk before the rename, so that not even a power failure leaves half of it.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -34,9 +41,19 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
+        if durable:
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_partials(target: str | os.PathLike[str]) -> None:
+    """Delete what killed processes left of their attempts to write `target`. Call it where nobody is writing it now."""
+    path = Path(target)
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial*"):
+        partial.unlink(missing_ok=True)
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:
@@ -64,19 +81,44 @@ def read_json(
         error: the error class to raise.
         max_bytes: refuse larger files before reading them.
         unique_keys: refuse objects that repeat a key, of which JSON readers otherwise drop all but the last.
+
+    Nested deeper than MAX_DEPTH is refused too: whatever walks over it by recursion would fail with a traceback.
     """
     path = Path(source)
     try:
         size = path.stat().st_size
         if size > max_bytes:
             raise error(f"The file has {size} bytes, more than the {max_bytes} allowed.", where=path)
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique if unique_keys else None)
+        return parse_json(path.read_text(encoding="utf-8-sig"), unique_keys=unique_keys)
     except FileNotFoundError as e:
         raise error("The file does not exist.", where=path, remedy="Check the path.") from e
     except OSError as e:
         raise error(f"The file cannot be read: {e.strerror}.", where=path) from e
     except (ValueError, RecursionError) as e:  # ValueError: not UTF-8, not JSON, a repeated key, a giant number
         raise error(f"The file is not valid JSON: {e}.", where=path, remedy="Mend or regenerate the file.") from e
+
+
+def parse_json(text: str, *, unique_keys: bool = False) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError, RecursionError: it is not JSON, repeats a key, or is nested deeper than MAX_DEPTH.
+    """
+    value = json.loads(text, object_pairs_hook=_unique if unique_keys else None)
+    if is_deep(value):
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+    return value
+
+
+def is_deep(value: Any) -> bool:
+    """Whether dictionaries and lists are nested deeper than MAX_DEPTH."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        children = (v.values() if isinstance(v, dict) else v for v in level if isinstance(v, (dict, list)))
+        level = [child for values in children for child in values if isinstance(child, (dict, list))]
+        if not level:
+            return False
+    return True
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from nnunetv2_textguided.errors import SettingsError
-from nnunetv2_textguided.files import read_json, shipped
+from nnunetv2_textguided.files import MAX_DEPTH, is_deep, read_json, shipped
 from nnunetv2_textguided.settings import BLOCK, DEFAULT_PRESET, Settings
 
 
@@ -70,6 +70,8 @@ def resolve(block: Mapping[str, Any] | None, *overrides: Mapping[str, Any], wher
     """
     if block is not None and not isinstance(block, Mapping):
         raise SettingsError(f"The block must be a JSON object, not {type(block).__name__}.", where=where)
+    if is_deep(block):
+        raise SettingsError(f"The block is nested deeper than {MAX_DEPTH} levels.", where=where)
     merged: dict[str, Any] = dict(block or {})
     for override in overrides:
         merged = merge(merged, override)

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 BLOCK = "text_guidance"
 DEFAULT_PRESET = "align_refine"
+MAX_WIDTH = 1 << 16
+"""No text encoder's embeddings are this wide: more in plans from a stranger would only ask for memory."""
 
 Component = Literal["alignment", "heatmap", "refiner"]
 
@@ -38,11 +40,11 @@ class ResolvedText(_Model):
     """All prompts, those of each label first, then the context prompts."""
     prompt_label: list[int]
     """For each prompt, the index of its label; -1 for context prompts."""
-    embedding_dim: int = Field(ge=1)
+    embedding_dim: int = Field(ge=1, le=MAX_WIDTH)
     """Width of a pooled text embedding."""
-    num_tokens: int = Field(default=0, ge=0)
+    num_tokens: int = Field(default=0, ge=0, le=1 << 20)
     """Number of unpadded token embeddings over all prompts; 0 unless the refiner attends to tokens."""
-    token_dim: int = Field(default=0, ge=0)
+    token_dim: int = Field(default=0, ge=0, le=MAX_WIDTH)
     """Width of a token embedding."""
 
     @model_validator(mode="after")

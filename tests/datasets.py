@@ -28,6 +28,7 @@ def write_dataset(
     labels: Mapping[str, Any] | None = None,
     cases: int = 5,
     shape: tuple[int, int, int] = (8, 32, 32),
+    spacing: tuple[float, float, float] = (1.0, 1.0, 3.0),
     **extra: Any,
 ) -> Path:
     """A raw data set: label k is a ball, 2k brighter than the noise in every channel; case 0 has no foreground."""
@@ -46,9 +47,13 @@ def write_dataset(
             segmentation[distance < 1] = value
         for channel in range(channels):
             image = rng.normal(0, 0.5, shape) + 2 * segmentation
-            _write(folder / ("imagesTr" if training else "imagesTs") / f"case_{case:03d}_{channel:04d}.nii.gz", image)
+            _write(
+                folder / ("imagesTr" if training else "imagesTs") / f"case_{case:03d}_{channel:04d}.nii.gz",
+                image,
+                spacing,
+            )
         if training:
-            _write(folder / "labelsTr" / f"case_{case:03d}.nii.gz", segmentation)
+            _write(folder / "labelsTr" / f"case_{case:03d}.nii.gz", segmentation, spacing)
     description = {
         "channel_names": {str(i): n for i, n in enumerate(["T2W", "ADC", "HBV", "a", "b", "c", "d"][:channels])},
         "labels": labels,
@@ -60,9 +65,9 @@ def write_dataset(
     return folder
 
 
-def _write(path: Path, array: np.ndarray) -> None:
+def _write(path: Path, array: np.ndarray, spacing: tuple[float, float, float]) -> None:
     image = sitk.GetImageFromArray(array if array.dtype == np.uint8 else array.astype(np.float32))
-    image.SetSpacing((1.0, 1.0, 3.0))
+    image.SetSpacing(spacing)
     sitk.WriteImage(image, str(path))
 
 

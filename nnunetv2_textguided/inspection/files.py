@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.files import parse_json, read_json
 
 MAX_CHECKPOINT = 16 << 30
 MAX_JSON = 256 << 20
@@ -61,9 +60,11 @@ class ZipFiles:
         """The content of a JSON file."""
         with self._open(name, MAX_JSON) as stream:
             try:
-                return json.loads(stream.read().decode("utf-8"))
+                return parse_json(stream.read().decode("utf-8"))
             except (ValueError, RecursionError) as e:
-                raise DataError(f"The file is not valid JSON: {e}.", where=f"{self.where}/{name}") from e
+                raise DataError(
+                    f"The file is not valid JSON: {e}.", where=f"{self.where}/{name}", remedy="Export the model again."
+                ) from e
 
     @contextlib.contextmanager
     def local(self, name: str) -> Iterator[Path]:

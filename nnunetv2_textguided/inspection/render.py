@@ -51,13 +51,20 @@ def _settings(settings: Settings) -> Iterator[str]:
     encoder = resolved.encoder
     yield f"  text           control: {settings.text.control}; {resolved.source}"
     yield f"  encoder        {encoder.get('id')} (revision {encoder.get('revision')}, {encoder.get('licence')})"
-    for name, digest in (encoder.get("sha256") or {}).items():
+    for name, digest in _items(encoder.get("sha256")):
         yield f"                 sha256 {str(digest)[:16]}... {name}"
-    for phrase in encoder.get("not_language_embeddings", ()):
+    for _, phrase in _items(encoder.get("not_language_embeddings")):
         yield f"                 {phrase!r} has a hashed code, not a language embedding"
     tokens = f", {resolved.num_tokens} tokens" if resolved.num_tokens else ""
     yield f"  prompts        {len(resolved.prompts)}{tokens}, sha256 {resolved.prompts_sha256[:16]}..."
     yield from (f"    {line}" for line in prompt_table(bank_of(resolved)).splitlines())
+
+
+def _items(value: Any) -> list[tuple[Any, Any]]:
+    """Items of a dictionary or list; none of anything else that a file may say."""
+    if isinstance(value, dict):
+        return list(value.items())
+    return list(enumerate(value)) if isinstance(value, list) else []
 
 
 def _folds(report: ModelReport) -> Iterator[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from nnunetv2_textguided import software
 from nnunetv2_textguided.checkpoints import read_checkpoint
@@ -103,7 +106,8 @@ def _of_folder(files: ModelFiles) -> ModelReport:
             where=files.where,
             remedy="Give the folder Trainer__Plans__configuration in nnUNet_results.",
         )
-    plans = files.read_json("plans.json") if "plans.json" in names else {}
+    content = files.read_json("plans.json") if "plans.json" in names else {}
+    plans = content if isinstance(content, dict) else {}
     reports = [_of_fold(files, names, fold) for fold in folds]
     return _describe(files.where, reports, plans, files.name)
 
@@ -124,19 +128,25 @@ def _of_fold(files: ModelFiles, names: list[str], fold: str) -> FoldReport:
 
 
 def _read_fold(content: Mapping[str, Any], name: str) -> FoldReport:
-    log = content.get("logging") or {}
-    phases, alphas = log.get("text_guidance/phase"), log.get("text_guidance/alpha")
+    phase, epoch = _last(content, "text_guidance/phase"), content.get("current_epoch")
     arguments = content["init_args"]
+    plans = arguments.get("plans")
     return FoldReport(
         name,
-        epoch=content.get("current_epoch"),
-        phase=str(phases[-1]) if phases and phases[-1] else None,
-        alpha=float(alphas[-1]) if alphas else None,
+        epoch=epoch if isinstance(epoch, int) else None,
+        phase=_text(phase) or None,
+        alpha=_number(_last(content, "text_guidance/alpha")),
         best_ema_dice=_number(content.get("_best_ema")),
-        plans=arguments.get("plans") or {},
-        trainer=content.get("trainer_name"),
-        configuration=arguments.get("configuration"),
+        plans=plans if isinstance(plans, Mapping) else {},
+        trainer=_text(content.get("trainer_name")),
+        configuration=_text(arguments.get("configuration")),
     )
+
+
+def _last(content: Mapping[str, Any], key: str) -> Any:
+    log = content.get("logging")
+    values = log.get(key) if isinstance(log, Mapping) else None
+    return values[-1] if isinstance(values, list) and values else None
 
 
 def _validation_dice(files: ModelFiles, name: str) -> float | None:
@@ -148,7 +158,15 @@ def _validation_dice(files: ModelFiles, name: str) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if value is not None and math.isfinite(float(value)) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)):
+        return None
+    with contextlib.suppress(OverflowError):  # an integer beyond the largest float
+        return float(value) if math.isfinite(value) else None
+    return None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _describe(where: str, folds: list[FoldReport], plans: Mapping[str, Any], folder: str = "") -> ModelReport:
@@ -163,19 +181,20 @@ def _describe(where: str, folds: list[FoldReport], plans: Mapping[str, Any], fol
     return ModelReport(
         where,
         trainer,
-        plans.get("dataset_name"),
-        plans.get("plans_name") or plans_name,
+        _text(plans.get("dataset_name")),
+        _text(plans.get("plans_name")) or plans_name,
         configuration,
         settings,
-        plans.get(software.KEY) or {},
+        versions if isinstance(versions := plans.get(software.KEY), Mapping) else {},
         folds,
         _disagreements(folds),
     )
 
 
 def _block(plans: Mapping[str, Any], configuration: str | None) -> dict[str, Any] | None:
-    configurations = plans.get("configurations") or {}
-    block = (configurations.get(configuration) or {}).get(BLOCK) if configuration is not None else None
+    block: Any = plans
+    for key in ("configurations", configuration, BLOCK):
+        block = block.get(key) if isinstance(block, Mapping) else None
     return dict(block) if isinstance(block, Mapping) else None
 
 
@@ -184,9 +203,9 @@ def _disagreements(folds: list[FoldReport]) -> list[str]:
     heard: dict[tuple[Any, ...], list[str]] = {}
     for fold in folds:
         if fold.trainer is not None:
-            text = (_block(fold.plans, fold.configuration) or {}).get("text") or {}
-            resolved = text.get("resolved") or {}
-            key = (fold.trainer, resolved.get("prompts_sha256"), (resolved.get("encoder") or {}).get("id"))
+            block = _block(fold.plans, fold.configuration)
+            text = resolve(block, where=fold.name).text.resolved if block is not None else None
+            key = (fold.trainer, text and text.prompts_sha256, text and str(text.encoder.get("id")))
             heard.setdefault(key, []).append(fold.name)
     if len(heard) < 2:
         return []

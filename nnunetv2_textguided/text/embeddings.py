@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_textguided.errors import EmbeddingFileError, PromptBankError
-from nnunetv2_textguided.files import atomic_path
+from nnunetv2_textguided.files import atomic_path, parse_json
 from nnunetv2_textguided.text.bank import PromptBank
 
 FORMAT = "nnunetv2_textguided.text_embeddings"
@@ -190,7 +190,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]
                 if dtype not in _DTYPES[key]:
                     raise EmbeddingFileError(f"{key!r} has type {dtype}.", where=path, remedy=_REMEDY)
             tensors = {key: file.get_tensor(key) for key in keys}
-            document = json.loads((file.metadata() or {}).get(_ENTRY, "{}"))
+            document = parse_json((file.metadata() or {}).get(_ENTRY, "{}"))
         return tensors, document if isinstance(document, dict) else {}
     except FileNotFoundError as e:
         raise EmbeddingFileError("The embedding file does not exist.", where=path, remedy=_REMEDY) from e

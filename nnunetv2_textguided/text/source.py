@@ -150,10 +150,14 @@ def _from_checkpoint(path: Path) -> TextSource:
     try:
         block = content["init_args"]["plans"]["configurations"][content["init_args"]["configuration"]].get(BLOCK)
     except (KeyError, TypeError, AttributeError) as e:
-        raise DataError(f"The checkpoint's plans are incomplete: {e!r}.", where=path) from e
+        raise DataError(
+            f"The checkpoint's plans are incomplete: {e!r}.", where=path, remedy="It is damaged; copy it again."
+        ) from e
     settings = resolve(block, where=path).text if block is not None else None
     if settings is None or settings.resolved is None:
-        raise DataError("This model was trained without text.", where=path)
+        raise DataError(
+            "This model was trained without text.", where=path, remedy="Name one that was trained with text."
+        )
     source = f"checkpoint ({content.get('trainer_name')}, control: {settings.control})"
     return _from_resolved(settings.resolved, source, content["network_weights"].get("text_embeddings"))
 
@@ -162,11 +166,14 @@ def _from_resolved(resolved: ResolvedText, kind: str, weights: Any) -> TextSourc
     """Embeddings as the network has them: controls replace them, and the learned ones are of any length."""
     bank, embeddings = bank_of(resolved), None
     if weights is not None:
-        rows = np.asarray(weights.float().numpy())
+        rows = weights.float().numpy() if hasattr(weights, "float") and weights.ndim == 2 else np.zeros((0, 1))
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         if rows.shape[:1] != (len(bank.prompts),) or not np.isfinite(norms).all() or (norms == 0).any():
             raise EmbeddingFileError("The checkpoint's embeddings do not belong to its prompts.", where=kind)
-        embeddings = TextEmbeddings(bank, rows / norms, provenance={"encoder": resolved.encoder})
+        try:
+            embeddings = TextEmbeddings(bank, rows / norms, provenance={"encoder": resolved.encoder})
+        except EmbeddingFileError as e:
+            raise EmbeddingFileError(e.what, where=kind, remedy=e.remedy) from e
     return TextSource(kind, resolved.source, bank, embeddings, resolved.encoder)
 
 

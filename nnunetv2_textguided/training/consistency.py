@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import pickle
 import time
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
 from nnunetv2_textguided.errors import TrainingError
+from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK
+from nnunetv2_textguided.training.configuration import read_configuration
+from nnunetv2_textguided.training.continuation import check_structure, open_checkpoint
 
 
-def describe_network(plans: Mapping[str, Any], configuration: str) -> dict[str, Any]:
+def describe_network(plans: Mapping[str, Any], configuration: str, where: object = "plans") -> dict[str, Any]:
     """What must agree for weights to mean the same: architecture, parts and words (not where those were read)."""
-    manager = PlansManager({key: value for key, value in plans.items() if key != "continue_training"})
-    merged = manager.get_configuration(configuration).configuration
-    block = resolve(merged.get(BLOCK)).block()
+    merged = read_configuration(plans, configuration, where)
+    block = resolve(merged.get(BLOCK), where=where).block()
     text = {key: value for key, value in (block["text"]["resolved"] or {}).items() if key not in ("source",)}
     kwargs = {k: v for k, v in merged["architecture"]["arch_kwargs"].items() if k != BLOCK}
     alignment = {key: value for key, value in block["alignment"].items() if key != "weight"}
@@ -60,30 +58,45 @@ def check_model_folder(folder: str, plans: Mapping[str, Any], configuration: str
         TrainingError: the networks differ; names the keys.
     """
     path = Path(folder) / "plans.json"
-    trained = sorted(p.parent.name for p in path.parent.glob("fold_*/checkpoint_*.pth"))
-    if not path.is_file() or not trained:
+    checkpoints = sorted(path.parent.glob("fold_*/checkpoint_*.pth"))
+    if not path.is_file() or not checkpoints:
         return
-    found = list(differences(describe_network(plans, configuration), describe_network(_read(path), configuration)))
+    there = _read(path) or _plans_of(checkpoints)
+    if there is None:
+        return
+    found = list(differences(describe_network(plans, configuration), describe_network(there, configuration, path)))
     if found:
+        folds = dict.fromkeys(checkpoint.parent.name for checkpoint in checkpoints)
         raise TrainingError(
             "This training would build another network than the folds that are already in the model folder:\n    "
             + "\n    ".join(found),
-            where=f"{path} ({', '.join(dict.fromkeys(trained))})",
+            where=f"{path} ({', '.join(folds)})",
             remedy="Use another plans name (-p) for the new settings, or move the old model folder away.",
         )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """plans.json, which another fold may be writing this very moment (nnU-Net does not write it atomically)."""
-    for attempt in range(20):
+def _read(path: Path) -> dict[str, Any] | None:
+    """plans.json, which another fold may be writing this very moment (nnU-Net does not write it atomically).
+
+    None if it stays unreadable: then a training was killed while it wrote it, and nnU-Net is about to write it again.
+    """
+    for attempt in range(8):
         try:
-            plans: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            plans = read_json(path, error=TrainingError)
+        except TrainingError:
+            time.sleep(0.25 if attempt < 7 else 0)
+        else:
+            return plans if isinstance(plans, dict) else None
+    return None
+
+
+def _plans_of(checkpoints: Sequence[Path]) -> Mapping[str, Any] | None:
+    """The plans that the first readable checkpoint was trained with."""
+    for checkpoint in checkpoints:
+        with contextlib.suppress(TrainingError):
+            plans: Mapping[str, Any] = open_checkpoint(checkpoint)["init_args"]["plans"]
             return plans
-        except json.JSONDecodeError as e:
-            if attempt == 19:
-                raise TrainingError("The file is not valid JSON.", where=path, remedy="Delete it.") from e
-            time.sleep(0.25)
-    raise AssertionError("unreachable")
+    return None
 
 
 def check_continuation(checkpoint: str | Mapping[str, Any], plans: Mapping[str, Any], configuration: str) -> None:
@@ -94,19 +107,12 @@ def check_continuation(checkpoint: str | Mapping[str, Any], plans: Mapping[str, 
     """
     if isinstance(checkpoint, (str, os.PathLike)):
         where: object = checkpoint
-        try:
-            # mmap: the weights are not read, only what describes them.
-            content = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)
-        except (RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, OSError) as e:
-            raise TrainingError(
-                f"The checkpoint cannot be read: {e}",
-                where=where,
-                remedy="Move it away; --c then continues from the next best checkpoint of the fold, if there is one.",
-            ) from e
+        content = open_checkpoint(Path(checkpoint))
     else:
         where, content = "checkpoint", checkpoint
+        check_structure(content, where)
     there = content["init_args"]["plans"]
-    found = list(differences(describe_network(plans, configuration), describe_network(there, configuration)))
+    found = list(differences(describe_network(plans, configuration), describe_network(there, configuration, where)))
     if found:
         raise TrainingError(
             "The checkpoint belongs to another network or was trained with other words:\n    " + "\n    ".join(found),

@@ -7,12 +7,11 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
 from nnunetv2_textguided import software
 from nnunetv2_textguided.network.from_plans import NETWORK_CLASS
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK, Settings
+from nnunetv2_textguided.training.configuration import read_configuration, read_labels
 from nnunetv2_textguided.training.text import TrainingText, label_names, load_text
 
 
@@ -37,22 +36,22 @@ def describe_training(
 
     Raises:
         NotImplementedError: the configuration is the second stage of a cascade.
+        TrainingError: nnU-Net's part of the plans, or the data set's labels, are not valid.
         SettingsError, EmbeddingFileError: the block or the text is not valid.
     """
+    origin = f"plans {plans.get('plans_name', '?')!r}"
+    merged = read_configuration(plans, configuration, origin)
     described: dict[str, Any] = {**deepcopy(dict(plans)), software.KEY: software.software_versions()}
-    # PlansManager must not see the key that nnU-Net's trainer takes out of the plans itself.
-    manager = PlansManager({key: value for key, value in described.items() if key != "continue_training"})
-    merged = manager.get_configuration(configuration).configuration
     if merged.get("previous_stage") is not None:
         raise NotImplementedError(
             f"Configuration {configuration!r} is the second stage of a cascade, which nnUNetTrainerAlignRefine does "
             "not support: its extra input channels are label maps, not images. Use 3d_fullres or 3d_lowres."
         )
-    where = f"plans {described.get('plans_name', '?')!r}, configuration {configuration!r}, {BLOCK}"
-    settings = resolve(merged.get(BLOCK), fixed, where=where)
+    settings = resolve(merged.get(BLOCK), fixed, where=f"{origin}, configuration {configuration!r}, {BLOCK}")
+    manager = read_labels(plans, dataset_json, origin)
     text = None
     if settings.uses_text:
-        labels = label_names(dataset_json, manager.get_label_manager(dataset_json))
+        labels = label_names(dataset_json, manager)
         text = load_text(settings, labels, dataset_folder)
         settings = settings.model_copy(update={"text": settings.text.model_copy(update={"resolved": text.resolved})})
     own = described["configurations"][configuration]

@@ -10,20 +10,19 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from nnunetv2.paths import nnUNet_preprocessed
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.collate_outputs import collate_outputs
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
 
-from nnunetv2_textguided.files import atomic_path
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.losses.segmentation import SegmentationLoss
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.from_plans import build_from_architecture
 from nnunetv2_textguided.schedule import History, PhaseWeights, phase_weights
 from nnunetv2_textguided.settings import BLOCK, Settings
-from nnunetv2_textguided.training.consistency import check_continuation, check_model_folder
+from nnunetv2_textguided.training.checkpointing import CheckpointingTrainer
+from nnunetv2_textguided.training.consistency import check_model_folder
 from nnunetv2_textguided.training.logbook import Logbook
 from nnunetv2_textguided.training.optimiser import GROUPS, GroupPolyLR, build_optimiser
 from nnunetv2_textguided.training.plans import describe_training
@@ -34,7 +33,7 @@ from nnunetv2_textguided.training.watch import NonFiniteWatch
 STEP_TERMS = ("loss", "loss_seg", "loss_align", "loss_heat", "similarity_foreground", "similarity_background")
 
 
-class nnUNetTrainerAlignRefine(nnUNetTrainer):
+class nnUNetTrainerAlignRefine(CheckpointingTrainer):
     """Text-guided training in phases (paper section II-E; DESIGN: Losses and phases).
 
     Everything that nnU-Net's commands do with a trainer works unmodified. Hyper-parameters are read from the
@@ -42,6 +41,7 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
     plans.json and into every checkpoint.
 
     Raises:
+        TrainingError: nnU-Net's part of the plans is not valid.
         SettingsError: the block is not valid.
         EmbeddingFileError: the text cannot be had, or is not the one that the plans describe.
         NotImplementedError: the configuration is the second stage of a cascade.
@@ -61,7 +61,9 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net's signature)
     ) -> None:
-        folder = Path(nnUNet_preprocessed) / plans["dataset_name"] if nnUNet_preprocessed.is_set() else None
+        self.continued = bool(plans.get("continue_training", False))
+        name = plans.get("dataset_name")
+        folder = Path(nnUNet_preprocessed) / name if nnUNet_preprocessed.is_set() and isinstance(name, str) else None
         plans, self.settings, self.text = describe_training(plans, configuration, dataset_json, self.fixed, folder)
         super().__init__(plans, configuration, fold, dataset_json, device)
         self._apply_training_settings()
@@ -290,22 +292,11 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         if self.local_rank == 0 and self.output_folder is not None:
             self.logbook.write_csv(Path(self.output_folder) / "text_guidance_log.csv")
 
-    # ------------------------------------------------------------------ checkpoints
-
-    def save_checkpoint(self, filename: str) -> None:
-        """nnU-Net's checkpoint, but whole or not at all: a kill while writing leaves the former one."""
-        if self.local_rank != 0 or self.disable_checkpointing:
-            super().save_checkpoint(filename)
-            return
-        with atomic_path(filename) as temporary:
-            super().save_checkpoint(str(temporary))
-
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
-        """nnU-Net's loading, refused for a checkpoint that heard other words.
+        """Continue, with this package's log as long as nnU-Net's.
 
         Raises:
             TrainingError: the checkpoint is damaged, or belongs to another architecture or other prompts.
         """
-        check_continuation(filename_or_checkpoint, self.plans_manager.plans, self.configuration_name)
         super().load_checkpoint(filename_or_checkpoint)
         self.logbook.align_with(self.current_epoch)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nnunetv2_textguided.errors import SettingsError
@@ -90,7 +90,6 @@ BLOCKS = st.dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(BLOCKS)
 def test_any_block_is_valid_or_a_clear_error(block: dict[str, Any]) -> None:
     try:

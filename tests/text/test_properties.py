@@ -19,7 +19,6 @@ from nnunetv2_textguided.text.findings import check_bank, check_embeddings
 from nnunetv2_textguided.text.resolve import FILE_NAME, resolve_text
 from tests.text.conftest import random_embeddings
 
-QUICK = settings(max_examples=60, deadline=None)
 ANY_TEXT = st.text(st.characters(), max_size=30)  # includes half surrogate pairs and control characters
 GOOD_TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=30).filter(
     normalise
@@ -67,7 +66,6 @@ def load_json(content: Any) -> PromptBank | None:
     return None
 
 
-@QUICK
 @given(JSON | BANK_LIKE)
 def test_any_json_is_a_valid_bank_or_a_clear_error(content: Any) -> None:
     bank = load_json(content)
@@ -78,13 +76,11 @@ def test_any_json_is_a_valid_bank_or_a_clear_error(content: Any) -> None:
         check_bank(bank)
 
 
-@QUICK
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_clear_error(content: bytes) -> None:
     assert load_json(content) is None
 
 
-@QUICK
 @given(st.lists(st.sampled_from(["a", "b", "A", " a"]), min_size=1, max_size=4))
 def test_repeated_keys_are_refused_and_similar_ones_never_merge(keys: list[str]) -> None:
     body = ", ".join(f'{json.dumps(key)}: "prompt {i}"' for i, key in enumerate(keys))
@@ -96,7 +92,7 @@ def test_repeated_keys_are_refused_and_similar_ones_never_merge(keys: list[str])
         assert len(bank.labels) == len(keys)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(1, 2 * MAX_PROMPTS), st.integers(0, 3000))
 def test_thousands_of_prompts_and_very_long_ones_are_valid_or_refused(count: int, length: int) -> None:
     prompts = [f"{i} {'x' * length}" for i in range(count)] if count * length < 4_000_000 else ["x" * length] * count
@@ -104,7 +100,6 @@ def test_thousands_of_prompts_and_very_long_ones_are_valid_or_refused(count: int
     assert (bank is not None) == (count <= MAX_PROMPTS and max(len(normalise(p)) for p in prompts) <= 2000)
 
 
-@QUICK
 @given(BANKS, st.data())
 def test_hash_changes_exactly_with_labels_words_and_order(bank: PromptBank, data: st.DataObject) -> None:
     spaced = {label: tuple(f" {p}\n\t" for p in prompts) for label, prompts in bank.class_prompts.items()}
@@ -117,7 +112,6 @@ def test_hash_changes_exactly_with_labels_words_and_order(bank: PromptBank, data
     assert (moved.sha256 == bank.sha256) == (tuple(shuffled) == bank.labels)
 
 
-@QUICK
 @given(BANKS)
 def test_any_bank_survives_the_file_and_resolves_to_its_own_rows(bank: PromptBank) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -136,7 +130,6 @@ def test_any_bank_survives_the_file_and_resolves_to_its_own_rows(bank: PromptBan
             np.testing.assert_array_equal(row, rows[prompt])
 
 
-@QUICK
 @given(BANKS, st.data())
 def test_any_damage_to_the_file_is_an_error(bank: PromptBank, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -161,7 +154,6 @@ def test_any_damage_to_the_file_is_an_error(bank: PromptBank, data: st.DataObjec
             assert is_clear(refusal)
 
 
-@QUICK
 @given(st.lists(ANY_TEXT, max_size=4))
 def test_any_label_names_train_offline_or_are_a_clear_error(labels: list[str]) -> None:
     try:
