@@ -166,8 +166,9 @@ def test_text_meets_the_image_at_an_in_plane_stride_of_at_most_four() -> None:
         choose_stage(STRIDES_PICAI, 5, 4)
 
 
-def test_compile_makes_one_graph_for_all_epochs() -> None:
-    net = network(deep_supervision=True)
+@pytest.mark.parametrize("checkpointing", ["none", "stages"])
+def test_compile_makes_one_graph_for_all_epochs(checkpointing: str) -> None:
+    net = network({"encoders": {"checkpointing": checkpointing}}, deep_supervision=True)
     graphs: list[int] = []
 
     def count(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> torch.fx.GraphModule:
