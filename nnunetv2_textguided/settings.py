@@ -85,7 +85,7 @@ class EncoderSettings(_Model):
     shared_from_stage: int | None = Field(default=None, ge=1)
     """From this stage on, one shared trunk continues from the fused features. None: never."""
     checkpointing: Literal["none", "stages"] = "none"
-    """Feature maps inside encoder stages: kept, or computed again when needed (same results, less memory, more time)."""
+    """Feature maps inside encoder stages: kept, or computed again when needed (same results, less memory, slower)."""
 
 
 class AlignmentSettings(_Model):

@@ -63,7 +63,7 @@ def tables(report: dict[str, Any]) -> dict[str, str]:
         ),
         "scaling": "\n".join(
             [
-                "| against 16 x 64 x 64, 3 channels, 1 class, 18 prompts | time | operations | bytes kept | parameters |",
+                "| 16 x 64 x 64, 3 channels, 1 class, 18 prompts = 1 | time | operations | bytes kept | parameters |",
                 "|---|---|---|---|---|",
                 *(scaling_row(about) for _, about in runs if "scaling" in about),
             ]
