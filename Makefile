@@ -2,7 +2,7 @@
 #   make test     install with all extras, run all tests          make demo    train and predict on a phantom, report
 #   make lint     ruff and mypy                                   make docs    regenerate docs/settings.md and schema
 #   make nightly the tests that take long: kills at random moments, ten thousand random inputs
-#   make bench    time what has a stated cost                     make build   wheel and sdist into dist/
+#   make bench    costs, into docs/performance.md                 make build   wheel and sdist into dist/
 # PYTHON chooses the interpreter, VENV the folder, PYTEST_ARGS goes to pytest.
 
 PYTHON ?= python3
@@ -40,7 +40,8 @@ demo: $(CORE)
 	$(BIN)/nnUNetv2_textguided demo
 
 bench: $(ALL)
-	$(BIN)/python -m pytest --benchmark-enable --benchmark-only $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/performance --benchmark-enable --benchmark-only --benchmark-json=benchmark.json $(PYTEST_ARGS); \
+	status=$$?; $(BIN)/python -m tests.performance.table benchmark.json && exit $$status
 
 docs: $(CORE)
 	$(BIN)/python docs/generate.py

@@ -86,6 +86,8 @@ class EncoderSettings(_Model):
     """Width of each per-channel encoder relative to the plans' features."""
     shared_from_stage: int | None = Field(default=None, ge=1)
     """From this stage on, one shared trunk continues from the fused features. None: never."""
+    checkpointing: Literal["none", "stages"] = "none"
+    """Feature maps inside encoder stages: kept, or computed again when needed (same results, less memory, slower)."""
 
 
 class AlignmentSettings(_Model):

@@ -77,9 +77,13 @@ def network(
     torch.manual_seed(seed)
     guidance = block(*overrides, **text)
     net: Any = build_from_architecture(plans or architecture(), guidance, channels, heads, deep_supervision)
-    resolved = guidance["text"]["resolved"]
+    fill_text(net, guidance["text"]["resolved"])
+    return net
+
+
+def fill_text(net: AlignRefineUNet, resolved: Mapping[str, Any]) -> None:
+    """Give a network with text random embeddings of the shapes that its plans describe."""
     if net.alignment is not None:
-        pooled = F.normalize(torch.randn(len(resolved["prompts"]), EMBEDDING_DIM), dim=1)
+        pooled = F.normalize(torch.randn(len(resolved["prompts"]), resolved["embedding_dim"]), dim=1)
         tokens = torch.randn(resolved["num_tokens"], resolved["token_dim"]) if resolved["num_tokens"] else None
         net.set_text(pooled, tokens)
-    return net

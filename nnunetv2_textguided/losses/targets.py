@@ -44,28 +44,39 @@ def map_target(
     Raises:
         ValueError: a map axis does not divide the target's axis (nnU-Net's patches are always divisible).
     """
-    blocks, axes = _blocks(target, grid)
-    volume = blocks.numel() / (blocks.shape[0] * blocks.shape[1] * math.prod(grid))
+    cell = _cell(target, grid)
 
     def share(mask: Tensor) -> Tensor:
-        return mask.sum(dim=axes, dtype=torch.float32) / volume
+        return _count(mask, cell).float() / math.prod(cell)
 
     if labels is None:
-        regions = blocks if ignore_label is None else blocks[:, :-1]
+        regions = target if ignore_label is None else target[:, :-1]
         foreground = share(regions)
-        ignored = None if ignore_label is None else share(blocks[:, -1:])
+        ignored = None if ignore_label is None else share(target[:, -1:])
     else:
-        foreground = torch.cat([share(blocks == label) for label in labels], dim=1)
-        ignored = None if ignore_label is None else share(blocks == ignore_label)
+        foreground = torch.cat([share(target == label) for label in labels], dim=1)
+        ignored = None if ignore_label is None else share(target == ignore_label)
     valid = torch.ones_like(foreground[:, :1]) if ignored is None else 1 - ignored
     return MapTarget(foreground, valid)
 
 
-def _blocks(target: Tensor, grid: Sequence[int]) -> tuple[Tensor, list[int]]:
-    """`target` with every spatial axis split into (cell, offset), and the positions of the offset axes."""
-    shape: list[int] = list(target.shape[:2])
+def _cell(target: Tensor, grid: Sequence[int]) -> list[int]:
+    """Voxels of the target per map voxel, along each axis."""
     for size, cells in zip(target.shape[2:], grid, strict=True):
         if size % cells:
             raise ValueError(f"a target axis of {size} voxels cannot be averaged over {cells} cells")
-        shape += [cells, size // cells]
-    return target.reshape(shape), list(range(3, len(shape), 2))
+    return [size // cells for size, cells in zip(target.shape[2:], grid, strict=True)]
+
+
+def _count(mask: Tensor, cell: Sequence[int]) -> Tensor:
+    """(B, n, *S) mask -> (B, n, *s) number of its voxels in every cell.
+
+    Axis by axis in the smallest integers that can hold a count: torch's sum would first copy the whole mask to float.
+    """
+    counts = mask.to(torch.uint8 if math.prod(cell) < 256 else torch.int32)
+    for axis, size in enumerate(cell, start=2):
+        parts = counts.unflatten(axis, (-1, size)).unbind(axis + 1)
+        counts = parts[0]
+        for part in parts[1:]:
+            counts = counts + part
+    return counts

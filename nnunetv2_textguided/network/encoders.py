@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from nnunetv2_textguided.errors import NetworkError
 
@@ -51,7 +52,8 @@ class AverageFusion(nn.Module):
         """Fuse `features`, one (B, width_in, *S) per encoder, into (B, width_out, *S)."""
         fused = self.convs[0](features[0])
         for conv, feature in zip(self.convs[1:], features[1:], strict=True):
-            fused = fused + conv(feature)
+            # In place: no convolution needs its own output for the backward pass.
+            fused += conv(feature)
         return fused
 
 
@@ -68,6 +70,8 @@ class MultiEncoder(nn.Module):
         arrangement: "per_channel", or "single" for one encoder on all channels.
         width: width of the per-channel encoders relative to `features`.
         shared_from_stage: first stage of the shared trunk; None: every stage is per channel.
+        checkpointing: "none" keeps all feature maps for the backward pass; "stages" keeps those between stages and
+            computes the others again.
 
     Raises:
         NetworkError: `shared_from_stage` is not a stage after the first.
@@ -84,8 +88,10 @@ class MultiEncoder(nn.Module):
         arrangement: str = "per_channel",
         width: float = 1.0,
         shared_from_stage: int | None = None,
+        checkpointing: str = "none",
     ) -> None:
         super().__init__()
+        self.checkpointing = checkpointing
         count = input_channels if arrangement == "per_channel" else 1
         self.channels_per_encoder = input_channels // count
         narrow = [scaled_width(f, width) for f in features]
@@ -122,11 +128,21 @@ class MultiEncoder(nn.Module):
         ]
         skips: list[Tensor] = []
         for stage, fusion in enumerate(self.fusions):
-            branches = [branch.stages[stage](part) for branch, part in zip(self.branches, branches, strict=True)]
+            branches = [
+                self._run(branch.stages[stage], part) for branch, part in zip(self.branches, branches, strict=True)
+            ]
             skips.append(fusion(branches) if isinstance(fusion, AverageFusion) else branches[0])
         for stage_module in self.trunk:
-            skips.append(stage_module(skips[-1]))
+            skips.append(self._run(stage_module, skips[-1]))
         return skips
+
+    def _run(self, stage: Any, x: Tensor) -> Tensor:
+        """One stage of one encoder, whose inner feature maps are kept or computed again in the backward pass."""
+        if self.checkpointing == "none" or not torch.is_grad_enabled():
+            output: Tensor = stage(x)
+            return output
+        again: Tensor = checkpoint(stage, x, use_reentrant=False)
+        return again
 
 
 def scaled_width(features: int, width: float) -> int:

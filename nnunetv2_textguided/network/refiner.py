@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +66,7 @@ class TextRefiner(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.tau, self.max_fraction, self.dropout = heads, tau, max_fraction, dropout
-        self.foreground: Callable[[Tensor], Tensor] = _region_foreground if has_regions else _class_foreground
+        self.evidence: Callable[[Tensor], Tensor] = _region_evidence if has_regions else _class_evidence
         self.voxel_norm = nn.LayerNorm(2 * feature_width + num_labels)
         self.query = nn.Linear(2 * feature_width + num_labels, dim)
         self.token_norm = nn.LayerNorm(token_dim)
@@ -100,10 +101,11 @@ class TextRefiner(nn.Module):
     @torch.no_grad()
     def gate(self, logits: Tensor) -> Gate:
         """The most confident voxels of (B, O, *S) base logits whose foreground probability exceeds tau; no gradient."""
-        probability = self.foreground(logits.detach().float().flatten(2))
-        count = max(1, int(self.max_fraction * probability.shape[1]))
-        confidence, index = torch.topk(probability, count, dim=1, sorted=False)
-        return Gate(index, confidence > self.tau)
+        evidence = self.evidence(logits.detach().float().flatten(2))
+        count = max(1, int(self.max_fraction * evidence.shape[1]))
+        strongest, index = torch.topk(evidence, count, dim=1, sorted=False)
+        # Log-odds order voxels as probabilities do, without a pass over the volume, and never saturate to ties.
+        return Gate(index, strongest > (math.log(self.tau / (1 - self.tau)) if self.tau else -math.inf))
 
     def change(self, gate: Gate, features: Tensor, similarity: Tensor, tokens: Tensor, head: Any) -> Tensor:
         """(B, O, M) change of the logits at the gated voxels; exactly 0 where the gate is closed."""
@@ -129,14 +131,15 @@ class TextRefiner(nn.Module):
         return self.out(attended.transpose(1, 2).reshape(batch, count, -1))
 
 
-def _class_foreground(logits: Tensor) -> Tensor:
-    """1 - p(background) of (B, O, V) class logits, computed without a softmax over the volume: (B, V)."""
-    return torch.sigmoid(torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0])
+def _class_evidence(logits: Tensor) -> Tensor:
+    """Log-odds of 1 - p(background) of (B, O, V) class logits, without a softmax over the volume: (B, V)."""
+    foreground = logits[:, 1] if logits.shape[1] == 2 else torch.logsumexp(logits[:, 1:], dim=1)
+    return foreground - logits[:, 0]
 
 
-def _region_foreground(logits: Tensor) -> Tensor:
-    """Largest region probability of (B, O, V) region logits: (B, V)."""
-    return torch.sigmoid(logits.amax(dim=1))
+def _region_evidence(logits: Tensor) -> Tensor:
+    """Log-odds of the largest region probability of (B, O, V) region logits: (B, V)."""
+    return logits.amax(dim=1)
 
 
 def _with_neighbours(features: Tensor, index: Tensor) -> Tensor:

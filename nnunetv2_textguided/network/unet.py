@@ -18,6 +18,7 @@ from nnunetv2_textguided.network.alignment import AlignmentHead
 from nnunetv2_textguided.network.backbone import choose_stage, features_of_each_stage, locate_backbone
 from nnunetv2_textguided.network.balance import balanced
 from nnunetv2_textguided.network.encoders import MultiEncoder
+from nnunetv2_textguided.network.normalisation import join_activations
 from nnunetv2_textguided.network.refiner import TextRefiner
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import ResolvedText, Settings
@@ -98,6 +99,7 @@ class AlignRefineUNet(nn.Module):
             settings.encoders.arrangement,
             settings.encoders.width,
             settings.encoders.shared_from_stage,
+            settings.encoders.checkpointing,
         )
         self.decoder = build(1, features).decoder
         # The upstream decoder keeps its encoder as a submodule, only to read sizes from it: the weights would be in
@@ -105,6 +107,7 @@ class AlignRefineUNet(nn.Module):
         strides, widths = self.encoder.strides, self.encoder.output_channels
         del self.decoder.encoder
         self.decoder.encoder = SimpleNamespace(strides=strides, output_channels=widths)
+        join_activations(self)
 
         self.alignment: AlignmentHead | None = None
         self.refiner: TextRefiner | None = None

@@ -109,6 +109,7 @@ class StepCounter:
         patch: Sequence[int],
         batch_size: int,
         settings: Settings | None,
+        loss: Callable[[Any, Tensor], Tensor] | None = None,
     ) -> StepCost:
         """Count one step.
 
@@ -118,6 +119,7 @@ class StepCounter:
             patch: patch size in voxels.
             batch_size: patches per step.
             settings: the text-guided training's; None: stock nnU-Net's loss.
+            loss: another loss than theirs, of (network, images).
         """
         key = json.dumps(description, sort_keys=True, default=str)
         mixed = self.device == "cuda"
@@ -127,7 +129,7 @@ class StepCounter:
                     self._networks[key] = build()
                 network = self._networks[key]
                 data = torch.empty(batch_size, self.channels, *(int(n) for n in patch))
-                loss = step_loss(self.labels, settings)
+                loss = loss or step_loss(self.labels, settings)
             precision = _mixed_precision() if mixed else contextlib.nullcontext()
             with SavedBytes(network) as saved, FlopCounterMode(display=False) as flops, precision:
                 loss(network, data)

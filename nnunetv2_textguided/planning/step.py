@@ -35,8 +35,10 @@ class Labels:
         return len(self.names) + (not self.regions)
 
 
-def step_loss(labels: Labels, settings: Settings | None) -> Callable[[Any, Tensor], Tensor]:
+def step_loss(labels: Labels, settings: Settings | None) -> Callable[..., Tensor]:
     """A function of (network, (B, channels, *S) images) that computes a training step's loss.
+
+    Its third argument are targets in nnU-Net's layout, one for each output; None: everything is background.
 
     Args:
         labels: the data set's labels.
@@ -46,11 +48,12 @@ def step_loss(labels: Labels, settings: Settings | None) -> Callable[[Any, Tenso
     values = None if labels.regions else range(1, labels.heads)
     guidance = None if settings is None else GuidanceLoss(values, None, settings.heatmap.dice_weight)
 
-    def run(network: Any, data: Tensor) -> Tensor:
+    def run(network: Any, data: Tensor, targets: list[Tensor] | None = None) -> Tensor:
         outputs, similarity = (network(data), None) if guidance is None else network(data, return_similarity=True)
-        total: Tensor = _deep_supervision(loss, len(outputs))(outputs, [_target(output, labels) for output in outputs])
+        targets = [_target(output, labels) for output in outputs] if targets is None else targets
+        total: Tensor = _deep_supervision(loss, len(outputs))(outputs, targets)
         if guidance is not None and similarity is not None:
-            total = total + guidance(similarity, _target(outputs[0], labels)).weighted
+            total = total + guidance(similarity, targets[0]).weighted
         return total
 
     return run

@@ -25,10 +25,12 @@ def describe_network(plans: Mapping[str, Any], configuration: str, where: object
     text = {key: value for key, value in (block["text"]["resolved"] or {}).items() if key not in ("source",)}
     kwargs = {k: v for k, v in merged["architecture"]["arch_kwargs"].items() if k != BLOCK}
     alignment = {key: value for key, value in block["alignment"].items() if key != "weight"}
+    # Checkpointing changes no result: who runs out of memory may turn it on and continue.
+    encoders = {key: value for key, value in block["encoders"].items() if key != "checkpointing"}
     return {
         "architecture": {**merged["architecture"], "arch_kwargs": kwargs},
         "components": block["components"],
-        "encoders": block["encoders"],
+        "encoders": encoders,
         "alignment": alignment,
         "refiner": block["refiner"],
         "text": {"control": block["text"]["control"], "control_seed": block["text"]["control_seed"], **text},

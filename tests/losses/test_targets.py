@@ -16,6 +16,17 @@ def test_shares_are_the_area_average_of_the_one_hot_volume() -> None:
     torch.testing.assert_close(shares.background, 1 - shares.foreground)
 
 
+@pytest.mark.parametrize("patch", [(4, 8, 8), (16, 32, 32), (6, 10)])
+def test_counts_are_exact_whatever_the_cell(patch: tuple[int, ...]) -> None:
+    grid = [2] * len(patch)
+    labels = torch.randint(0, 2, (2, 1, *patch))
+    shares = map_target(labels, grid, [1], None)
+    cells = labels.float().reshape(2, 1, *[n for size in patch for n in (2, size // 2)])
+    assert torch.equal(shares.foreground, cells.mean(dim=[3 + 2 * axis for axis in range(len(patch))]))
+    full = map_target(torch.ones_like(labels), grid, [1], None)
+    assert (full.foreground == 1).all()
+
+
 def test_ignored_voxels_are_neither_foreground_nor_background() -> None:
     labels = torch.zeros(1, 1, 4, 4)
     labels[..., :2, :2] = 1

@@ -5,6 +5,7 @@ import torch
 
 from nnunetv2_textguided.errors import NetworkError
 from nnunetv2_textguided.network.encoders import AverageFusion, scaled_width
+from nnunetv2_textguided.planning.memory import SavedBytes
 from tests.networks import architecture, network
 
 
@@ -110,3 +111,20 @@ def test_checkpoints_hold_each_encoder_once() -> None:
     names = network().state_dict()
     assert not [name for name in names if name.startswith("decoder.encoder")]
     assert len([n for n in names if n.endswith("stages.0.0.convs.0.conv.weight")]) == 3
+
+
+@pytest.mark.parametrize("family", ["plain", "residual"])
+@pytest.mark.parametrize("encoders", [{}, {"shared_from_stage": 1}], ids=["per channel", "trunk"])
+def test_checkpointing_keeps_less_and_changes_no_result(family: str, encoders: dict) -> None:
+    plans, x = architecture(family), torch.randn(1, 3, 4, 16, 16)
+    results, kept = [], []
+    for checkpointing in ("none", "stages"):
+        net = network({"components": [], "encoders": {**encoders, "checkpointing": checkpointing}}, plans=plans)
+        with SavedBytes(net) as saved:
+            output = net(x)
+        output.square().mean().backward()
+        results.append([output, *(parameter.grad for parameter in net.parameters() if parameter.grad is not None)])
+        kept.append(saved.total)
+    assert kept[1] < kept[0]
+    assert len(results[0]) == len(results[1])
+    torch.testing.assert_close(results[1], results[0])

@@ -79,6 +79,18 @@ def test_the_gate_uses_sigmoids_for_regions_and_softmax_for_classes() -> None:
     assert not refiner(tau=0.7).gate(logits.view(1, 2, 1, 2, 2)).open.any()
 
 
+@pytest.mark.parametrize(("heads", "regions"), [(2, False), (4, False), (3, True)])
+@pytest.mark.parametrize("tau", [0.0, 0.3, 0.9])
+def test_the_gate_in_log_odds_is_the_gate_in_probabilities(heads: int, regions: bool, tau: float) -> None:
+    module, logits = refiner(tau=tau, has_regions=regions, max_fraction=0.5), inputs(heads)[0]
+    probability = torch.sigmoid(logits).amax(dim=1) if regions else 1 - torch.softmax(logits, dim=1)[:, 0]
+    gate = module.gate(logits)
+    strongest = probability.flatten(1).topk(gate.index.shape[1], dim=1)
+    for sample in range(2):
+        expected = strongest.indices[sample][strongest.values[sample] > tau]
+        assert set(gate.index[sample][gate.open[sample]].tolist()) == set(expected.tolist())
+
+
 def test_no_gradient_passes_through_the_gate() -> None:
     logits = inputs()[0].requires_grad_()
     gate = refiner().gate(logits)

@@ -188,8 +188,9 @@ def test_a_perfect_map_outlines_a_lesion_at_the_chosen_stage_and_not_at_the_bott
     assert best_dice(-1) < 0.5
 
 
-def test_compile_makes_one_graph_for_all_epochs() -> None:
-    net = network(deep_supervision=True)
+@pytest.mark.parametrize("checkpointing", ["none", "stages"])
+def test_compile_makes_one_graph_for_all_epochs(checkpointing: str) -> None:
+    net = network({"encoders": {"checkpointing": checkpointing}}, deep_supervision=True)
     graphs: list[int] = []
 
     def count(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> torch.fx.GraphModule:

@@ -22,6 +22,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], Labels, tuple[int, ...]]]
     "2D": ({"dim": 2}, {}, LESION, (1,)),
     "narrow": ({"features": (16, 32, 48)}, {"encoders": {"width": 0.5}}, LESION, (1,)),
     "shared trunk": ({}, {"encoders": {"shared_from_stage": 1}}, LESION, (1,)),
+    "checkpointing": ({}, {"encoders": {"checkpointing": "stages"}}, LESION, (1,)),
     "no text": ({}, {"components": []}, LESION, (1,)),
     "tokens": ({}, {"refiner": {"tokens": "tokens"}}, LESION, (1,)),
     "paper's loss": ({}, load_preset("paper"), LESION, (1,)),

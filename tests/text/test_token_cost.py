@@ -1,10 +1,9 @@
-"""What it costs that the refiner attends to every token of every prompt instead of one embedding per prompt."""
+"""Operations that it costs to attend to every token instead of every prompt; tests/performance takes the time."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -37,16 +36,3 @@ def test_attending_to_tokens_adds_less_than_a_hundredth_of_the_operations() -> N
             net(torch.randn(1, 3, *PATCH))
         operations[attended] = counter.get_total_flops()
     assert operations["pooled"] < operations["tokens"] < 1.01 * operations["pooled"]
-
-
-@pytest.mark.parametrize("attended", ["pooled", "tokens"])
-def test_benchmark_of_a_training_step(benchmark: Any, attended: str) -> None:
-    torch.set_num_threads(1)
-    net, x = network(attended), torch.randn(2, 3, *PATCH)
-
-    def step() -> None:
-        outputs, similarity = net(x, return_similarity=True)
-        assert similarity is not None
-        (sum(o.float().square().mean() for o in outputs) + similarity.square().mean()).backward()
-
-    benchmark.pedantic(step, rounds=5, warmup_rounds=1)

@@ -103,6 +103,8 @@ def test_equal_networks_do_not_differ_wherever_the_text_was_read_from() -> None:
     assert list(differences(here, there)) == []
     other_weight = block({"alignment": {"weight": 0.9}, "schedule": {"warmup": 0.0}})
     assert list(differences(here, describe_network(plans(text_guidance=other_weight), "3d"))) == []
+    less_memory = block({"encoders": {"checkpointing": "stages"}})
+    assert list(differences(here, describe_network(plans(text_guidance=less_memory), "3d"))) == []
 
 
 def test_differences_name_the_key() -> None:

@@ -121,6 +121,31 @@ def test_the_stock_network_takes_exactly_stock_nnunets_steps(make_trainer: Make)
         assert torch.equal(theirs, mine)
 
 
+def test_a_step_copies_without_blocking_and_reads_back_once(
+    make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer()
+    trainer.initialize()
+    given, copies, reads = batch(trainer), [], []
+    mine = {id(tensor) for tensor in [given["data"], *given["target"]]}
+    to, cpu = torch.Tensor.to, torch.Tensor.cpu
+
+    def copy(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if id(tensor) in mine:
+            copies.append(kwargs.get("non_blocking", False))
+        return to(tensor, *args, **kwargs)
+
+    def read(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        reads.append(tensor)
+        return cpu(tensor, *args, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "to", copy)
+    monkeypatch.setattr(torch.Tensor, "cpu", read)
+    trainer.train_step(given)
+    assert copies == [True] * (1 + len(given["target"]))
+    assert len(reads) == 1
+
+
 def test_phases_set_weights_in_the_graph(make_trainer: Make) -> None:
     trainer = make_trainer()
     trainer.initialize()

@@ -1,0 +1,144 @@
+"""The goals of docs/performance.md, each as a ratio of two things measured in turns, or of two counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from nnunetv2_textguided.losses.guidance import GuidanceLoss
+from nnunetv2_textguided.planning.memory import SavedBytes
+from tests.performance.counts import guided_cost, released, released_cost, released_loss, stock_cost
+from tests.performance.pairs import compare, counted
+from tests.performance.subjects import (
+    FULL_SIZE,
+    NARROW,
+    NO_TEXT,
+    PATCH,
+    SHARED,
+    guided,
+    stock,
+    targets,
+    training_step,
+)
+
+QUARTER = 4
+"""Most pairs have a quarter of the plans' widths, so that they take seconds. The text's share is then larger than at
+full width: convolutions shrink with the square of the widths, what the text adds with the widths or not at all."""
+
+SMALL = (16, 64, 64)
+"""Patch of the pairs at the plans' own widths, where it is the share of convolutions that matters."""
+
+
+@pytest.mark.parametrize("patch", [PATCH, (16, 192, 192)], ids=lambda patch: "x".join(map(str, patch)))
+def test_text_adds_at_most_a_twentieth_to_a_training_step(benchmark: Any, patch: tuple[int, ...]) -> None:
+    whole, bare = (training_step(*guided(choice, shrink=QUARTER), patch) for choice in ({}, NO_TEXT))
+    name = f"Training step, full method : without text, {' x '.join(map(str, patch))}"
+    assert compare(benchmark, whole, bare, 5 if patch == PATCH else 3, goal=1, name=name, limit=1.05) <= 1.05
+
+
+@pytest.mark.parametrize("refine", [False, True], ids=["first stage", "second stage"])
+def test_a_step_takes_a_quarter_of_the_released_method_s(benchmark: Any, refine: bool) -> None:
+    ours = training_step(*guided(shrink=QUARTER))
+    theirs = training_step(released(refine, QUARTER), None, loss=released_loss(refine))
+    name = f"Training step, full method : released method ({'second' if refine else 'first'} stage)"
+    assert compare(benchmark, ours, theirs, 2, goal=2, name=name, limit=0.25) <= 0.25
+
+
+@pytest.mark.parametrize("refine", [False, True], ids=["first stage", "second stage"])
+def test_a_step_keeps_two_fifths_of_what_the_released_method_s_keeps(benchmark: Any, refine: bool) -> None:
+    def ratio() -> float:
+        return guided_cost().activations_per_patch / released_cost(refine).activations_per_patch
+
+    name = f"Saved activations, full method : released method ({'second' if refine else 'first'} stage)"
+    assert counted(benchmark, ratio, goal=2, name=name, limit=0.4) <= 0.4
+
+
+@pytest.mark.parametrize(
+    ("what", "published"), [("parameters", 4.6), ("flops_per_patch", 7.6), ("activations_per_patch", 5.4)]
+)
+def test_the_reconstruction_costs_what_the_released_network_costs(benchmark: Any, what: str, published: float) -> None:
+    def ratio() -> float:
+        return getattr(released_cost(True), what) / getattr(stock_cost(), what)
+
+    name = (
+        f"Reconstruction of the released network : stock, {what.split('_')[0]} ({published} measured on the original)"
+    )
+    assert counted(benchmark, ratio, goal=2, name=name) == pytest.approx(published, rel=0.15)
+
+
+@pytest.mark.parametrize("components", [("alignment", "heatmap", "refiner"), ("alignment", "heatmap")], ids=len)
+def test_prediction_costs_what_the_backbone_costs(benchmark: Any, components: tuple[str, ...]) -> None:
+    x = torch.randn(1, 3, *PATCH)
+    networks = [
+        guided(choice, shrink=QUARTER, deep_supervision=False)[0].eval()
+        for choice in ({"components": list(components)}, NO_TEXT)
+    ]
+
+    def predict(network: nn.Module) -> Any:
+        def run() -> None:
+            with torch.inference_mode():
+                network(x)
+
+        return run
+
+    name = f"Prediction, {'full method' if 'refiner' in components else 'without refiner'} : without text"
+    assert compare(benchmark, *map(predict, networks), pairs=9, goal=3, name=name, limit=1.02) <= 1.02
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.02, 0.04])
+def test_the_refiner_keeps_bytes_in_proportion_to_the_gated_voxels(benchmark: Any, fraction: float) -> None:
+    def ratio() -> float:
+        choice = {"refiner": {"max_fraction": fraction}}
+        without = guided_cost({"components": ["alignment", "heatmap"]}, patch=FULL_SIZE).activations_per_patch
+        return (guided_cost(choice, patch=FULL_SIZE).activations_per_patch - without) / without
+
+    name = f"Bytes that the refiner keeps : those of the network, 20 x 320 x 320, {fraction:.0%} gated"
+    assert counted(benchmark, ratio, goal=4, name=name, limit=2 * fraction) <= 2 * fraction
+
+
+ENCODERS: dict[str, tuple[Mapping[str, Any], float | None]] = {
+    "width 0.625": (NARROW, 1.15),
+    "shared from stage 1": (SHARED, 1.15),
+    "full width": ({}, None),
+}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_several_encoders_cost_what_their_setting_promises(benchmark: Any, name: str) -> None:
+    choice, limit = ENCODERS[name]
+    ours, theirs = training_step(*guided(NO_TEXT, choice), SMALL), training_step(stock(), None, SMALL)
+    named = f"Training step, three encoders ({name}) without text : stock"
+    ratio = compare(benchmark, ours, theirs, 3, goal=5, name=named, limit=limit)
+    assert limit is None or ratio <= limit
+
+
+def test_the_text_losses_are_a_hundredth_of_a_step(benchmark: Any) -> None:
+    network, settings = guided(shrink=QUARTER)
+    with torch.no_grad():
+        _, similarity = network(torch.randn(1, 3, *PATCH), return_similarity=True)
+    similarity.requires_grad_()
+    loss, truth = GuidanceLoss([1], None), targets(network, PATCH)[0]
+
+    def guidance() -> None:
+        loss(similarity, truth).weighted.backward()
+
+    step = training_step(network, settings)
+    name = "Alignment and heatmap loss with their gradients : training step"
+    assert compare(benchmark, guidance, step, 5, goal=6, name=name, limit=0.01) <= 0.01
+
+
+def test_the_losses_keep_nothing_of_the_image_s_size(benchmark: Any) -> None:
+    similarity = torch.randn(1, 1, 16, 32, 32, requires_grad=True)
+
+    def ratio() -> float:
+        with SavedBytes(nn.Identity()) as saved:
+            GuidanceLoss([1], None)(similarity, targets(nn.Identity(), PATCH)[0])
+        return saved.total / (4 * similarity.numel())
+
+    # A handful of maps of a sixteenth of the patch each.
+    name = "Bytes that the text losses keep : one similarity map"
+    assert counted(benchmark, ratio, goal=6, name=name, limit=16) < 16
