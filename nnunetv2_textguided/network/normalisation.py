@@ -50,14 +50,9 @@ def join_activations(network: nn.Module) -> None:
 
 def _join(block: Any) -> None:
     norm, activation = getattr(block, "norm", None), getattr(block, "nonlin", None)
-    joinable = (
-        isinstance(norm, _InstanceNorm)
-        and not norm.track_running_stats
-        and type(activation) is nn.LeakyReLU
-        and activation.inplace
-        and block.all_modules[-1] is activation
-        and block.all_modules[-2] is norm
-    )
-    if joinable:
+    if not isinstance(norm, _InstanceNorm) or not isinstance(activation, nn.LeakyReLU):
+        return
+    last = block.all_modules[-1] is activation and block.all_modules[-2] is norm
+    if last and activation.inplace and not norm.track_running_stats:
         block.norm = block.all_modules[-2] = ActivatedInstanceNorm(norm, activation.negative_slope)
         block.nonlin = block.all_modules[-1] = nn.Identity()

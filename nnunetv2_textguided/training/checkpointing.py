@@ -26,6 +26,7 @@ from nnunetv2_textguided.training.continuation import (
 class CheckpointingTrainer(nnUNetTrainer):
     """Writes checkpoints whole or not at all, and continues from the next one where the first is damaged."""
 
+    _best_ema: Any  # nnU-Net's: a float, or None before the first epoch
     continued = False
     """Whether this is a training that --c continues; only then may another checkpoint stand in for a damaged one."""
 
