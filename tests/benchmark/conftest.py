@@ -11,7 +11,13 @@ import pytest
 
 from nnunetv2_textguided.benchmark import report_command
 from nnunetv2_textguided.benchmark.report import export
-from tests.benchmark.study_builder import CONFIGURATION, METHOD, NO_TEXT, RANDOM, STOCK, FakeStudy, Quality
+from nnunetv2_textguided.benchmark.report.analysis import SCORES
+from nnunetv2_textguided.benchmark.report.classes import choose_targets
+from nnunetv2_textguided.benchmark.report.collect import collect
+from nnunetv2_textguided.benchmark.report.options import Scoring
+from nnunetv2_textguided.benchmark.report.scoring import score_all
+from nnunetv2_textguided.benchmark.study import Study
+from tests.benchmark.study_builder import CONFIGURATION, DATASET, METHOD, NO_TEXT, RANDOM, STOCK, FakeStudy, Quality
 
 Report = Callable[..., Path]
 
@@ -43,8 +49,20 @@ def tables(report: Report, monkeypatch: pytest.MonkeyPatch) -> Report:
     return report
 
 
+@pytest.fixture(scope="session")
+def shared_scores(shared_study: FakeStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shared study's scores. Copies of the study keep the times of its files, so that theirs are these, too."""
+    folder = tmp_path_factory.mktemp("scores")
+    names = (STOCK, NO_TEXT, METHOD, RANDOM)
+    study = Study(DATASET, CONFIGURATION, names, folds=tuple(range(shared_study.folds)))
+    collected = collect(study, shared_study.folders)
+    targets = choose_targets(collected.dataset_json["labels"], None, "dataset.json")
+    score_all(collected, targets, None, Scoring(), folder, workers=1)
+    return folder
+
+
 @pytest.fixture
-def report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Report:
+def report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared_scores: Path) -> Report:
     """Makes a report with the command's own arguments; returns its folder."""
 
     def make(study: FakeStudy, *arguments: str) -> Path:
@@ -54,6 +72,8 @@ def report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Report:
         report_command.add_arguments(parser)
         folds = [str(fold) for fold in range(study.folds)]
         output = tmp_path / "report"
+        if not output.exists():
+            shutil.copytree(shared_scores, output / SCORES)
         standard = ["-d", "910", "-c", CONFIGURATION, "-o", str(output), "--jobs", "1", "--resamples", "200"]
         chosen = [] if "--folds" in arguments else ["--folds", *folds]
         assert report_command.run(parser.parse_args([*standard, *chosen, *arguments])) == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from nnunetv2_textguided.errors import DataError
 from tests.benchmark.conftest import Report
@@ -186,15 +187,16 @@ def test_empty_mask_convention_changes_what_counts(shared_study: FakeStudy, tabl
 
 
 def test_scores_are_reused_until_a_prediction_changes(study: FakeStudy, tables: Report, capsys) -> None:
-    tables(study, "--trainers", STOCK, METHOD)
+    options = ("--trainers", STOCK, METHOD, "--empty", "paper")
+    tables(study, *options)
     assert "scoring" in capsys.readouterr().err
-    first = content(tables(study, "--trainers", STOCK, METHOD))
+    first = content(tables(study, *options))
     assert "scoring" not in capsys.readouterr().err
-    case = study.splits[0]["val"][0]
-    path = study.model(METHOD) / "fold_0" / "validation" / f"{case}"
+    case = next(case for case in study.splits[0]["val"] if study.references[case].any())
+    path = study.model(METHOD) / "fold_0" / "validation" / case
     save(path.with_suffix(".nii.gz"), np.zeros_like(study.references[case]))
     Path(f"{path}.npz").unlink()
-    folder = tables(study, "--trainers", STOCK, METHOD)
+    folder = tables(study, *options)
     assert "1/1" in capsys.readouterr().err
     assert content(folder)["summary"] != first["summary"]
 
@@ -209,11 +211,29 @@ def test_a_damaged_prediction_is_an_error_that_names_the_file(study: FakeStudy, 
 
 def test_several_labels_are_averaged_unless_one_is_chosen(study: FakeStudy, tables: Report, capsys) -> None:
     study.describe({"background": 0, "left": 1, "right": 2})
-    folder = tables(study, "--trainers", STOCK, METHOD)
+    masks = [*(study.preprocessed / "gt_segmentations").iterdir(), *study.root.rglob("validation/*.nii.gz")]
+    for path in masks:
+        values = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        values[..., values.shape[2] // 2 :] *= 2
+        save(path, values)
+    for path in study.root.rglob("*.npz"):
+        path.unlink()
+
+    def dice(*arguments: str) -> list[float]:
+        folder = tables(study, "--trainers", STOCK, METHOD, *arguments)
+        return [float(row["dice"] or "nan") for row in rows_of(folder, "per_case")]
+
+    both = dice()
     assert "scored: the mean of the labels left, right (--label chooses one)" in capsys.readouterr().out
-    both = content(folder)
-    one = content(tables(study, "--trainers", STOCK, METHOD, "--label", "left"))
-    assert both["scored"] != one["scored"] == "label left"
+    left, right = dice("--label", "left"), dice("--label", "right")
+    assert "scored: label right" in capsys.readouterr().out
+    assert np.isfinite(left).sum() > np.isfinite(right).sum() > 0, "the second lesion is the right one"
+    assert both == pytest.approx([mean_of_defined(pair) for pair in zip(left, right, strict=True)], nan_ok=True)
+
+
+def mean_of_defined(values: tuple[float, ...]) -> float:
+    defined = [value for value in values if math.isfinite(value)]
+    return sum(defined) / len(defined) if defined else math.nan
 
 
 def test_ignored_voxels_count_for_nothing(study: FakeStudy, tables: Report) -> None:
