@@ -39,7 +39,7 @@ def test_helped_needs_every_control() -> None:
     found = verdict(*((role, *BETTER) for role in ALL))
     assert found.outcome is Outcome.HELPED
     assert found.sentence.startswith(
-        "The text helped: against no text AlignRefine's Dice differs by +0.040 [+0.020, +0.060]"
+        "The text helped: against no text AlignRefine's Dice differs by +0.040 [+0.020, +0.060], p = 0.010"
     )
     assert "against shuffled prompts" in found.sentence
     assert found.sentence.count(". ") == 0, "one sentence"
@@ -57,6 +57,10 @@ def test_no_evidence_and_harm_are_said_as_they_are() -> None:
     assert nothing.outcome is Outcome.NO_EVIDENCE
     assert "There is no evidence that the text helped" in nothing.sentence
     assert "[\N{MINUS SIGN}0.030, +0.030]" in nothing.sentence
+    assert "rather that it did harm" not in nothing.sentence
+    opposite = judge(True, {Role.NO_TEXT: against(Role.NO_TEXT, *WORSE, p=0.2)}, METRICS["dice"], 0.95)
+    assert opposite.outcome is Outcome.NO_EVIDENCE, "the interval alone is not enough"
+    assert "no evidence that the text helped, rather that it did harm" in opposite.sentence
     harm = verdict((Role.NO_TEXT, *WORSE))
     assert harm.outcome is Outcome.HARMED
     assert harm.sentence.startswith("The text did harm")

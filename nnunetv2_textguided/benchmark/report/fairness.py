@@ -119,7 +119,9 @@ def _shared(folder: Path, variant: Variant, cost: Costs) -> dict[str, Any]:
         configuration = _configuration(read_json(path, error=DataError), variant.configuration)
         for key in ("patch_size", "batch_size", "spacing"):
             shared[key.replace("_", " ")] = _rounded(configuration.get(key))
-    return shared | {"epochs": cost.epochs, "iterations per epoch": cost.iterations}
+    # Their product: 1 epoch of 250 iterations is as long as 5 of 50.
+    known = cost.epochs is not None and cost.iterations is not None
+    return shared | {"training iterations": (cost.epochs or 0) * (cost.iterations or 0) if known else None}
 
 
 def _configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:

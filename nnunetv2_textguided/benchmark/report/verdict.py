@@ -99,12 +99,14 @@ def _sentence(
     no_text = comparisons[Role.NO_TEXT]
     controls = {r: c for r, c in comparisons.items() if r in CONTROLS}
     against = f"against no text AlignRefine's {metric.title} differs by {_with_interval(no_text, metric)}"
-    intervals = f"({level:.0%} intervals over patients)"
+    intervals = f"({level:.0%} intervals over patients, p after Holm's correction)"
     others = "; ".join(f"against {r.value} {_with_interval(c, metric)}" for r, c in controls.items())
     others = f"; {others}" if others else ""
     absent = _absent(tuple(r for r in missing if r in CONTROLS))
     if outcome is Outcome.NO_EVIDENCE:
-        return f"There is no evidence that the text helped: {against}{others} {intervals}{absent}."
+        worse = max(metric.gain(end) for end in (no_text.interval.low, no_text.interval.high)) < 0
+        but = ", rather that it did harm" if worse else ""
+        return f"There is no evidence that the text helped{but}: {against}{others} {intervals}{absent}."
     if outcome is Outcome.HARMED:
         return f"The text did harm: {against}{others} {intervals}{absent}."
     if outcome is Outcome.GUIDANCE_ONLY:
@@ -121,7 +123,9 @@ def _sentence(
 def _with_interval(comparison: Comparison, metric: Metric) -> str:
     low, high = comparison.interval.low, comparison.interval.high
     difference = metric.text(comparison.difference, sign=True)
-    return f"{difference} [{metric.text(low, sign=True)}, {metric.text(high, sign=True)}]"
+    p = comparison.p_holm
+    shown = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return f"{difference} [{metric.text(low, sign=True)}, {metric.text(high, sign=True)}], {shown}"
 
 
 def _absent(missing: tuple[Role, ...]) -> str:
