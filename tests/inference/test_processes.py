@@ -90,10 +90,11 @@ class Lazy:
     def submit(self, function: Callable[[Any], Any], item: Any) -> Any:
         self.waiting += 1
         self.most = max(self.most, self.waiting)
+        held = [item]  # a real pool's future does not hold what it was asked for once that is done
 
         def result() -> Any:
             self.waiting -= 1
-            return function(item)
+            return function(held.pop())
 
         return SimpleNamespace(result=result)
 
