@@ -25,8 +25,9 @@ class RankTrainer(PinnedTrainer):
 
     dies_in_epoch: int | None = None
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    # nnU-Net looks up the names of this signature among its own arguments: *args would not be found there.
+    def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
         # nnU-Net takes for granted that several processes are several GPUs.
         self.device, self.grad_scaler = torch.device("cpu"), None
         self.odd_one = self.local_rank == dist.get_world_size() - 1
