@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 
+from nnunetv2_textguided.benchmark import report_command
 from nnunetv2_textguided.jobs import EXECUTORS, parse_sbatch
-
-REPORT = "nnunetv2_textguided.benchmark.report_command"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="<action>", required=True)
     _add_run(actions.add_parser("run", help="train and validate what is missing, on GPUs of this machine or on SLURM"))
-    if importlib.util.find_spec(REPORT) is not None:
-        report = actions.add_parser("report", help="compare the trainers: statistics, plots, tables")
-        importlib.import_module(REPORT).add_arguments(report)
+    report_command.add_arguments(actions.add_parser("report", help="compare the trainers: statistics, plots, tables"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the chosen action; returns the exit status."""
     if args.action == "report":
-        return int(importlib.import_module(REPORT).run(args))
+        return report_command.run(args)
     return _run(args)
 
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.crossval_split import generate_crossval_split
 
@@ -27,6 +28,7 @@ class CheckpointingTrainer(nnUNetTrainer):
     """Writes checkpoints whole or not at all, and continues from the next one where the first is damaged."""
 
     _best_ema: Any  # nnU-Net's: a float, or None before the first epoch
+    dataset_class: Any  # nnU-Net's: None before initialisation
     continued = False
     """Whether this is a training that --c continues; only then may another checkpoint stand in for a damaged one."""
 
@@ -41,6 +43,8 @@ class CheckpointingTrainer(nnUNetTrainer):
             if path.is_file():
                 _check_splits(path)
             else:
+                if self.dataset_class is None:  # not initialised yet: nnU-Net's own split can be asked for then, too
+                    self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
                 cases = sorted(self.dataset_class.get_identifiers(self.preprocessed_dataset_folder))
                 if len(cases) < 5:
                     raise TrainingError(
