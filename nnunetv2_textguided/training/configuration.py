@@ -37,12 +37,9 @@ class _Configuration(_Part):
 
 
 class _Plans(_Part):
-    configurations: dict[str, dict[str, Any]]
-
-
-class _NamedPlans(_Plans):
     dataset_name: str
     plans_name: str
+    configurations: dict[str, dict[str, Any]]
 
 
 def read_configuration(plans: Mapping[str, Any], configuration: str, where: object = "plans") -> dict[str, Any]:

@@ -93,8 +93,9 @@ def test_a_loss_that_stays_non_finite_stops_and_says_where() -> None:
 
 
 def plans(**changes: object) -> dict[str, object]:
-    configuration = {"architecture": architecture(), "text_guidance": block(), **changes}
-    return {"plans_name": "p", "configurations": {"3d": configuration}}
+    sizes = {"data_identifier": "p_3d", "batch_size": 2, "patch_size": [8, 32, 32], "batch_dice": False}
+    configuration = {**sizes, "architecture": architecture(), "text_guidance": block(), **changes}
+    return {"dataset_name": "Dataset901_Tiny", "plans_name": "p", "configurations": {"3d": configuration}}
 
 
 def test_equal_networks_do_not_differ_wherever_the_text_was_read_from() -> None:
