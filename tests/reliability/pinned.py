@@ -131,6 +131,7 @@ def plan(root: Path, configurations: tuple[str, ...], splits: Any = None) -> Non
     api.plan_experiments([901])
     api.preprocess([901], configurations=configurations, num_processes=(1,), show_progress_bar=False)
     workspace = Workspace(root)
+    os.environ.update(nnUNet_n_proc_DA="0")
     for configuration in configurations:
         workspace.edit_plans(configuration, BLOCK)
     if splits is not None:
