@@ -143,6 +143,10 @@ class nnUNetTrainerAlignRefine(CheckpointingTrainer):
     def _build_loss(self) -> nn.Module:
         """nnU-Net's own loss, or the settings' compound inside nnU-Net's deep supervision."""
         stock = super()._build_loss()
+        if self.enable_deep_supervision and len(stock.weight_factors) == 1:
+            # nnU-Net gives the coarsest output weight 0 and divides by the sum: NaN where images of a few voxels leave
+            # room for only one output.
+            stock.weight_factors = (1.0,)
         chosen = self.settings.segmentation_loss
         if (chosen.region, chosen.voxel) == ("dice", "ce"):
             return stock
