@@ -22,6 +22,13 @@ JOBS = ".benchmark_jobs"
 """Folder of submitit's files, in the data set's folder in nnUNet_results."""
 
 
+UNLIKE = {
+    "configuration_sha256": "other settings (or a version of this package that has others)",
+    "splits_sha256": "other folds",
+}
+"""Keys of a record that tell a training from what it would be now, and what it means if they do."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """How a study is run.
@@ -109,14 +116,16 @@ def _commands(study: Study, results: Path, cases: Mapping[int, tuple[str, ...]],
 
 def _notes(study: Study, results: Path, facts: Mapping[Variant, ModelFacts]) -> Iterator[str]:
     """What makes trainings that are there already unlike those to come."""
+    unlike: dict[tuple[Variant, str], list[str]] = {}
     for cell in study.cells():
         folder = cell.folder(results, study.dataset)
         record = read_record(folder)
-        if record is not None:
-            for key, what in (("configuration_sha256", "other settings"), ("splits_sha256", "other folds")):
-                if record.get(key) != getattr(facts[cell.variant], key):
-                    yield f"NOTE: {cell.variant.name}, fold {cell.fold}, was trained with {what}: {folder}"
+        for key, what in UNLIKE.items():
+            if record is not None and record.get(key) != getattr(facts[cell.variant], key):
+                unlike.setdefault((cell.variant, what), []).append(str(cell.fold))
         validation = folder / "validation"
         if (validation / "summary.json").is_file() and not any(validation.glob("*.npz")):
             line = command_line(command(cell, study.dataset, Step.VALIDATE, "cuda"))
             yield f"NOTE: {folder} has no probabilities, which detection metrics need; they come with: {line}"
+    for (variant, what), folds in unlike.items():
+        yield f"NOTE: {variant.name}, fold {', '.join(folds)}: trained with {what} than one would be now"

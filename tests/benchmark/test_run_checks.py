@@ -11,6 +11,8 @@ import pytest
 
 from nnunetv2_textguided.benchmark.coordinator import State, Status
 from nnunetv2_textguided.benchmark.describe import describe_study
+from nnunetv2_textguided.benchmark.progress import Progress
+from nnunetv2_textguided.benchmark.record import Recorder
 from nnunetv2_textguided.benchmark.study import Cell, Study, Variant
 from nnunetv2_textguided.cli import main
 from tests.inference.models import plans
@@ -96,6 +98,24 @@ def test_a_dry_run_prints_nnunets_commands_and_what_differs(prepared: Path, caps
     assert "DIFFERS: plans: nnUNetPlans, nnUNetLargePlans" in text
     assert "DIFFERS: batch size: nnUNetTrainer_1epoch (nnUNetPlans) 2" in text
     assert not list(results.iterdir()), "nothing is written"
+
+
+def test_folds_that_were_trained_otherwise_are_noted(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = Study(DATASET, "3d_fullres", (OURS,), folds=(0, 1))
+    facts = describe_study(study)
+    (variant,) = study.variants
+    for cell in study.cells():
+        folder = cell.folder(prepared.parents[1] / "results", DATASET)
+        folder.mkdir(parents=True)
+        Recorder(folder, cell, DATASET, facts[variant], ("case_0",)).adopt(Progress())
+    assert main(words(OURS)) == 0
+    assert "NOTE" not in capsys.readouterr().out
+    plans_file = prepared / "nnUNetPlans.json"
+    content = json.loads(plans_file.read_text())
+    content["configurations"]["3d_fullres"]["batch_size"] = 3
+    plans_file.write_text(json.dumps(content))
+    assert main(words(OURS)) == 0
+    assert f"# NOTE: {variant.name}, fold 0, 1: trained with other settings" in capsys.readouterr().out
 
 
 def test_facts_are_those_of_the_trainers(prepared: Path) -> None:
