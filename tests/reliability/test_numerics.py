@@ -140,7 +140,9 @@ def test_a_patch_smaller_than_the_refiner_s_budget() -> None:
         net.refiner.alpha.fill_(1)  # type: ignore[union-attr]
         for dtype in DTYPES:
             net.zero_grad()
-            with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
-                out, similarity = net(torch.randn(1, 3, 2, 4, 8), return_similarity=True)
-            (out.float().square().mean() + similarity.float().square().mean()).backward()
+            # oneDNN's bfloat16 weight gradient of so small a convolution is at times not finite, for any network.
+            with torch.backends.mkldnn.flags(enabled=dtype != torch.bfloat16):
+                with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+                    out, similarity = net(torch.randn(1, 3, 2, 4, 8), return_similarity=True)
+                (out.float().square().mean() + similarity.float().square().mean()).backward()
             assert all(p.grad.isfinite().all() for p in net.parameters() if p.grad is not None)
