@@ -21,10 +21,16 @@ def pytest_configure() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # A busy machine is slow at drawing examples, too: that says nothing about the code.
     slow = [hypothesis.HealthCheck.too_slow]
+    # The normal run draws the same examples each time: whether a change lands does not depend on luck.
     # Random examples per test: about 500 in all in a normal run, over 10,000 in a nightly one (docs/reliability.md).
     for profile, examples in (("normal", 30), ("nightly", 600)):
         hypothesis.settings.register_profile(
-            profile, max_examples=examples, deadline=None, suppress_health_check=slow, print_blob=True
+            profile,
+            max_examples=examples,
+            derandomize=profile == "normal",
+            deadline=None,
+            suppress_health_check=slow,
+            print_blob=True,
         )
     hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "normal"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Annotated, Any
 
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -14,6 +14,7 @@ from nnunetv2_textguided.errors import TrainingError
 from nnunetv2_textguided.files import MAX_DEPTH, is_deep
 
 _REMEDY = "Plan the data set again (nnUNetv2_plan_experiment or nnUNetv2_textguided plan), or restore the file."
+_LABELS = 'nnU-Net v2 expects {"background": 0, "name": 1, ...}, for regions also regions_class_order.'
 # What nnU-Net's own reading of unusual plans ends in: it has assertions and look-ups, not errors for users.
 _BROKEN = (KeyError, AssertionError, RuntimeError, ValueError, TypeError, AttributeError, IndexError)
 
@@ -40,6 +41,13 @@ class _Plans(_Part):
     dataset_name: str
     plans_name: str
     configurations: dict[str, dict[str, Any]]
+
+
+class _Dataset(BaseModel):
+    """Not strict: nnU-Net itself takes "1" and 1.0 for a label value."""
+
+    model_config = ConfigDict(extra="allow")
+    labels: dict[str, int | Annotated[list[int], Field(min_length=1)]]
 
 
 def read_configuration(plans: Mapping[str, Any], configuration: str, where: object = "plans") -> dict[str, Any]:
@@ -81,20 +89,21 @@ def read_labels(plans: Mapping[str, Any], dataset_json: Mapping[str, Any], where
     Raises:
         TrainingError: the description of the data set has labels that nnU-Net does not understand.
     """
+    _check(_Dataset, dict(dataset_json), "dataset.json", _LABELS)
     try:
         manager: LabelManager = PlansManager(dict(plans)).get_label_manager(dict(dataset_json))
     except _BROKEN as e:
         raise TrainingError(
             f"nnU-Net does not understand the labels: {type(e).__name__}: {e}",
             where=f"dataset.json, labels; {where}, label_manager",
-            remedy='nnU-Net v2 expects {"background": 0, "name": 1, ...}, for regions also regions_class_order.',
+            remedy=_LABELS,
         ) from e
     return manager
 
 
-def _check(model: type[BaseModel], value: Any, where: object) -> None:
+def _check(model: type[BaseModel], value: Any, where: object, remedy: str = _REMEDY) -> None:
     try:
         model.model_validate(value)
     except ValidationError as e:
         lines = [f"{'.'.join(map(str, problem['loc'])) or '(all)'}: {problem['msg']}" for problem in e.errors()]
-        raise TrainingError("\n".join(dict.fromkeys(lines)), where=where, remedy=_REMEDY) from e
+        raise TrainingError("\n".join(dict.fromkeys(lines)), where=where, remedy=remedy) from e

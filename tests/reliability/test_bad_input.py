@@ -119,6 +119,16 @@ def test_any_plans_train_or_are_a_clear_error(plans: Any, dataset: Any, configur
         assert_clear(error)
 
 
+@pytest.mark.parametrize("value", [[], float("inf"), float("nan"), None, "one", [[1]], True, -1])
+@pytest.mark.parametrize("name", ["background", "csPCa"])
+def test_odd_label_values_train_or_are_a_clear_error(name: str, value: Any) -> None:
+    dataset = {**DATASET, "labels": {"background": 0, "csPCa": 1, name: value}}
+    try:
+        describe_training(PLANS, "3d_fullres", dataset, {}, None)
+    except TextGuidedError as error:
+        assert_clear(error)
+
+
 @given(mutated(PLANS, most=1))
 def test_any_plans_in_the_model_folder_are_compared_or_are_a_clear_error(plans: Any) -> None:
     with tempfile.TemporaryDirectory() as name:
