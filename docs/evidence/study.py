@@ -22,9 +22,9 @@ from typing import Any
 
 BASE = "nnUNetTrainerAlignRefine"
 DATASETS = {"lesion": "Dataset501_Lesion", "zones": "Dataset502_Zones"}
-# Equal iterations for all: 40 epochs of 25. So few need less momentum than nnU-Net's 0.99, which remembers hundreds.
+# Equal iterations for all: 24 epochs of 30. So few need less momentum than nnU-Net's 0.99, which remembers hundreds.
 BLOCK = {
-    "training": {"epochs": 40, "iterations_per_epoch": 25, "val_iterations_per_epoch": 4},
+    "training": {"epochs": 24, "iterations_per_epoch": 30, "val_iterations_per_epoch": 4},
     "optimiser": {"lr": 0.02, "text_lr": 0.02, "refiner_lr": 0.02, "momentum": 0.95},
 }
 FEATURES = [8, 16, 32, 64, 64]
