@@ -46,13 +46,13 @@ def prepare(labels: str, renderer: Path, work: Path, processes: int) -> None:
         shutil.copy(raw / "splits_final.json", preprocessed)
         write_plans(plans_file, "nnUNetPlans", {})
         run("nnUNetv2_preprocess", "-d", dataset[7:10], "-c", "3d_fullres", "-np", str(processes))
-    for name, variant in VARIANTS.items():
+    for name, variant in {"": {}, **VARIANTS}.items():
         write_plans(plans_file, plans_name(name), variant)
 
 
 def plans_name(variant: str) -> str:
-    """The variant's plans."""
-    return f"nnUNetPlans_{variant}"
+    """The variant's plans; nnU-Net's own name for none."""
+    return f"nnUNetPlans_{variant}" if variant else "nnUNetPlans"
 
 
 def write_plans(source: Path, name: str, variant: dict[str, Any]) -> None:
