@@ -78,8 +78,9 @@ def resolve(block: Mapping[str, Any] | None, *overrides: Mapping[str, Any], wher
     preset = merged.get("preset", DEFAULT_PRESET)
     if not isinstance(preset, str):
         raise SettingsError("The preset must be a name or a path.", where=f"{where}.preset")
-    # A complete block that a model folder carries must not depend on a preset file that may have moved or changed.
-    if not _has_all_keys(merged, Settings().block()):
+    # A block that a trainer has completed must not depend on a preset file that may have moved or changed. An earlier
+    # release's lacks the keys that came later, whose defaults in settings.py are therefore always what was done before.
+    if not (_is_resolved(merged) or _has_all_keys(merged, Settings().block())):
         merged = merge(load_preset(preset), merged)
     try:
         return Settings.model_validate(merged)
@@ -89,6 +90,11 @@ def resolve(block: Mapping[str, Any] | None, *overrides: Mapping[str, Any], wher
             where=where,
             remedy="Correct the keys named above; docs/settings.md lists all keys with their ranges.",
         ) from e
+
+
+def _is_resolved(block: Mapping[str, Any]) -> bool:
+    text = block.get("text")
+    return isinstance(text, Mapping) and text.get("resolved") is not None
 
 
 def _has_all_keys(block: Any, complete: Mapping[str, Any]) -> bool:

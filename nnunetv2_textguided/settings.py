@@ -73,6 +73,8 @@ class TextSettings(_Model):
     """Scientific control: replace the embeddings by random ones, shuffle them among prompts, or learn them."""
     control_seed: int = Field(default=0, ge=0)
     """Seed of the random and shuffled controls."""
+    geometry: Literal["raw", "centred", "whitened"] = "raw"
+    """Embeddings as the encoder gives them, without the mean over prompts, or made orthogonal as well."""
     resolved: ResolvedText | None = None
     """Filled in by the trainer."""
 
@@ -105,6 +107,10 @@ class AlignmentSettings(_Model):
     """Cap of the learned scale."""
     prior: float = Field(default=0.01, gt=0.0, lt=1.0)
     """Foreground prior to which the bias b_c is initialised."""
+    conditioning: Literal["none", "image"] = "none"
+    """Prompts as they are, or after attention to the bottleneck's features: then they differ between images."""
+    feedback: bool = False
+    """Pass the similarity maps back into the decoder, whose later stages then segment with them."""
     weight: float = Field(default=0.2, ge=0.0)
     """lambda_align at full strength."""
     gradient_ratio: float | None = Field(default=0.5, gt=0.0)
@@ -124,6 +130,8 @@ class HeatmapSettings(_Model):
     """lambda_heat at full strength."""
     dice_weight: float = Field(default=1.0, ge=0.0)
     """Weight of the soft Dice relative to the class-balanced BCE."""
+    hard_negatives: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Share of the map's voxels, the most falsely activated ones, that make up the BCE's background half."""
 
 
 class RefinerSettings(_Model):

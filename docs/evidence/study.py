@@ -1,9 +1,12 @@
 """Reproduces docs/evidence.md: short trainings on rendered bpMRI of real anatomy, and their comparison.
 
-    python docs/evidence/study.py --renderer phantom.py --work FOLDER [--jobs 2] [--folds 0 1]
+    python docs/evidence/study.py --renderer phantom.py --work FOLDER [--variants NAME ...] [--trainers NAME ...]
+        [--labels lesion zones] [--folds 0 1 2 3 4] [--device cuda --jobs 8]
 
 The renderer draws bpMRI on the public PI-CAI masks (CC BY-NC 4.0, hence not part of this package) and writes a raw
-nnU-Net data set with the challenge's own patient-disjoint folds. What is finished is not done again.
+nnU-Net data set with the challenge's own patient-disjoint folds. Variants (variants.json) are plans that differ in
+their `text_guidance` block or their widths, all trained by nnUNetTrainerAlignRefine; trainers share the default plans.
+What is finished is not done again.
 """
 
 from __future__ import annotations
@@ -14,94 +17,110 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 BASE = "nnUNetTrainerAlignRefine"
-# Equal iterations for all: 24 epochs of 30. So few need less momentum than nnU-Net's 0.99, which remembers hundreds.
+DATASETS = {"lesion": "Dataset501_Lesion", "zones": "Dataset502_Zones"}
+# Equal iterations for all: 40 epochs of 25. So few need less momentum than nnU-Net's 0.99, which remembers hundreds.
 BLOCK = {
-    "training": {"epochs": 24, "iterations_per_epoch": 30, "val_iterations_per_epoch": 4},
+    "training": {"epochs": 40, "iterations_per_epoch": 25, "val_iterations_per_epoch": 4},
     "optimiser": {"lr": 0.02, "text_lr": 0.02, "refiner_lr": 0.02, "momentum": 0.95},
 }
 FEATURES = [8, 16, 32, 64, 64]
+VARIANTS: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("variants.json").read_text())
 
 
-@dataclass(frozen=True)
-class Arm:
-    """One data set and the trainers that are compared on it; the first is the reference."""
-
-    dataset: str
-    labels: str
-    """What the renderer's --labels takes: "lesion" or "zones"."""
-    trainers: tuple[str, ...]
-
-    @property
-    def number(self) -> str:
-        """The data set's number, as nnU-Net's commands take it."""
-        return self.dataset[7:10]
-
-
-ARMS = (
-    Arm("Dataset501_Lesion", "lesion", (f"{BASE}_StockNetwork", f"{BASE}_NoText", BASE, f"{BASE}_RandomText")),
-    Arm("Dataset502_Zones", "zones", (f"{BASE}_NoText", BASE)),
-)
-
-
-def prepare(arm: Arm, renderer: Path, work: Path) -> None:
+def prepare(labels: str, renderer: Path, work: Path, processes: int) -> None:
     """Render, plan, make the plan tiny, preprocess."""
-    raw, preprocessed = work / "raw" / arm.dataset, work / "preprocessed" / arm.dataset
+    dataset = DATASETS[labels]
+    raw, preprocessed = work / "raw" / dataset, work / "preprocessed" / dataset
     if not (raw / "cases.csv").is_file():
         grid = ["--size", "16", "64", "64", "--spacing", "3", "1.25", "1.25", "--centre", "gland"]
-        cases = ["--n-train", "200", "--n-test", "0", "--seed", "0", "--labels", arm.labels]
+        cases = ["--n-train", "200", "--n-test", "0", "--seed", "0", "--labels", labels, "--workers", str(processes)]
         run(sys.executable, str(renderer), "--out", str(raw), *grid, *cases)
-    if (preprocessed / "nnUNetPlans_3d_fullres").is_dir():
-        return
-    fingerprint(int(arm.number))
-    run("nnUNetv2_plan_experiment", "-d", arm.number)
-    shutil.copy(raw / "splits_final.json", preprocessed)
     plans_file = preprocessed / "nnUNetPlans.json"
-    plans = json.loads(plans_file.read_text())
+    if not (preprocessed / "nnUNetPlans_3d_fullres").is_dir():
+        fingerprint(int(dataset[7:10]), processes)
+        run("nnUNetv2_plan_experiment", "-d", dataset[7:10])
+        shutil.copy(raw / "splits_final.json", preprocessed)
+        write_plans(plans_file, "nnUNetPlans", {})
+        run("nnUNetv2_preprocess", "-d", dataset[7:10], "-c", "3d_fullres", "-np", str(processes))
+    for name, variant in VARIANTS.items():
+        write_plans(plans_file, plans_name(name), variant)
+
+
+def plans_name(variant: str) -> str:
+    """The variant's plans."""
+    return f"nnUNetPlans_{variant}"
+
+
+def write_plans(source: Path, name: str, variant: dict[str, Any]) -> None:
+    """Tiny plans with the study's and the variant's settings, on the same preprocessed cases."""
+    plans = json.loads(source.read_text())
+    plans["plans_name"] = name
     chosen = plans["configurations"]["3d_fullres"]
+    block = {key: {**BLOCK.get(key, {}), **value} if isinstance(value, dict) else value
+             for key, value in {**BLOCK, **variant.get("block", {})}.items()}  # fmt: skip
     # Dice over the batch: half of the cases have no lesion, and of those a sample's own Dice teaches nothing.
-    chosen |= {"batch_size": 2, "batch_dice": True, "text_guidance": BLOCK}
-    chosen["architecture"]["arch_kwargs"]["features_per_stage"] = FEATURES
-    plans_file.write_text(json.dumps(plans, indent=1))
-    run("nnUNetv2_preprocess", "-d", arm.number, "-c", "3d_fullres", "-np", "2")
+    chosen |= {"batch_size": 2, "batch_dice": True, "text_guidance": block}
+    chosen["architecture"]["arch_kwargs"]["features_per_stage"] = variant.get("features", FEATURES)
+    source.with_name(f"{name}.json").write_text(json.dumps(plans, indent=1))
 
 
-def fingerprint(dataset: int) -> None:
+def fingerprint(dataset: int, processes: int) -> None:
     """nnU-Net's fingerprint from a hundredth of its voxels: z-scored MRI never uses their statistics."""
     from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 
-    extractor = DatasetFingerprintExtractor(dataset, num_processes=2)
+    extractor = DatasetFingerprintExtractor(dataset, num_processes=processes)
     extractor.num_foreground_voxels_for_intensitystats = 1e6
     extractor.run()
 
 
-def run(*command: str) -> None:
+def run(*command: str, check: bool = True) -> None:
     """Run a command of this environment; its output goes to this terminal."""
-    own = Path(sys.executable).with_name(command[0])
-    subprocess.run([str(own) if own.exists() else command[0], *command[1:]], check=True)
+    own = Path(sys.executable).parent / command[0]
+    subprocess.run([str(own) if own.exists() else command[0], *command[1:]], check=check)
+
+
+def train_and_report(labels: str, models: list[str], plans: list[str], args: argparse.Namespace, name: str) -> None:
+    """One benchmark: every trainer under every plans name."""
+    common = ["-d", DATASETS[labels][7:10], "-c", "3d_fullres", "--folds", *args.folds, "--trainers", *models]
+    where = ["--device", args.device, "--jobs", args.jobs]
+    if not args.report_only:
+        # A failed training is told by the command; what is finished can still be compared.
+        run("nnUNetv2_textguided", "benchmark", "run", *common, "--plans", *plans, *where, check=False)
+    out = args.work / "reports" / f"{labels}_{name}"
+    options = ["--label", "csPCa", "--allow-incomplete", "-o", str(out)]
+    run("nnUNetv2_textguided", "benchmark", "report", *common, "-p", *plans, *options, check=False)
 
 
 def main() -> None:
     """Prepare, train, report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--renderer", type=Path, required=True, help="the script that draws bpMRI on PI-CAI's masks")
-    parser.add_argument("--work", type=Path, required=True, help="folder for nnU-Net's three folders")
+    parser.add_argument("--work", type=Path, required=True, help="folder for nnU-Net's three folders and the reports")
+    parser.add_argument("--labels", nargs="+", default=["lesion"], choices=list(DATASETS), help="default: lesion")
+    parser.add_argument("--variants", nargs="*", default=[], choices=list(VARIANTS), help="of variants.json")
+    parser.add_argument("--trainers", nargs="*", default=[], help=f"such as {BASE}_NoText, on the default plans")
+    parser.add_argument("--folds", nargs="+", default=["0", "1", "2", "3", "4"], help="default: all five")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--jobs", default="2", help="trainings at a time (default: 2)")
-    parser.add_argument("--folds", nargs="+", default=["0", "1"], help="default: 0 1")
+    parser.add_argument("--processes", type=int, default=2, help="for rendering and preprocessing (default: 2)")
+    parser.add_argument("--report-only", action="store_true", help="compare what there is")
     args = parser.parse_args()
     for name in ("raw", "preprocessed", "results"):
         (args.work / name).mkdir(parents=True, exist_ok=True)
         os.environ[f"nnUNet_{name}"] = str((args.work / name).resolve())
-    # One thread per training; those that wait sleep.
+    # One thread per training; those that wait sleep. Compiling networks as small as these takes longer than they do.
     os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "nnUNet_n_proc_DA": "1"}
-    for arm in ARMS:
-        prepare(arm, args.renderer, args.work)
-        common = ["-d", arm.number, "-c", "3d_fullres", "--folds", *args.folds, "--trainers", *arm.trainers]
-        run("nnUNetv2_textguided", "benchmark", "run", *common, "--device", "cpu", "--jobs", args.jobs)
-        run("nnUNetv2_textguided", "benchmark", "report", *common, "--label", "csPCa")
+    os.environ |= {"nnUNet_def_n_proc": "1", "nnUNet_compile": "f"}
+    for labels in args.labels:
+        prepare(labels, args.renderer, args.work, args.processes)
+        if args.variants:
+            train_and_report(labels, [BASE], [plans_name(v) for v in args.variants], args, "variants")
+        if args.trainers:
+            train_and_report(labels, args.trainers, ["nnUNetPlans"], args, "trainers")
 
 
 if __name__ == "__main__":

@@ -41,14 +41,22 @@ class GuidanceLoss(nn.Module):
         labels: the label value of each class; None for regions.
         ignore_label: the value of the ignore label; None: there is none.
         dice_weight: weight of the Dice term of the heatmap loss.
+        hard_negatives: share of background voxels that the heatmap loss looks at.
     """
 
     lambda_align: Tensor
     lambda_heat: Tensor
 
-    def __init__(self, labels: Sequence[int] | None, ignore_label: int | None, dice_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        labels: Sequence[int] | None,
+        ignore_label: int | None,
+        dice_weight: float = 1.0,
+        hard_negatives: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.labels, self.ignore_label, self.dice_weight = labels, ignore_label, dice_weight
+        self.labels, self.ignore_label = labels, ignore_label
+        self.dice_weight, self.hard_negatives = dice_weight, hard_negatives
         self.register_buffer("lambda_align", torch.zeros(()))
         self.register_buffer("lambda_heat", torch.zeros(()))
 
@@ -58,7 +66,8 @@ class GuidanceLoss(nn.Module):
         with torch.autocast(similarity_logits.device.type, enabled=False):
             logits = similarity_logits.float()
             shares = map_target(target, logits.shape[2:], self.labels, self.ignore_label)
-            align, heat = alignment_loss(logits, shares), heatmap_loss(logits, shares, self.dice_weight)
+            align = alignment_loss(logits, shares)
+            heat = heatmap_loss(logits, shares, self.dice_weight, self.hard_negatives)
             weighted = self.lambda_align * align + self.lambda_heat * heat
         inside, outside = similarity_statistics(logits, shares)
         return GuidanceTerms(weighted, align.detach(), heat.detach(), inside, outside)

@@ -9,7 +9,9 @@ from torch.nn import functional as F
 from nnunetv2_textguided.losses.targets import MapTarget
 
 
-def heatmap_loss(similarity_logits: Tensor, target: MapTarget, dice_weight: float = 1.0) -> Tensor:
+def heatmap_loss(
+    similarity_logits: Tensor, target: MapTarget, dice_weight: float = 1.0, hard_negatives: float = 1.0
+) -> Tensor:
     """Class-balanced binary cross-entropy on logits plus soft Dice, averaged over labels.
 
     Unbalanced cross-entropy learns "nothing anywhere" when a lesion is a thousandth of the patch (REFERENCE.md), so
@@ -20,6 +22,8 @@ def heatmap_loss(similarity_logits: Tensor, target: MapTarget, dice_weight: floa
         similarity_logits: (B, C, *s).
         target: the labels on the same grid.
         dice_weight: weight of the Dice term.
+        hard_negatives: share of the map's voxels that make up the background half: those of the largest loss, which
+            are benign mimics and not the easy rest. 1: all.
 
     Returns:
         A scalar, at least 0.
@@ -33,7 +37,14 @@ def heatmap_loss(similarity_logits: Tensor, target: MapTarget, dice_weight: floa
     logits = similarity_logits.float().transpose(0, 1).flatten(1)
     foreground = target.foreground.transpose(0, 1).flatten(1)
     background = target.background.transpose(0, 1).flatten(1)
-    balanced = 0.5 * (_weighted_mean(F.softplus(-logits), foreground) + _weighted_mean(F.softplus(logits), background))
+    spurious, doubt = F.softplus(logits), background
+    if hard_negatives < 1:
+        # A fixed number of voxels: shapes that depend on the data would break CUDA graphs.
+        hardest = torch.topk(
+            spurious.detach() * background, max(1, round(hard_negatives * logits.shape[1])), sorted=False
+        )
+        spurious, doubt = spurious.gather(1, hardest.indices), background.gather(1, hardest.indices)
+    balanced = 0.5 * (_weighted_mean(F.softplus(-logits), foreground) + _weighted_mean(spurious, doubt))
     return (balanced + dice_weight * _soft_dice_loss(torch.sigmoid(logits), foreground, background)).mean()
 
 

@@ -9,6 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nnunetv2_textguided.network.conditioning import PromptConditioning
+
+FEEDBACK_LOGIT = 4.0
+"""Similarity logits up to here (a probability of 0.98) are passed on nearly linearly."""
+
 
 class AlignmentHead(nn.Module):
     r"""Similarity logits between image features and prompts.
@@ -30,6 +35,9 @@ class AlignmentHead(nn.Module):
         initial_scale: initial a.
         max_scale: cap of a.
         prior: foreground prior; b_c starts at its logit, so that an untrained map claims next to nothing.
+        conditioning_width: channels of the image features that prompts look at first (conditioning.py); None: they
+            are the same for every image.
+        feedback: the map is passed back into the decoder (see `feed_back`).
     """
 
     def __init__(
@@ -42,6 +50,8 @@ class AlignmentHead(nn.Module):
         initial_scale: float = 1 / 0.07,
         max_scale: float = 100.0,
         prior: float = 0.01,
+        conditioning_width: int | None = None,
+        feedback: bool = False,
     ) -> None:
         super().__init__()
         self.sections = [*prompts_per_label, context_prompts]
@@ -50,18 +60,26 @@ class AlignmentHead(nn.Module):
         self.text_projection = nn.Linear(embedding_dim, projection_dim, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(math.log(initial_scale)))
         self.bias = nn.Parameter(torch.full((len(prompts_per_label),), math.log(prior / (1 - prior))))
+        self.conditioning: PromptConditioning | None = None
+        if conditioning_width is not None:
+            self.conditioning = PromptConditioning(conditioning_width, projection_dim)
+        self.feedback: nn.Linear | None = None
+        if feedback:
+            self.feedback = nn.Linear(len(prompts_per_label), feature_width, bias=False)
+            nn.init.zeros_(self.feedback.weight)
 
     @property
     def scale(self) -> Tensor:
         """The learned scale a, a scalar tensor."""
         return self.log_scale.clamp(max=self.max_log_scale).exp()
 
-    def forward(self, features: Tensor, embeddings: Tensor) -> Tensor:
+    def forward(self, features: Tensor, embeddings: Tensor, image: Tensor | None = None) -> Tensor:
         """Similarity logits.
 
         Args:
             features: (B, feature_width, *S) decoder features.
             embeddings: (K, embedding_dim) text embeddings, prompts of label 0 first, context prompts last.
+            image: (B, conditioning_width, *s) features that prompts look at; needed with conditioning only.
 
         Returns:
             (B, C, *S) float32 logits l_c.
@@ -69,14 +87,33 @@ class AlignmentHead(nn.Module):
         # float32 also under autocast: a logit of 14 +- 0.01 matters, and half precision has three digits.
         with torch.autocast(features.device.type, enabled=False):
             weight = self.image_projection.weight
-            image = F.normalize(torch.einsum("bw...,dw->bd...", features.float(), weight.float()), dim=1, eps=1e-6)
-            text = F.normalize(self.text_projection(embeddings.float()), dim=1, eps=1e-6)
-            cosine = torch.einsum("bd...,kd->bk...", image, text)
+            voxels = F.normalize(torch.einsum("bw...,dw->bd...", features.float(), weight.float()), dim=1, eps=1e-6)
+            text = self.text_projection(embeddings.float())
+            if self.conditioning is not None and image is not None:
+                text = self.conditioning(text, image.float())
+                cosine = torch.einsum("bd...,bkd->bk...", voxels, F.normalize(text, dim=-1, eps=1e-6))
+            else:
+                cosine = torch.einsum("bd...,kd->bk...", voxels, F.normalize(text, dim=-1, eps=1e-6))
             *labels, context = torch.split(self.scale * cosine, self.sections, dim=1)
             evidence = torch.stack([_log_mean_exp(part) for part in labels], dim=1)
             if self.sections[-1]:
                 evidence = evidence - _log_mean_exp(context)[:, None]
             return evidence + self.bias.view(1, -1, *(1,) * (features.ndim - 2))
+
+    def feed_back(self, features: Tensor, similarity: Tensor) -> Tensor:
+        """`features` plus a learned mixture of the maps, as DenseCLIP feeds its score maps to the decoder.
+
+        Thus the text takes part in every voxel's decision and not only in the losses. The mixture starts at zero.
+
+        Args:
+            features: (B, feature_width, *S) decoder features.
+            similarity: (B, C, *S) similarity logits of the same grid.
+        """
+        if self.feedback is None:
+            return features
+        # Bounded: a logit of 50 says no more than one of 5, and would drown the features.
+        maps = torch.tanh(similarity / FEEDBACK_LOGIT).to(features.dtype)
+        return features + torch.einsum("bc...,wc->bw...", maps, self.feedback.weight.to(features.dtype))
 
 
 def _log_mean_exp(x: Tensor) -> Tensor:

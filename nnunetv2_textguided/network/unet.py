@@ -142,6 +142,8 @@ class AlignRefineUNet(nn.Module):
             alignment.initial_scale,
             alignment.max_scale,
             alignment.prior,
+            widths[-1] if alignment.conditioning == "image" else None,
+            alignment.feedback,
         )
         if "refiner" in settings.components:
             options = settings.refiner.model_dump(exclude={"tokens", "alpha"})
@@ -191,29 +193,33 @@ class AlignRefineUNet(nn.Module):
             Logits (B, heads, *S), or a list of logits, finest first, with deep supervision; with `return_similarity`
             a pair with the (B, C, *s) similarity logits at the alignment stage (None for a network without text).
         """
-        outputs, guiding, finest = self._decode(self.encoder(x))
-        similarity = None
-        # Without a refiner the head serves only the losses: prediction does not run it.
-        if self.alignment is not None and (return_similarity or self.refiner is not None):
-            similarity = self.alignment(guiding, self.text_embeddings)
-            if self.refiner is not None:
-                outputs[0] = self.refiner(outputs[0], finest, similarity, self._tokens(), self.decoder.seg_layers[-1])
+        outputs, similarity, finest = self._decode(self.encoder(x), return_similarity)
+        if self.refiner is not None and similarity is not None:
+            outputs[0] = self.refiner(outputs[0], finest, similarity, self._tokens(), self.decoder.seg_layers[-1])
         segmentation: Segmentation = outputs if self.decoder.deep_supervision else outputs[0]
         return (segmentation, similarity) if return_similarity else segmentation
 
-    def _decode(self, skips: list[Tensor]) -> tuple[list[Tensor], Tensor, Tensor]:
-        """The plans' decoder, step by step as in its own forward, keeping the features that the text meets."""
+    def _decode(self, skips: list[Tensor], explained: bool) -> tuple[list[Tensor], Tensor | None, Tensor]:
+        """The plans' decoder, step by step as in its own forward, with the alignment head at its stage.
+
+        Returns:
+            Logits, finest first; similarity logits, None where nobody asks for them; features of the finest stage.
+        """
         x, outputs = skips[-1], []
-        guiding = x
+        similarity = None
         stages = len(self.decoder.stages)
         for stage in range(stages):
             x = torch.cat((self.decoder.transpconvs[stage](x), skips[-(stage + 2)]), 1)
             x = self.decoder.stages[stage](x)
-            if stage == self.alignment_stage:
+            if stage == self.alignment_stage and self.alignment is not None:
                 x, guiding = balanced(x, self.gradient_ratio)
+                # Where the head serves only the losses, prediction does not run it.
+                if explained or self.refiner is not None or self.alignment.feedback is not None:
+                    similarity = self.alignment(guiding, self.text_embeddings, skips[-1])
+                    x = self.alignment.feed_back(x, similarity)
             if self.decoder.deep_supervision or stage == stages - 1:
                 outputs.append(self.decoder.seg_layers[stage](x))
-        return outputs[::-1], guiding, x
+        return outputs[::-1], similarity, x
 
     def _tokens(self) -> Tensor:
         return self.text_tokens if self.text_tokens.shape[0] else self.text_embeddings
@@ -227,8 +233,9 @@ class AlignRefineUNet(nn.Module):
         """
         if self.alignment is None:
             raise NetworkError("This network was trained without text: there is nothing to explain.")
-        outputs, guiding, finest = self._decode(self.encoder(x))
-        logits, similarity = outputs[0], self.alignment(guiding, self.text_embeddings)
+        outputs, similarity, finest = self._decode(self.encoder(x), explained=True)
+        assert similarity is not None
+        logits = outputs[0]
         gate, change = torch.zeros_like(logits[:, :1], dtype=torch.bool), torch.zeros_like(logits)
         if self.refiner is not None:
             chosen = self.refiner.gate(logits)

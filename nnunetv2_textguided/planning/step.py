@@ -46,7 +46,9 @@ def step_loss(labels: Labels, settings: Settings | None) -> Callable[..., Tensor
     """
     loss = _segmentation_loss(labels, settings)
     values = None if labels.regions else range(1, labels.heads)
-    guidance = None if settings is None else GuidanceLoss(values, None, settings.heatmap.dice_weight)
+    guidance = None
+    if settings is not None:
+        guidance = GuidanceLoss(values, None, settings.heatmap.dice_weight, settings.heatmap.hard_negatives)
 
     def run(network: Any, data: Tensor, targets: list[Tensor] | None = None) -> Tensor:
         outputs, similarity = (network(data), None) if guidance is None else network(data, return_similarity=True)

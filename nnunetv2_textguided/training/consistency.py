@@ -33,7 +33,7 @@ def describe_network(plans: Mapping[str, Any], configuration: str, where: object
         "encoders": encoders,
         "alignment": alignment,
         "refiner": block["refiner"],
-        "text": {"control": block["text"]["control"], "control_seed": block["text"]["control_seed"], **text},
+        "text": {**{key: block["text"][key] for key in ("control", "control_seed", "geometry")}, **text},
     }
 
 

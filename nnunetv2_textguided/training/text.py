@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -80,7 +80,33 @@ def load_text(settings: Settings, labels: list[str], dataset_folder: Path | None
                 remedy='Set refiner.tokens to "pooled".',
             )
         pooled = pooled[derangement(len(pooled), seed)]
-    return TrainingText(resolved, pooled, tokens)
+    return TrainingText(resolved, spread(pooled, settings.text.geometry), tokens)
+
+
+def spread(embeddings: Tensor, geometry: Literal["raw", "centred", "whitened"]) -> Tensor:
+    """Take prompts apart that an encoder puts close together.
+
+    Prompts of one domain have cosines of 0.6 and more (docs/text.md): what they share says nothing about which of
+    them a voxel resembles, and it is most of what they are. One prompt alone has nothing to be told apart from and
+    stays as it is.
+
+    Args:
+        embeddings: (K, D), of any length.
+        geometry: "raw" changes nothing. "centred" subtracts the mean over prompts. "whitened" also makes them as
+            orthogonal as their number allows, by the nearest such set (the polar factor). Both give unit length.
+
+    Returns:
+        (K, D).
+    """
+    if geometry == "raw" or len(embeddings) < 2:
+        return embeddings
+    centred = embeddings.double() - embeddings.double().mean(dim=0)
+    if geometry == "whitened":
+        left, values, right = torch.linalg.svd(centred, full_matrices=False)
+        # Directions that hold nothing (the mean that was taken away, duplicates) must not be blown up to noise.
+        kept = (values > 1e-6 * values.max().clamp(min=1e-12)).to(values.dtype)
+        centred = (left * kept) @ right
+    return torch.nn.functional.normalize(centred, dim=1, eps=1e-6).float()
 
 
 def random_like(embeddings: Tensor, seed: int) -> Tensor:

@@ -124,8 +124,9 @@ class nnUNetTrainerAlignRefine(CheckpointingTrainer):
         super().initialize()
         if self.text is not None:
             labels = None if self.label_manager.has_regions else self.label_manager.foreground_labels
+            heatmap = self.settings.heatmap
             self.guidance_loss = GuidanceLoss(
-                labels, self.label_manager.ignore_label, self.settings.heatmap.dice_weight
+                labels, self.label_manager.ignore_label, heatmap.dice_weight, heatmap.hard_negatives
             ).to(self.device)
             self._tell_network()
 
