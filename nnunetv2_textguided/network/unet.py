@@ -266,7 +266,7 @@ class AlignRefineUNet(nn.Module):
             sizes.append(size)
         if self.alignment is not None:
             # float32 throughout, hence twice what half precision would take: features, projections, similarities.
-            kept = self.alignment.image_projection.in_features + 2 * self.alignment.image_projection.out_features
+            kept = self.alignment.image_projection.in_features + self.alignment.image_projection.out_features
             kept += 2 * self.text_embeddings.shape[0]
             total += np.int64(kept * math.prod(sizes[-(self.alignment_stage + 2)]))
         return total
