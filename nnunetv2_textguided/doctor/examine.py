@@ -41,14 +41,17 @@ def examine(names: Sequence[str] = tuple(CHECKS), seconds: float = SECONDS) -> I
                 # Timer rather than a timeout of read: reading lines has none.
                 timer = threading.Timer(seconds, process.kill)
                 timer.start()
-                for line in process.stdout or ():
-                    finding = json.loads(line)
-                    name = finding.pop("name")
-                    waiting.remove(name)
-                    yield name, Finding(**finding)
-                    if waiting:
-                        yield waiting[0], None
-                timer.cancel()
+                try:
+                    for line in process.stdout or ():
+                        finding = json.loads(line)
+                        name = finding.pop("name")
+                        waiting.remove(name)
+                        yield name, Finding(**finding)
+                        if waiting:
+                            yield waiting[0], None
+                finally:
+                    # Also when nobody listens any more (`doctor | head -3`): Python would wait for the timer at exit.
+                    timer.cancel()
             if waiting:
                 # The interpreter died in this check. The others get another one.
                 yield waiting.pop(0), _died(process.returncode, errors)

@@ -87,14 +87,16 @@ class AlignmentHead(nn.Module):
         # float32 also under autocast: a logit of 14 +- 0.01 matters, and half precision has three digits.
         with torch.autocast(features.device.type, enabled=False):
             weight = self.image_projection.weight
-            voxels = F.normalize(torch.einsum("bw...,dw->bd...", features.float(), weight.float()), dim=1, eps=1e-6)
+            voxels = torch.einsum("bw...,dw->bd...", features.float(), weight.float())
+            length = torch.linalg.vector_norm(voxels, dim=1, keepdim=True).clamp(min=1e-6)
             text = self.text_projection(embeddings.float())
             if self.conditioning is not None and image is not None:
                 text = self.conditioning(text, image.float())
-                cosine = torch.einsum("bd...,bkd->bk...", voxels, F.normalize(text, dim=-1, eps=1e-6))
-            else:
-                cosine = torch.einsum("bd...,kd->bk...", voxels, F.normalize(text, dim=-1, eps=1e-6))
-            *labels, context = torch.split(self.scale * cosine, self.sections, dim=1)
+            # a and 1/|f| are linear: applied to the prompts and to the products, no other map of f's width is made.
+            text = self.scale * F.normalize(text, dim=-1, eps=1e-6)
+            prompts = "kd" if text.ndim == 2 else "bkd"
+            scaled_cosine = torch.einsum(f"bd...,{prompts}->bk...", voxels, text) / length
+            *labels, context = torch.split(scaled_cosine, self.sections, dim=1)
             evidence = torch.stack([_log_mean_exp(part) for part in labels], dim=1)
             if self.sections[-1]:
                 evidence = evidence - _log_mean_exp(context)[:, None]

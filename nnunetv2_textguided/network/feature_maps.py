@@ -36,6 +36,6 @@ def count_feature_maps(network: AlignRefineUNet, input_size: Sequence[int]) -> n
     if network.alignment is not None:
         # float32 throughout, hence twice what half precision would take: features, projections, similarities.
         projection = network.alignment.image_projection
-        kept = projection.in_features + 2 * projection.out_features + 2 * network.text_embeddings.shape[0]
+        kept = projection.in_features + projection.out_features + 2 * network.text_embeddings.shape[0]
         total += np.int64(kept * math.prod(sizes[-(network.alignment_stage + 2)]))
     return total

@@ -24,7 +24,12 @@ def test_logits_are_the_formula_of_the_design() -> None:
     context = likelihood[:, 3:].mean(dim=1)
     expected = torch.stack([likelihood[:, :2].mean(dim=1) / context, likelihood[:, 2] / context], dim=1).log()
     expected = expected + math.log(0.01 / 0.99)
-    torch.testing.assert_close(module(features, embeddings), expected, rtol=1e-4, atol=1e-4)
+    logits = module(features, embeddings)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+    # The head normalises products where the formula normalises features: gradients have to agree, too.
+    direction, parameters = torch.randn_like(expected), (module.image_projection.weight, module.text_projection.weight)
+    mine, formula = (torch.autograd.grad((x * direction).sum(), parameters) for x in (logits, expected))
+    torch.testing.assert_close(mine, formula, rtol=1e-3, atol=1e-3)
 
 
 def test_prompt_order_within_a_label_does_not_matter_but_membership_does() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import threading
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
@@ -81,6 +82,17 @@ def test_a_check_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert steps[0] == ("torch", None)
     assert steps[1][1] is not None
     assert not steps[1][1].ok
+
+
+def test_a_report_that_nobody_reads_to_its_end_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(repository))
+    report = examine(("nnUNet_raw", "nnUNet_results"))
+    assert [next(report)[0] for _ in range(2)] == ["nnUNet_raw", "nnUNet_raw"]
+    report.close()
+    # Python does not end before such a thread, and this one has ten minutes.
+    assert all(timer.finished.is_set() for timer in threading.enumerate() if isinstance(timer, threading.Timer))
 
 
 def test_supported_versions_are_those_of_the_package_metadata(repository: Path) -> None:

@@ -43,5 +43,5 @@ def released_cost(refine: bool) -> StepCost:
         PATCH,
         1,
         None,
-        lambda network, data: loss(network, data, targets(network, PATCH)),
+        lambda network, data: loss(network, data, targets(PATCH, batch=1)),
     )

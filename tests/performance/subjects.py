@@ -23,6 +23,9 @@ WIDTHS = (32, 64, 128, 256, 320, 320)
 DEFAULT_BANK: dict[str, Any] = {"prompts_per_label": (6,), "context": 12, "embedding_dim": 384}
 """The numbers of prompts in the default bank, and the width of the packaged embeddings."""
 
+BATCH = 2
+"""nnU-Net's smallest batch. With one patch, torch convolves few channels by a slow path that no training takes."""
+
 NO_TEXT: dict[str, Any] = {"components": []}
 NARROW: dict[str, Any] = {"encoders": {"width": 0.625}}
 SHARED: dict[str, Any] = {"encoders": {"shared_from_stage": 1}}
@@ -64,7 +67,7 @@ def stock(shrink: int = 1, channels: int = 3, heads: int = 2) -> nn.Module:
     return stock_network(picai_plans(shrink), channels, heads, deep_supervision=True)
 
 
-def targets(network: nn.Module, patch: Sequence[int], labels: Labels = LESION, batch: int = 1) -> list[Tensor]:
+def targets(patch: Sequence[int], labels: Labels = LESION, batch: int = BATCH) -> list[Tensor]:
     """A label map with one box of a hundredth of the patch, at each size that deep supervision compares."""
     full = torch.zeros(batch, 1, *patch)
     box = tuple(slice(n // 2, n // 2 + max(1, round(n * 0.215))) for n in patch)
@@ -88,7 +91,7 @@ def training_step(
     labels: Labels = LESION,
     loss: Loss | None = None,
 ) -> Callable[[], None]:
-    """One optimisation step on a batch of one patch: loss, gradients, clipping and SGD as the trainers do it.
+    """One optimisation step on nnU-Net's smallest batch: loss, gradients, clipping and SGD as the trainers do it.
 
     Args:
         network: the network.
@@ -99,7 +102,7 @@ def training_step(
         loss: another loss than the settings', of (network, images, targets).
     """
     torch.manual_seed(0)
-    data, truth = torch.randn(1, channels, *patch), targets(network, patch, labels)
+    data, truth = torch.randn(BATCH, channels, *patch), targets(patch, labels)
     loss = loss or step_loss(labels, settings)
     weights: Any = network
     if settings is None:

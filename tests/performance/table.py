@@ -28,7 +28,7 @@ def goal_row(run: dict[str, Any], about: dict[str, Any]) -> str:
     elif about["kind"] == "count":
         measured, value = [f"{about['value']:.3g}, counted", ""], about["value"]
     else:
-        value = run["stats"]["median"]
+        value = about.get("value", run["stats"]["median"])
         measured = ["", f"{value:.3g} s"]
     verdict = "" if limit is None else ("met" if value <= limit else "**missed**")
     return " | ".join(

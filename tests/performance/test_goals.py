@@ -14,6 +14,7 @@ from nnunetv2_textguided.planning.memory import SavedBytes
 from tests.performance.counts import guided_cost, released, released_cost, released_loss, stock_cost
 from tests.performance.pairs import compare, counted
 from tests.performance.subjects import (
+    BATCH,
     FULL_SIZE,
     NARROW,
     NO_TEXT,
@@ -33,11 +34,20 @@ SMALL = (16, 64, 64)
 """Patch of the pairs at the plans' own widths, where it is the share of convolutions that matters."""
 
 
-@pytest.mark.parametrize("patch", [PATCH, (16, 192, 192)], ids=lambda patch: "x".join(map(str, patch)))
-def test_text_adds_at_most_a_twentieth_to_a_training_step(benchmark: Any, patch: tuple[int, ...]) -> None:
-    whole, bare = (training_step(*guided(choice, shrink=QUARTER), patch) for choice in ({}, NO_TEXT))
-    name = f"Training step, full method : without text, {' x '.join(map(str, patch))}"
-    assert compare(benchmark, whole, bare, 5 if patch == PATCH else 3, goal=1, name=name, limit=1.05) <= 1.05
+STEPS: dict[str, tuple[tuple[int, int, int], int, int]] = {
+    "16 x 128 x 128, the plans' widths": (PATCH, 1, 3),
+    "16 x 128 x 128, a quarter of them": (PATCH, QUARTER, 15),
+    "16 x 192 x 192, a quarter of them": ((16, 192, 192), QUARTER, 9),
+}
+"""Patch, divisor of the widths, pairs."""
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_text_adds_at_most_a_twentieth_to_a_training_step(benchmark: Any, name: str) -> None:
+    patch, shrink, pairs = STEPS[name]
+    whole, bare = (training_step(*guided(choice, shrink=shrink), patch) for choice in ({}, NO_TEXT))
+    named = f"Training step, full method : without text, {name}"
+    assert compare(benchmark, whole, bare, pairs, goal=1, name=named, limit=1.05) <= 1.05
 
 
 @pytest.mark.parametrize("refine", [False, True], ids=["first stage", "second stage"])
@@ -45,7 +55,7 @@ def test_a_step_takes_a_quarter_of_the_released_method_s(benchmark: Any, refine:
     ours = training_step(*guided(shrink=QUARTER))
     theirs = training_step(released(refine, QUARTER), None, loss=released_loss(refine))
     name = f"Training step, full method : released method ({'second' if refine else 'first'} stage)"
-    assert compare(benchmark, ours, theirs, 2, goal=2, name=name, limit=0.25) <= 0.25
+    assert compare(benchmark, ours, theirs, 3, goal=2, name=name, limit=0.25) <= 0.25
 
 
 @pytest.mark.parametrize("refine", [False, True], ids=["first stage", "second stage"])
@@ -86,7 +96,7 @@ def test_prediction_costs_what_the_backbone_costs(benchmark: Any, components: tu
         return run
 
     name = f"Prediction, {'full method' if 'refiner' in components else 'without refiner'} : without text"
-    assert compare(benchmark, *map(predict, networks), pairs=9, goal=3, name=name, limit=1.02) <= 1.02
+    assert compare(benchmark, *map(predict, networks), pairs=25, goal=3, name=name, limit=1.02) <= 1.02
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.02, 0.04])
@@ -112,16 +122,16 @@ def test_several_encoders_cost_what_their_setting_promises(benchmark: Any, name:
     choice, limit = ENCODERS[name]
     ours, theirs = training_step(*guided(NO_TEXT, choice), SMALL), training_step(stock(), None, SMALL)
     named = f"Training step, three encoders ({name}) without text : stock"
-    ratio = compare(benchmark, ours, theirs, 3, goal=5, name=named, limit=limit)
+    ratio = compare(benchmark, ours, theirs, 5, goal=5, name=named, limit=limit)
     assert limit is None or ratio <= limit
 
 
 def test_the_text_losses_are_a_hundredth_of_a_step(benchmark: Any) -> None:
     network, settings = guided(shrink=QUARTER)
     with torch.no_grad():
-        _, similarity = network(torch.randn(1, 3, *PATCH), return_similarity=True)
+        _, similarity = network(torch.randn(BATCH, 3, *PATCH), return_similarity=True)
     similarity.requires_grad_()
-    loss, truth = GuidanceLoss([1], None), targets(network, PATCH)[0]
+    loss, truth = GuidanceLoss([1], None), targets(PATCH)[0]
 
     def guidance() -> None:
         loss(similarity, truth).weighted.backward()
@@ -136,7 +146,7 @@ def test_the_losses_keep_nothing_of_the_image_s_size(benchmark: Any) -> None:
 
     def ratio() -> float:
         with SavedBytes(nn.Identity()) as saved:
-            GuidanceLoss([1], None)(similarity, targets(nn.Identity(), PATCH)[0])
+            GuidanceLoss([1], None)(similarity, targets(PATCH, batch=1)[0])
         return saved.total / (4 * similarity.numel())
 
     # A handful of maps of a sixteenth of the patch each.

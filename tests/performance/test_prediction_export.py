@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, W
 from nnunetv2_textguided.inference.run import predict_folder
 from tests.inference.conftest import stock_predict
 from tests.inference.models import make_model, write_case
+from tests.performance.pairs import compare
 
 # PI-CAI's patch on a case of eight windows, with a quarter of the features, no mirroring and one fold: the network's
 # share is at least a hundred times smaller than in practice, and the export's the same.
@@ -37,13 +36,6 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     return model.folder, tmp_path / "in"
 
 
-def seconds(action: Callable[[], object]) -> float:
-    """Processor seconds: what other programs do meanwhile does not count."""
-    start = time.process_time()
-    action()
-    return time.process_time() - start
-
-
 @pytest.mark.timeout(3600)
 def test_heatmaps_cost_at_most_fifteen_percent_of_a_prediction(
     benchmark: Any, case: tuple[Path, Path], tmp_path: Path
@@ -51,7 +43,6 @@ def test_heatmaps_cost_at_most_fifteen_percent_of_a_prediction(
     if benchmark.disabled:
         pytest.skip("measures time: `make bench`")
     model, images = case
-    ratios: list[float] = []
 
     def stock() -> None:
         stock_predict(model, images, tmp_path / f"stock_{time.monotonic_ns()}", (0,), mirroring=False)
@@ -60,14 +51,6 @@ def test_heatmaps_cost_at_most_fifteen_percent_of_a_prediction(
         output = OutputOptions(tmp_path / f"ours_{time.monotonic_ns()}", heatmaps=True, candidates="none")
         assert not predict_folder(images, ModelOptions(model, (0,), mirroring=False), output, WorkOptions(0, 0)).failed
 
-    def pair() -> None:
-        if len(ratios) % 2:
-            dear, cheap = seconds(ours), seconds(stock)
-        else:
-            cheap, dear = seconds(stock), seconds(ours)
-        ratios.append(dear / cheap)
-
-    benchmark.pedantic(pair, rounds=PAIRS, warmup_rounds=1)
-    kept = ratios[-PAIRS:]
-    benchmark.extra_info.update(name="prediction with heatmaps / stock prediction", processor=kept, limit=LIMIT)
-    assert statistics.median(kept) <= LIMIT, kept
+    name = "Prediction of a case with heatmaps : stock nnU-Net's prediction"
+    ratio = compare(benchmark, ours, stock, PAIRS, goal=None, name=name, limit=LIMIT)
+    assert ratio <= LIMIT, benchmark.extra_info["processor"]
