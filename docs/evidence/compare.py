@@ -76,8 +76,7 @@ def compare(rows: pd.DataFrame, trainers: list[str], folds: list[int]) -> None:
 
 def add(report: Path) -> None:
     """Put a report's cases of the label csPCa into the file; what is there already stays."""
-    new = pd.read_csv(report / "per_case.csv")
-    new = new.rename(columns={"reference_lesions": "lesions"}).assign(arm="lesion")
+    new = pd.read_csv(report / "per_case.csv").assign(arm="lesion")
     there = pd.read_csv(FILE)
     together = pd.concat([there, new[there.columns]]).drop_duplicates(["arm", "trainer", "case"])
     together.to_csv(FILE, index=False, float_format="%.6g")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,11 +84,12 @@ class Pool:
             TextGuidedError: they cannot be submitted.
         """
         try:
-            if len(jobs) == 1:
-                return [self._executor.submit(jobs[0])]
-            with self._executor.batch():
-                handles = [self._executor.submit(job) for job in jobs]
-            return handles
+            with _children_that_can_be_interrupted():
+                if len(jobs) == 1:
+                    return [self._executor.submit(jobs[0])]
+                with self._executor.batch():
+                    handles = [self._executor.submit(job) for job in jobs]
+                return handles
         except submission_errors(self._submitit) as error:
             raise TextGuidedError(f"The jobs cannot be submitted: {error}", where=self.options.executor) from error
 
@@ -123,6 +127,23 @@ class Pool:
     def _errors(handle: Any) -> str:
         lines = (handle.stderr() or "").strip().splitlines()
         return "\n".join(f"    {line}" for line in lines[-10:])
+
+
+@contextmanager
+def _children_that_can_be_interrupted() -> Iterator[None]:
+    """submitit ends its jobs with SIGINT, which everything that a shell's script starts in the background ignores.
+
+    What a process ignores, its children ignore: a run with `&` or nohup in a script could not end its trainings.
+    """
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    else:
+        yield
 
 
 def local_slots(device: str, gpus: int | None, jobs: int | None) -> tuple[str | None, ...]:

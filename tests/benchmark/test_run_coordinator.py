@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,17 @@ def test_slurm_runs_the_trainings_as_an_array(
         assert f"#SBATCH {line}" in script
 
 
+@pytest.fixture(params=["in a terminal", "in a script's background"])
+def started(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where a run was started: a shell has what its scripts start in the background ignore SIGINT."""
+    handler = signal.SIG_IGN if request.param == "in a script's background" else signal.default_int_handler
+    before = signal.signal(signal.SIGINT, handler)
+    yield request.param
+    assert signal.signal(signal.SIGINT, before) == handler
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("started")
 def test_an_interrupted_run_ends_its_trainings(coordinator: Callable[..., Coordinator]) -> None:
     left = Path()
 
