@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-@dataclass(frozen=True)
-class Gate:
+class Gate(NamedTuple):
     """The voxels that are refined, as a fixed number M of flat indices per sample.
+
+    A tuple, since torch.compile of torch 2.3 breaks its graph at a dataclass.
 
     Attributes:
         index: (B, M) int64 indices into the flattened volume.
