@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nnunetv2_textguided.errors import NetworkError
 from nnunetv2_textguided.network.alignment import AlignmentHead
 from nnunetv2_textguided.network.backbone import choose_stage, features_of_each_stage, locate_backbone
 from nnunetv2_textguided.network.balance import balanced
 from nnunetv2_textguided.network.encoders import MultiEncoder
+from nnunetv2_textguided.network.explanation import Explanation, explain
+from nnunetv2_textguided.network.feature_maps import count_feature_maps
 from nnunetv2_textguided.network.normalisation import join_activations
 from nnunetv2_textguided.network.refiner import TextRefiner
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import ResolvedText, Settings
 
 Segmentation = Tensor | list[Tensor]
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """What the text did to one batch. All tensors on the image grid *S.
-
-    Attributes:
-        logits: (B, O, *S) final segmentation logits.
-        heatmap: (B, C, *S) text-image similarity in (0, 1), one map per label.
-        gate: (B, 1, *S) bool, the voxels that the refiner was allowed to change.
-        change: (B, O, *S) what the refiner added to the logits.
-        attention_scale: the learned scale a of the alignment head.
-    """
-
-    logits: Tensor
-    heatmap: Tensor
-    gate: Tensor
-    change: Tensor
-    attention_scale: Tensor
 
 
 class AlignRefineUNet(nn.Module):
@@ -193,13 +173,13 @@ class AlignRefineUNet(nn.Module):
             Logits (B, heads, *S), or a list of logits, finest first, with deep supervision; with `return_similarity`
             a pair with the (B, C, *s) similarity logits at the alignment stage (None for a network without text).
         """
-        outputs, similarity, finest = self._decode(self.encoder(x), return_similarity)
+        outputs, similarity, finest = self.decode(self.encoder(x), return_similarity)
         if self.refiner is not None and similarity is not None:
-            outputs[0] = self.refiner(outputs[0], finest, similarity, self._tokens(), self.decoder.seg_layers[-1])
+            outputs[0] = self.refiner(outputs[0], finest, similarity, self.tokens, self.decoder.seg_layers[-1])
         segmentation: Segmentation = outputs if self.decoder.deep_supervision else outputs[0]
         return (segmentation, similarity) if return_similarity else segmentation
 
-    def _decode(self, skips: list[Tensor], explained: bool) -> tuple[list[Tensor], Tensor | None, Tensor]:
+    def decode(self, skips: list[Tensor], explained: bool) -> tuple[list[Tensor], Tensor | None, Tensor]:
         """The plans' decoder, step by step as in its own forward, with the alignment head at its stage.
 
         Returns:
@@ -221,7 +201,9 @@ class AlignRefineUNet(nn.Module):
                 outputs.append(self.decoder.seg_layers[stage](x))
         return outputs[::-1], similarity, x
 
-    def _tokens(self) -> Tensor:
+    @property
+    def tokens(self) -> Tensor:
+        """(N, D) what the refiner attends to: token embeddings, or one embedding per prompt."""
         return self.text_tokens if self.text_tokens.shape[0] else self.text_embeddings
 
     @torch.no_grad()
@@ -231,42 +213,8 @@ class AlignRefineUNet(nn.Module):
         Raises:
             NetworkError: this network has no text.
         """
-        if self.alignment is None:
-            raise NetworkError("This network was trained without text: there is nothing to explain.")
-        outputs, similarity, finest = self._decode(self.encoder(x), explained=True)
-        assert similarity is not None
-        logits = outputs[0]
-        gate, change = torch.zeros_like(logits[:, :1], dtype=torch.bool), torch.zeros_like(logits)
-        if self.refiner is not None:
-            chosen = self.refiner.gate(logits)
-            refined = self.refiner(logits, finest, similarity, self._tokens(), self.decoder.seg_layers[-1])
-            gate = gate.flatten(2).scatter(2, chosen.index[:, None], chosen.open[:, None]).view_as(gate)
-            logits, change = refined, refined - logits
-        mode = "trilinear" if x.ndim == 5 else "bilinear"
-        heatmap = torch.sigmoid(F.interpolate(similarity, x.shape[2:], mode=mode, align_corners=False))
-        return Explanation(logits, heatmap, gate, change, self.alignment.scale)
+        return explain(self, x)
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
-        """Elements of all feature maps for one patch of `input_size` voxels, as nnU-Net's planners count them.
-
-        nnU-Net counts a convolution's output once, where a training step keeps two tensors of that size (before and
-        after normalisation). Fusions add none: they read feature maps that are kept anyway, and a sum keeps nothing.
-        """
-        total = self.decoder.compute_conv_feature_map_size(input_size)
-        for branch in self.encoder.branches:
-            total += branch.compute_conv_feature_map_size(input_size)
-        size, sizes = list(input_size), []
-        for stage, stride in enumerate(self.encoder.strides):
-            if stage >= self.encoder.first_shared:
-                shared: Any = self.encoder.trunk[stage - self.encoder.first_shared]
-                # A plain encoder wraps the blocks of a stage in a Sequential, which cannot count.
-                shared = shared[-1] if isinstance(shared, nn.Sequential) else shared
-                total += shared.compute_conv_feature_map_size(size)
-            size = [n // s for n, s in zip(size, stride, strict=True)]
-            sizes.append(size)
-        if self.alignment is not None:
-            # float32 throughout, hence twice what half precision would take: features, projections, similarities.
-            kept = self.alignment.image_projection.in_features + self.alignment.image_projection.out_features
-            kept += 2 * self.text_embeddings.shape[0]
-            total += np.int64(kept * math.prod(sizes[-(self.alignment_stage + 2)]))
-        return total
+        """Elements of all feature maps for one patch of `input_size` voxels, as nnU-Net's planners count them."""
+        return count_feature_maps(self, input_size)

@@ -12,11 +12,10 @@ import torch
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.collate_outputs import collate_outputs
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
-from torch import Tensor, nn
+from torch import nn
 from torch._dynamo import OptimizedModule
 
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
-from nnunetv2_textguided.losses.segmentation import SegmentationLoss
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.from_plans import build_from_architecture
 from nnunetv2_textguided.schedule import History, PhaseWeights, phase_weights
@@ -26,11 +25,11 @@ from nnunetv2_textguided.training.consistency import check_model_folder
 from nnunetv2_textguided.training.logbook import Logbook
 from nnunetv2_textguided.training.optimiser import GROUPS, GroupPolyLR, build_optimiser
 from nnunetv2_textguided.training.plans import describe_training
+from nnunetv2_textguided.training.segmentation import segmentation_loss
 from nnunetv2_textguided.training.statistics import mean_over_ranks, on_any_rank, refinement_statistics
+from nnunetv2_textguided.training.step import STEP_TERMS, backward, loss_terms
 from nnunetv2_textguided.training.text import TrainingText
 from nnunetv2_textguided.training.watch import NonFiniteWatch
-
-STEP_TERMS = ("loss", "loss_seg", "loss_align", "loss_heat", "similarity_foreground", "similarity_background")
 
 
 class nnUNetTrainerAlignRefine(CheckpointingTrainer):
@@ -143,22 +142,13 @@ class nnUNetTrainerAlignRefine(CheckpointingTrainer):
 
     def _build_loss(self) -> nn.Module:
         """nnU-Net's own loss, or the settings' compound inside nnU-Net's deep supervision."""
-        stock = super()._build_loss()
-        if self.enable_deep_supervision and len(stock.weight_factors) == 1:
-            # nnU-Net gives the coarsest output weight 0 and divides by the sum: NaN where images of a few voxels leave
-            # room for only one output.
-            stock.weight_factors = (1.0,)
-        chosen = self.settings.segmentation_loss
-        if (chosen.region, chosen.voxel) == ("dice", "ce"):
-            return stock
-        manager = self.label_manager
-        loss = SegmentationLoss(
-            chosen, manager.has_regions, manager.ignore_label, self.configuration_manager.batch_dice
+        return segmentation_loss(
+            super()._build_loss(),
+            self.settings.segmentation_loss,
+            self.label_manager,
+            batch_dice=self.configuration_manager.batch_dice,
+            deep_supervision=self.enable_deep_supervision,
         )
-        if not self.enable_deep_supervision:
-            return loss
-        stock.loss = loss
-        return stock
 
     # ------------------------------------------------------------------ training
 
@@ -202,9 +192,9 @@ class nnUNetTrainerAlignRefine(CheckpointingTrainer):
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             output, similarity = self.network(data, return_similarity=True)
-            segmentation_loss = self.loss(output, target if several else target[0])
-        terms = self._losses(segmentation_loss, similarity, target[0])
-        norm = self._backward(terms[0])
+            segmentation = self.loss(output, target if several else target[0])
+        terms = loss_terms(self.guidance_loss, segmentation, similarity, target[0])
+        norm = backward(terms[0], self.optimizer, self.grad_scaler)
         values = torch.stack([*(term.detach().float() for term in terms), norm.detach().float()]).cpu().numpy()
         failed = not np.isfinite(values[0]) or not (np.isfinite(values[-1]) or self.grad_scaler is not None)
         self._step(failed)
@@ -216,30 +206,6 @@ class nnUNetTrainerAlignRefine(CheckpointingTrainer):
 
     def _autocast(self) -> Any:
         return torch.autocast("cuda") if self.device.type == "cuda" else nullcontext()
-
-    def _losses(self, segmentation_loss: Tensor, similarity: Tensor | None, target: Tensor) -> list[Tensor]:
-        """The scalars of STEP_TERMS; only the first has a gradient that is used."""
-        if self.guidance_loss is None or similarity is None:
-            unknown = segmentation_loss.new_full((), float("nan"))
-            zero = segmentation_loss.new_zeros(())
-            return [segmentation_loss, segmentation_loss, zero, zero, unknown, unknown]
-        text = self.guidance_loss(similarity, target)
-        total = segmentation_loss + text.weighted
-        inside, outside = text.similarity_foreground, text.similarity_background
-        return [total, segmentation_loss, text.align, text.heat, inside, outside]
-
-    def _backward(self, loss: Tensor) -> Tensor:
-        """Gradients of all parameters, clipped as in nnU-Net but per part of the network; their norm before clipping.
-
-        One norm over all parts would let a large gradient of the text's own projections shrink the backbone's step.
-        """
-        if self.grad_scaler is not None:
-            self.grad_scaler.scale(loss).backward()
-            self.grad_scaler.unscale_(self.optimizer)
-        else:
-            loss.backward()
-        groups = [group["params"] for group in self.optimizer.param_groups if group["params"]]
-        return torch.linalg.vector_norm(torch.stack([torch.nn.utils.clip_grad_norm_(group, 12) for group in groups]))
 
     def _step(self, failed: bool) -> None:
         if self.grad_scaler is not None:

@@ -84,6 +84,33 @@ def test_heatmap_ignores_what_is_ignored() -> None:
     torch.testing.assert_close(heatmap_loss(logits, truth), heatmap_loss(other, truth))
 
 
+def test_all_negatives_are_the_loss_without_a_choice() -> None:
+    logits, truth = torch.randn(2, 1, 8), target([1] + [0] * 7, [0] * 8)
+    torch.testing.assert_close(heatmap_loss(logits, truth, hard_negatives=1.0), heatmap_loss(logits, truth))
+
+
+def test_hard_negatives_are_the_most_falsely_activated_voxels() -> None:
+    logits = torch.tensor([[[3.0, -4.0, 2.0, -1.0, 0.0, -2.0, -3.0, -5.0]]], requires_grad=True)
+    # 3.0 is a lesion, and right; of eight voxels a quarter is two: those at 2.0 and 0.0.
+    loss = heatmap_loss(logits, target([1] + [0] * 7), dice_weight=0.0, hard_negatives=0.25)
+    hard = torch.nn.functional.softplus(torch.tensor([2.0, 0.0])).mean()
+    expected = 0.5 * (torch.nn.functional.softplus(torch.tensor(-3.0)) + hard)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert logits.grad is not None
+    assert logits.grad.nonzero()[:, 2].tolist() == [0, 2, 4]
+
+
+@pytest.mark.parametrize("mask", [[1] * 8, [0] * 8])
+def test_hard_negatives_exist_where_everything_or_nothing_is_foreground(mask: list[float]) -> None:
+    logits = torch.randn(1, 1, 8, requires_grad=True)
+    loss = heatmap_loss(logits, target(mask), hard_negatives=0.01)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
 @pytest.mark.parametrize("value", [-1e4, 1e4])
 def test_extreme_logits_stay_finite(value: float) -> None:
     logits = torch.full((1, 1, 4), value, requires_grad=True)

@@ -63,6 +63,11 @@ CASES: dict[str, tuple[Mapping[str, Any], Labels, tuple[int, ...]]] = {
     "no bound on gradients": ({"alignment": {"gradient_ratio": None}}, Labels(("csPCa",), False), (2,)),
     "classes": ({}, Labels(("PZ", "TZ", "csPCa"), False), (1, 2, 3)),
     "regions": ({}, Labels(("gland", "csPCa"), True), (2, 1)),
+    "feedback and conditioning": (
+        {"alignment": {"feedback": True, "conditioning": "image"}, "heatmap": {"hard_negatives": 0.1}},
+        Labels(("csPCa",), False),
+        (2,),
+    ),
     "without text": ({"components": []}, Labels(("csPCa",), False), (2,)),
 }
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from nnunetv2_textguided.errors import SettingsError
 from nnunetv2_textguided.presets import load_preset, merge, preset_names, resolve
 from nnunetv2_textguided.settings import Settings
+from tests.networks import resolved_text
 
 
 def test_absent_is_the_default_preset() -> None:
@@ -46,6 +47,17 @@ def test_a_complete_block_does_not_need_its_preset_any_more(tmp_path: Path) -> N
     assert resolve(complete).refiner.tau == 0.11
     with pytest.raises(SettingsError, match="does not exist"):
         resolve({"preset": str(preset)})
+
+
+def test_an_earlier_release_s_completed_block_means_what_it_meant() -> None:
+    """Keys that came later have the values of settings.py, whatever today's preset says."""
+    block = resolve({"text": {"resolved": resolved_text()}}).block()
+    for section, key in (("alignment", "feedback"), ("text", "geometry"), ("heatmap", "hard_negatives")):
+        del block[section][key]
+    block["preset"] = "paper"
+    there = resolve(block)
+    assert (there.alignment.feedback, there.text.geometry, there.heatmap.hard_negatives) == (False, "raw", 1.0)
+    assert there.refiner == resolve(None).refiner
 
 
 @pytest.mark.parametrize(

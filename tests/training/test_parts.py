@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from nnunetv2.training.logging.nnunet_logger import MetaLogger
 from nnunetv2_textguided.errors import SettingsError, TrainingError
 from nnunetv2_textguided.training.consistency import check_model_folder, describe_network, differences
 from nnunetv2_textguided.training.logbook import OWN, PREFIX, Logbook
-from nnunetv2_textguided.training.text import derangement, label_names, random_like
+from nnunetv2_textguided.training.text import derangement, label_names, random_like, spread
 from nnunetv2_textguided.training.watch import NonFiniteWatch
 from tests.networks import architecture, block
 
@@ -145,6 +146,43 @@ def test_random_text_keeps_shape_and_lengths_and_nothing_else() -> None:
     noise = random_like(original, seed=1)
     torch.testing.assert_close(noise.norm(dim=1), original.norm(dim=1))
     assert torch.nn.functional.cosine_similarity(noise, original).abs().max() < 0.3
+
+
+def alike(count: int = 6, dim: int = 16) -> torch.Tensor:
+    """Unit vectors with cosines of about 0.9, as an encoder gives for prompts of one domain."""
+    generator = torch.Generator().manual_seed(0)
+    shared = torch.randn(dim, generator=generator)
+    return torch.nn.functional.normalize(shared + 0.3 * torch.randn(count, dim, generator=generator), dim=1)
+
+
+def cosines(embeddings: torch.Tensor) -> torch.Tensor:
+    unit = torch.nn.functional.normalize(embeddings, dim=1)
+    count = len(unit)
+    return (unit @ unit.T)[~torch.eye(count, dtype=torch.bool)]
+
+
+def test_prompts_that_an_encoder_puts_close_together_are_spread() -> None:
+    raw = alike()
+    assert torch.equal(spread(raw, "raw"), raw)
+    centred, whitened = spread(raw, "centred"), spread(raw, "whitened")
+    assert cosines(raw).min() > 0.7
+    assert cosines(centred).max() < 0.5
+    # As far apart as six vectors without a mean can be: the corners of a simplex.
+    torch.testing.assert_close(cosines(whitened), torch.full((30,), -1 / 5), rtol=0, atol=1e-5)
+    for spreaded in (centred, whitened):
+        torch.testing.assert_close(spreaded.norm(dim=1), torch.ones(6))
+        # What a prompt is nearest to in meaning does not turn into its opposite.
+        assert ((spreaded * (raw - raw.mean(dim=0))).sum(dim=1) > 0).all()
+
+
+@pytest.mark.parametrize("geometry", ["centred", "whitened"])
+def test_one_prompt_and_equal_prompts_cannot_be_spread(geometry: Literal["centred", "whitened"]) -> None:
+    one = alike(1)
+    assert torch.equal(spread(one, geometry), one)
+    twice = alike(3)[[0, 0, 1, 2]]
+    spreaded = spread(twice, geometry)
+    torch.testing.assert_close(spreaded[0], spreaded[1])
+    assert torch.isfinite(spread(one.expand(3, -1), geometry)).all()
 
 
 def test_labels_come_in_the_order_of_the_segmentation_heads() -> None:

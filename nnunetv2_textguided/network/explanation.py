@@ -1,0 +1,57 @@
+"""What the text does to an image: heatmap, gate, and what the refiner changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nnunetv2_textguided.errors import NetworkError
+
+if TYPE_CHECKING:
+    from nnunetv2_textguided.network.unet import AlignRefineUNet
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What the text did to one batch. All tensors on the image grid *S.
+
+    Attributes:
+        logits: (B, O, *S) final segmentation logits.
+        heatmap: (B, C, *S) text-image similarity in (0, 1), one map per label.
+        gate: (B, 1, *S) bool, the voxels that the refiner was allowed to change.
+        change: (B, O, *S) what the refiner added to the logits.
+        attention_scale: the learned scale a of the alignment head.
+    """
+
+    logits: Tensor
+    heatmap: Tensor
+    gate: Tensor
+    change: Tensor
+    attention_scale: Tensor
+
+
+@torch.no_grad()
+def explain(network: AlignRefineUNet, x: Tensor) -> Explanation:
+    """What the text of `network` does to (B, channels, *S) images.
+
+    Raises:
+        NetworkError: this network has no text.
+    """
+    if network.alignment is None:
+        raise NetworkError("This network was trained without text: there is nothing to explain.")
+    outputs, similarity, finest = network.decode(network.encoder(x), explained=True)
+    assert similarity is not None  # asked for, and there is text
+    logits = outputs[0]
+    gate, change = torch.zeros_like(logits[:, :1], dtype=torch.bool), torch.zeros_like(logits)
+    if network.refiner is not None:
+        chosen = network.refiner.gate(logits)
+        refined = network.refiner(logits, finest, similarity, network.tokens, network.decoder.seg_layers[-1])
+        gate = gate.flatten(2).scatter(2, chosen.index[:, None], chosen.open[:, None]).view_as(gate)
+        logits, change = refined, refined - logits
+    mode = "trilinear" if x.ndim == 5 else "bilinear"
+    heatmap = torch.sigmoid(F.interpolate(similarity, x.shape[2:], mode=mode, align_corners=False))
+    return Explanation(logits, heatmap, gate, change, network.alignment.scale)
