@@ -43,10 +43,9 @@ def repositories(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def use(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     # huggingface_hub before 1.0 keeps a copy of the template where it downloads.
-    for module in (constants, file_download):
-        monkeypatch.setattr(
-            module, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        )
+    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
 
 
 def test_both_repositories_are_fetched_once_and_then_found_offline(
