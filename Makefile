@@ -39,7 +39,7 @@ nightly: $(ALL)
 demo: $(CORE)
 	$(BIN)/nnUNetv2_textguided demo
 
-# glibc gives large blocks back to the kernel at once, and every page of them is zeroed anew: a third of a step's
+# glibc gives large blocks back to the kernel at once, and every page of them is zeroed anew: a quarter of a step's
 # processor time, at random, which no GPU's caching allocator would take.
 bench: export MALLOC_MMAP_MAX_ = 0
 bench: export MALLOC_TRIM_THRESHOLD_ = 100000000000

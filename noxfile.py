@@ -6,6 +6,8 @@ asks `doctor` whether nnU-Net finds the trainers, and runs the tests that need n
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "uv"
@@ -20,5 +22,9 @@ TESTS = ["tests/settings", "tests/losses", "tests/network", "tests/text", "tests
 def matrix(session: nox.Session, nnunet: str, resolution: str) -> None:
     """Doctor and the fast tests with these versions."""
     session.install(f"--resolution={resolution}", ".[text,dev]", f"nnunetv2=={nnunet}")
-    session.run("nnUNetv2_textguided", "doctor")
+    # doctor asks for nnU-Net's folders, too, which a machine that only tests need not have.
+    folders = {f"nnUNet_{name}": Path(session.create_tmp()) / name for name in ("raw", "preprocessed", "results")}
+    for folder in folders.values():
+        folder.mkdir(exist_ok=True)
+    session.run("nnUNetv2_textguided", "doctor", env={name: str(folder) for name, folder in folders.items()})
     session.run("pytest", "-m", "not slow and not nightly", *(session.posargs or TESTS))

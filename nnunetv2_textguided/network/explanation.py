@@ -50,7 +50,7 @@ def explain(network: AlignRefineUNet, x: Tensor) -> Explanation:
     if network.refiner is not None:
         chosen = network.refiner.gate(logits)
         refined = network.refiner(logits, finest, similarity, network.tokens, network.decoder.seg_layers[-1])
-        gate = gate.flatten(2).scatter(2, chosen.index[:, None], chosen.open[:, None]).view_as(gate)
+        gate = gate.flatten(2).scatter(2, chosen.places[:, None], chosen.open[:, None]).view_as(gate)
         logits, change = refined, refined - logits
     mode = "trilinear" if x.ndim == 5 else "bilinear"
     heatmap = torch.sigmoid(F.interpolate(similarity, x.shape[2:], mode=mode, align_corners=False))

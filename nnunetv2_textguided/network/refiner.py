@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-@dataclass(frozen=True)
-class Gate:
+class Gate(NamedTuple):
     """The voxels that are refined, as a fixed number M of flat indices per sample.
 
+    A tuple, since torch.compile of torch 2.3 breaks its graph at a dataclass.
+
     Attributes:
-        index: (B, M) int64 indices into the flattened volume.
+        places: (B, M) int64 indices into the flattened volume.
         open: (B, M) bool, False where fewer than M voxels pass the threshold.
     """
 
-    index: Tensor
+    places: Tensor
     open: Tensor
 
 
@@ -95,7 +95,7 @@ class TextRefiner(nn.Module):
         """
         gate = self.gate(logits)
         change = self.change(gate, features, similarity, tokens, head).to(logits.dtype)
-        index = gate.index[:, None].expand(-1, logits.shape[1], -1)
+        index = gate.places[:, None].expand(-1, logits.shape[1], -1)
         return logits.flatten(2).scatter_add(2, index, change).view_as(logits)
 
     @torch.no_grad()
@@ -110,7 +110,7 @@ class TextRefiner(nn.Module):
     def change(self, gate: Gate, features: Tensor, similarity: Tensor, tokens: Tensor, head: Any) -> Tensor:
         """(B, O, M) change of the logits at the gated voxels; exactly 0 where the gate is closed."""
         voxels = torch.cat(
-            [_with_neighbours(features, gate.index), _sample(similarity, gate.index, features.shape[2:])], dim=1
+            [_with_neighbours(features, gate.places), _sample(similarity, gate.places, features.shape[2:])], dim=1
         )
         delta = self.attend(voxels.transpose(1, 2), tokens) * torch.tanh(self.gamma)
         weight: Tensor = head.weight.flatten(1)

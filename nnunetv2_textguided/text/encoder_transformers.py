@@ -97,7 +97,7 @@ def _load_model(folder: Path) -> Any:
 
     try:
         model, report = AutoModel.from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True, dtype="float32"
+            str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
         raise EncoderError(
@@ -107,7 +107,8 @@ def _load_model(folder: Path) -> Any:
     lost, left = list(report["missing_keys"]), list(report["unexpected_keys"])
     lost += [str(k) for k in report.get("mismatched_keys", ())]
     check_keys(lost, left, ("pooler.",), ("position_ids", "cls.", "lm_head", "pooler."), folder)
-    return model.eval()
+    # Not asked for by name: the argument is torch_dtype before transformers 4.56 and dtype since.
+    return model.float().eval()
 
 
 def _pooling(folder: Path) -> str:

@@ -55,7 +55,7 @@ def test_only_gated_voxels_change() -> None:
     arguments = inputs()
     gate = module.gate(arguments[0])
     changed = (module(*arguments) != arguments[0]).any(dim=1).flatten(1)
-    allowed = torch.zeros_like(changed).scatter(1, gate.index, gate.open)
+    allowed = torch.zeros_like(changed).scatter(1, gate.places, gate.open)
     assert changed.any()
     assert torch.equal(changed, allowed)
 
@@ -66,10 +66,10 @@ def test_the_gate_takes_the_most_confident_voxels_above_the_threshold() -> None:
     probability = torch.softmax(logits, dim=1)[:, 1].flatten(1)
     gate = module.gate(logits)
     count = int(0.1 * probability.shape[1])
-    assert gate.index.shape == (2, count)
+    assert gate.places.shape == (2, count)
     for sample in range(2):
         expected = {i for i in probability[sample].topk(count).indices.tolist() if probability[sample, i] > 0.6}
-        assert set(gate.index[sample][gate.open[sample]].tolist()) == expected
+        assert set(gate.places[sample][gate.open[sample]].tolist()) == expected
 
 
 def test_the_gate_uses_sigmoids_for_regions_and_softmax_for_classes() -> None:
@@ -85,16 +85,16 @@ def test_the_gate_in_log_odds_is_the_gate_in_probabilities(heads: int, regions: 
     module, logits = refiner(tau=tau, has_regions=regions, max_fraction=0.5), inputs(heads)[0]
     probability = torch.sigmoid(logits).amax(dim=1) if regions else 1 - torch.softmax(logits, dim=1)[:, 0]
     gate = module.gate(logits)
-    strongest = probability.flatten(1).topk(gate.index.shape[1], dim=1)
+    strongest = probability.flatten(1).topk(gate.places.shape[1], dim=1)
     for sample in range(2):
         expected = strongest.indices[sample][strongest.values[sample] > tau]
-        assert set(gate.index[sample][gate.open[sample]].tolist()) == set(expected.tolist())
+        assert set(gate.places[sample][gate.open[sample]].tolist()) == set(expected.tolist())
 
 
 def test_no_gradient_passes_through_the_gate() -> None:
     logits = inputs()[0].requires_grad_()
     gate = refiner().gate(logits)
-    assert not gate.index.requires_grad
+    assert not gate.places.requires_grad
     assert not gate.open.requires_grad
 
 

@@ -22,7 +22,7 @@ def spread(values: Sequence[float]) -> str:
 
 def goal_row(run: dict[str, Any], about: dict[str, Any]) -> str:
     """One row of the table of goals."""
-    limit = about.get("limit")
+    limit, unit = about.get("limit"), " s" if about["kind"] == "seconds" else ""
     if about["kind"] == "time":
         measured, value = [spread(about["processor"]), spread(about["wall"])], statistics.median(about["processor"])
     elif about["kind"] == "count":
@@ -32,7 +32,7 @@ def goal_row(run: dict[str, Any], about: dict[str, Any]) -> str:
         measured = ["", f"{value:.3g} s"]
     verdict = "" if limit is None else ("met" if value <= limit else "**missed**")
     return " | ".join(
-        ["", str(about["goal"] or ""), about["name"], f"{limit:g}" if limit else "", *measured, verdict, ""]
+        ["", str(about["goal"] or ""), about["name"], f"{limit:g}{unit}" if limit else "", *measured, verdict, ""]
     ).strip()
 
 
@@ -56,7 +56,7 @@ def tables(report: dict[str, Any]) -> dict[str, str]:
             [
                 machine,
                 "",
-                "| goal | ratio | at most | processor time | wall time | |",
+                "| goal | A : B, or what | at most | processor time, A / B | wall time, A / B | |",
                 "|---|---|---|---|---|---|",
                 *(goal_row(run, about) for run, about in goals),
             ]

@@ -33,6 +33,7 @@ from nnunetv2_textguided.training.plans import describe_training
 from tests.networks import architecture, block, network
 from tests.reliability.mutations import DEEP, JUNK, TEXT, assert_clear, mutated
 from tests.text.conftest import IDENTITY, random_embeddings
+from tests.text.models import needs_safe_loading
 
 CONFIGURATION = {
     "data_identifier": "nnUNetPlans_3d_fullres",
@@ -284,6 +285,7 @@ def test_plans_cannot_have_functions_called(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@needs_safe_loading
 def test_the_examples_are_valid_undamaged(tmp_path: Path) -> None:
     """Or the tests above would only see errors."""
     describe_network(trained_plans(), "3d_fullres")

@@ -13,7 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_textguided.inspection.report import inspect_model
 from nnunetv2_textguided.training import nnUNetTrainerAlignRefine
-from tests.text.models import CONFIGURATION, make_trainer, save_model, write_dataset
+from tests.text.models import CONFIGURATION, make_trainer, needs_safe_loading, save_model, write_dataset
 
 MODEL = Path(__file__).parent / "data" / "release_0.1.0"
 
@@ -70,6 +70,7 @@ def test_it_continues(nnunet_folders: Path) -> None:
     assert len(trainer.optimizer.state_dict()["state"]) > 10
 
 
+@needs_safe_loading
 def test_it_is_described() -> None:
     [report] = inspect_model(MODEL)
     assert report.trainer == "nnUNetTrainerAlignRefine"

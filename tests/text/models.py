@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from nnunetv2_textguided.training.trainer import nnUNetTrainerAlignRefine
@@ -13,6 +14,11 @@ from tests.networks import architecture
 
 DATASET = "Dataset951_Tiny"
 CONFIGURATION = "3d_fullres"
+
+needs_safe_loading = pytest.mark.skipif(
+    not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"),
+    reason="checkpoints cannot be read safely before torch 2.6, and inspect says so",
+)
 
 
 def tiny_plans(block: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from tests.text.fake_hub import fake_hub
 from tests.text.tiny_open_clip import TEXT_NAME, build
 
 constants = pytest.importorskip("huggingface_hub.constants", reason="needs the text extra")
+file_download = pytest.importorskip("huggingface_hub.file_download", reason="needs the text extra")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,10 @@ def repositories(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def use(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
+    # huggingface_hub before 1.0 keeps a copy of the template where it downloads.
+    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
 
 
 def test_both_repositories_are_fetched_once_and_then_found_offline(

@@ -22,7 +22,7 @@ from nnunetv2_textguided.text.packaged import packaged_embeddings, packaged_rows
 from nnunetv2_textguided.text.resolve import FILE_NAME
 from nnunetv2_textguided.text.source import open_source
 from tests.text.conftest import random_embeddings
-from tests.text.models import DATASET, make_trainer, save_model, write_dataset
+from tests.text.models import DATASET, make_trainer, needs_safe_loading, save_model, write_dataset
 
 Output = pytest.CaptureFixture[str]
 
@@ -60,6 +60,7 @@ def test_training_with_another_bank_refuses_to_continue_and_says_what_differs(nn
     assert "focal tumour" in str(error.value)
 
 
+@needs_safe_loading
 def test_inspect_describes_folder_checkpoint_and_zip_alike(model: Path, tmp_path: Path, capsys: Output) -> None:
     checkpoint = model / "fold_0" / "checkpoint_final.pth"
     for path in (model, checkpoint, export(model, tmp_path / "model.zip")):
@@ -82,6 +83,7 @@ def test_inspect_describes_folder_checkpoint_and_zip_alike(model: Path, tmp_path
             assert fact in shown, path
 
 
+@needs_safe_loading
 def test_inspect_summarises_folds_and_notices_those_that_heard_other_words(model: Path, nnunet_folders: Path) -> None:
     other = Path(str(model) + "_other")
     shutil.move(model, other)
@@ -94,6 +96,7 @@ def test_inspect_summarises_folds_and_notices_those_that_heard_other_words(model
     assert "test/random" in report.remarks[0]
 
 
+@needs_safe_loading
 def test_inspect_prints_json(model: Path, capsys: Output) -> None:
     (model / "fold_1").mkdir()
     assert main(["inspect", str(model), "--json"]) == 0
@@ -102,6 +105,7 @@ def test_inspect_prints_json(model: Path, capsys: Output) -> None:
     assert report["folds"][0]["phase"] == "refine"
 
 
+@needs_safe_loading
 def test_inspect_of_a_stock_model_says_that_it_has_no_text(nnunet_folders: Path, capsys: Output) -> None:
     write_dataset(nnunet_folders, "csPCa")
     trainer = make_trainer("csPCa", trainer=nnUNetTrainer)
@@ -125,6 +129,7 @@ class Attack:
         return Path.touch, (self.marker,)
 
 
+@needs_safe_loading
 def test_inspect_executes_nothing_and_says_what_it_would_not_load(model: Path, tmp_path: Path, capsys: Output) -> None:
     marker, checkpoint = tmp_path / "executed", model / "fold_0" / "checkpoint_final.pth"
     content = torch.load(checkpoint, weights_only=False)
@@ -139,6 +144,14 @@ def test_inspect_executes_nothing_and_says_what_it_would_not_load(model: Path, t
     assert not marker.exists()
     torch.load(checkpoint, weights_only=False)
     assert marker.exists(), "the attack would have worked"
+
+
+def test_inspect_reads_nothing_where_torch_cannot_read_safely(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.delattr(torch.serialization, "get_unsafe_globals_in_checkpoint", raising=False)
+    assert main(["inspect", str(model / "fold_0" / "checkpoint_final.pth")]) == 1
+    assert "needs torch 2.6" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -170,6 +183,7 @@ def test_inspect_of_other_things_is_an_error(tmp_path: Path, capsys: Output) -> 
         assert capsys.readouterr().err.startswith("error: ")
 
 
+@needs_safe_loading
 def test_prompts_of_a_checkpoint_are_what_its_network_holds(model: Path) -> None:
     source = open_source(str(model))
     assert source.embeddings is not None
@@ -178,6 +192,7 @@ def test_prompts_of_a_checkpoint_are_what_its_network_holds(model: Path) -> None
     assert float(source.embeddings.pooled[row] @ expected) > 0.9999
 
 
+@needs_safe_loading
 def test_prompts_are_shown_validated_and_compared_wherever_they_are(
     model: Path, tmp_path: Path, capsys: Output
 ) -> None:
@@ -203,6 +218,7 @@ def test_prompts_are_shown_validated_and_compared_wherever_they_are(
         assert "encoder id: sentence-transformers/all-MiniLM-L6-v2 -> test/random" in differences, source
 
 
+@needs_safe_loading
 def test_prompts_of_a_control_are_not_passed_off_as_language(nnunet_folders: Path) -> None:
     write_dataset(nnunet_folders, "csPCa")
     model = save_model(make_trainer("csPCa", block={"text": {"control": "random"}}))
