@@ -23,6 +23,7 @@ NAMES = {
     f"{BASE}_StockNetwork": "stock network, early fusion",
     f"{BASE}_NoText": "one encoder per channel, no text",
     BASE: "AlignRefine",
+    f"{BASE}_whitened": "AlignRefine, whitened embeddings",
     f"{BASE}_RandomText": "AlignRefine, random vectors instead of text",
 }
 REPLICATES, SEED = 2000, 0
@@ -77,6 +78,7 @@ def compare(rows: pd.DataFrame, trainers: list[str], folds: list[int]) -> None:
 def add(report: Path) -> None:
     """Put a report's cases of the label csPCa into the file; what is there already stays."""
     new = pd.read_csv(report / "per_case.csv").assign(arm="lesion")
+    new["trainer"] += new["plans"].str.removeprefix("nnUNetPlans")  # a variant of the study, such as _whitened
     there = pd.read_csv(FILE)
     together = pd.concat([there, new[there.columns]]).drop_duplicates(["arm", "trainer", "case"])
     together.to_csv(FILE, index=False, float_format="%.6g")
