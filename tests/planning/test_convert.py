@@ -9,9 +9,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.errors import NetworkError
 from nnunetv2_textguided.planning.checkpoint import read_checkpoint
 from nnunetv2_textguided.planning.convert import Conversion, convert_weights, kept_features
+from nnunetv2_textguided.planning.run import plan_dataset
+from nnunetv2_textguided.planning.topology import stock_architecture
 from tests.networks import architecture, network
 from tests.planning.stock import stock_network, write_checkpoint
 
@@ -215,6 +218,30 @@ def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(NetworkError, match=message):
             convert_weights(network(plans=plans), read_checkpoint(tmp_path / name, plans, 3))
+
+
+def test_the_command_prints_what_became_of_every_tensor(
+    flat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = plan_dataset(902)
+    (flat / "dataset.json").write_bytes((tmp_path / "raw" / flat.name / "dataset.json").read_bytes())
+    theirs = stock_architecture(result.plans["configurations"]["2d"]["architecture"])
+    path = write_checkpoint(tmp_path / "checkpoint_final.pth", stock_network(theirs, 2), theirs, "2d")
+    out = tmp_path / "out.pth"
+    words = ["convert-weights", str(path), "-d", "902", "-c", "2d", "-p", result.path.stem, "-o", str(out)]
+    capsys.readouterr()
+    assert main([*words, "--list"]) == 0
+    printed = capsys.readouterr().out
+    listed = {line.split()[1]: line.split()[0] for line in printed.splitlines() if line.startswith("  ")}
+    weights = torch.load(out, weights_only=True)["network_weights"]
+    assert {key for key, verb in listed.items() if verb != "ignored"} == set(weights)
+    assert {key.partition(".")[0] for key, verb in listed.items() if verb == "ignored"} == {"decoder"}
+    assert "(the same tensor" in printed
+    assert "-pretrained_weights" in printed
+    assert main(words) == 0
+    assert {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")} == {
+        "mapped", "averaging", "initialised", "ignored"
+    }  # fmt: skip
 
 
 def test_names_of_ddp_and_compiled_networks_are_understood(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from nnunetv2_textguided.planning.run import PlanResult, plan_dataset
 from nnunetv2_textguided.planning.step import Labels
 from nnunetv2_textguided.planning.topology import stock_architecture
 from nnunetv2_textguided.presets import merge, resolve
+from tests.planning.conftest import describe
 from tests.planning.stock import stock_network
 
 LESION = Labels(("csPCa",), regions=False)
@@ -79,6 +80,20 @@ def test_picai_s_stock_column_is_what_nnunet_plans(picai: PlanResult, monkeypatc
         assert tuple(decision.stock.plan["patch_size"]) == tuple(stock["patch_size"])
         assert decision.stock.plan["batch_size"] == stock["batch_size"]
         assert picai.plans["configurations"][name]["data_identifier"] == stock["data_identifier"]
+
+
+def test_the_grids_of_all_1500_studies_are_planned_as_their_medians_are(
+    picai: PlanResult, shared: Path, nnunet_folders: Path
+) -> None:
+    studies = json.loads((shared / "data" / "picai_index" / "studies.json").read_text())
+    shapes, spacings = ([study[key][::-1] for study in studies] for key in ("g_size", "g_spacing"))
+    assert np.median(shapes, axis=0).tolist() == [21, 384, 384]
+    describe(nnunet_folders, "Dataset2203_PICAI", len(studies), 3, shapes, spacings)
+    real, made_up = (result.decisions["3d_fullres"] for result in (plan_dataset(2203), picai))
+    assert real.ours.cost.total <= real.ours.budget < 8e9 < real.ours_on_stock.cost.total
+    for of_real, of_made_up in ((real.stock, made_up.stock), (real.ours, made_up.ours)):
+        assert list(of_real.plan["patch_size"]) == list(of_made_up.plan["patch_size"])
+        assert of_real.plan["batch_size"] == of_made_up.plan["batch_size"]
 
 
 def test_constant_cost_is_kept_by_an_independent_count(picai_folders: Path) -> None:
@@ -217,10 +232,12 @@ def test_nnunet_s_own_api_runs_the_planner(flat: Path) -> None:
     assert plans["configurations"]["2d"]["architecture"]["network_class_name"] == NETWORK_CLASS
 
 
-def test_residual_plans_have_names_of_their_own_and_share_the_same_data(flat: Path) -> None:
-    result = plan_dataset(902, residual="M", request=PlanRequest(constant_cost="shared"))
+@pytest.mark.parametrize(("size", "gigabytes"), [("M", 8), ("L", 24), ("XL", 40)])
+def test_residual_plans_have_names_of_their_own_and_share_the_same_data(flat: Path, size: str, gigabytes: int) -> None:
+    result = plan_dataset(902, residual=size, request=PlanRequest(constant_cost="shared"))
     configuration = result.plans["configurations"]["2d"]
-    assert result.path.name == "nnUNetAlignRefineResEncMPlans.json"
+    assert result.path.name == f"nnUNetAlignRefineResEnc{size}Plans.json"
+    assert result.gigabytes == gigabytes
     assert configuration["architecture"]["arch_kwargs"]["backbone"].endswith("ResidualEncoderUNet")
     assert configuration["data_identifier"] == "nnUNetPlans_2d"
     assert result.decisions["2d"].ours.relative_flops <= COST_LIMIT
@@ -234,6 +251,8 @@ def test_the_command_prints_stock_beside_ours(flat: Path, capsys: pytest.Capture
     printed = capsys.readouterr().out
     for words in ("memory target 4 GB", "stock nnU-Net", "text-guided, planned", "64 x 64", "nnUNetAlignRefinePlans"):
         assert words in printed
+    for column in ("patch", "batch", "parameters", "memory", "FLOPs per patch"):
+        assert column in printed
     assert json.loads((flat / "nnUNetAlignRefinePlans.json").read_text())["configurations"]["2d"]["text_guidance"] == {
         "preset": "smoke"
     }

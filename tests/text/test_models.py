@@ -97,6 +97,21 @@ def test_inspect_summarises_folds_and_notices_those_that_heard_other_words(model
 
 
 @needs_safe_loading
+def test_inspect_reads_what_nnunet_itself_exports(model: Path, tmp_path: Path, capsys: Output) -> None:
+    from nnunetv2.model_sharing.model_export import export_pretrained_model
+
+    for name in ("dataset_fingerprint.json", "fold_0/progress.png"):  # a whole training leaves them
+        (model / name).touch()
+    archive, trainer = tmp_path / "exported.zip", "nnUNetTrainerAlignRefine"
+    export_pretrained_model(DATASET, str(archive), ("3d_fullres",), trainer, "nnUNetPlans", (0,), strict=False)
+    capsys.readouterr()
+    assert main(["inspect", str(archive)]) == 0
+    shown = capsys.readouterr().out
+    assert "clinically significant prostate cancer" in shown
+    assert "validation Dice 0.5000" in shown
+
+
+@needs_safe_loading
 def test_inspect_prints_json(model: Path, capsys: Output) -> None:
     (model / "fold_1").mkdir()
     assert main(["inspect", str(model), "--json"]) == 0

@@ -53,12 +53,13 @@ def make_trainer(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Calla
         *,
         block: dict[str, Any] | None = None,
         configuration: str = "3d_fullres",
+        plans_name: str = "nnUNetPlans",
         fold: int = 0,
         continued: bool = False,
         dataset: dict[str, Any] | None = None,
     ) -> nnUNetTrainerAlignRefine:
-        workspace.edit_plans(configuration, {"training": SHORT, **(block or {})})
-        path = workspace.plans_path()
+        workspace.edit_plans(configuration, {"training": SHORT, **(block or {})}, plans=plans_name)
+        path = workspace.plans_path(plans_name)
         plans = {**load_json(path), "continue_training": continued}
         description = {**load_json(path.parent / "dataset.json"), **(dataset or {})}
         return trainer(plans, configuration, fold, description, torch.device("cpu"))

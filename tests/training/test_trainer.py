@@ -241,8 +241,9 @@ def test_segmentation_losses_of_the_settings_are_used(make_trainer: Make, loss: 
     assert np.isfinite(trainer.train_step(batch(trainer))["loss"])
 
 
-def test_2d_plans_train(make_trainer: Make) -> None:
-    trainer = make_trainer(configuration="2d")
+@pytest.mark.parametrize("plans_name", ["nnUNetPlans", "nnUNetResEncUNetMPlans"])
+def test_2d_plans_train(make_trainer: Make, plans_name: str) -> None:
+    trainer = make_trainer(configuration="2d", plans_name=plans_name)
     trainer.initialize()
     enter_phase(trainer, 9)
     assert np.isfinite(trainer.train_step(batch(trainer))["loss"])
