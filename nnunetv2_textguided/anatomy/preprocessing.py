@@ -139,7 +139,8 @@ def preprocess_case(job: Job) -> str | None:
         return f"{job.case}: cannot be read: {' '.join(str(e).split())}"
     unknown = sorted(set(np.unique(values).tolist()) - {0, *job.values})
     if unknown:
-        return f"{job.case}: holds {unknown}, which {KEY!r} in dataset.json does not name"
+        found = ", ".join(f"{value:g}" for value in unknown)
+        return f"{job.case}: holds {found}, which {KEY!r} in dataset.json does not name"
     properties = load_pickle(str(job.preprocessed / f"{job.case}.pkl"))
     values = values.transpose([0, *(axis + 1 for axis in manager.transpose_forward)])
     expected = tuple(properties["shape_before_cropping"])
