@@ -127,7 +127,7 @@ def _check_options(dataset: Path, options: PrepareOptions, overwrite: bool) -> N
 
 def _remove_partial_files(dataset: Path) -> None:
     """Remove what a killed run left: atomic_path's temporary files. The lock says that nobody is writing them."""
-    for folder in ("imagesTr", "labelsTr"):
+    for folder in ("imagesTr", "labelsTr", "anatomyTr"):
         for path in (dataset / folder).glob(".*.partial*"):
             path.unlink(missing_ok=True)
 
