@@ -48,7 +48,7 @@ class Step:
             group["lr"] = lr
         self.scaler = torch.amp.GradScaler("cuda")
         self.data = torch.randn(2, 3, *patch, device="cuda")
-        self.truth = [t.cuda() for t in targets(self.bare, patch, batch=2)]
+        self.truth = [t.cuda() for t in targets(patch, batch=2)]
         # Something to find: the box is brighter.
         self.data += 2 * self.truth[0]
         self.has_text = settings is not None
