@@ -21,9 +21,9 @@ def anatomy_labels(dataset_json: Mapping[str, Any], where: object = "dataset.jso
     Raises:
         DataError: the key is no such mapping, or names a label that is segmented.
     """
-    anatomy = dataset_json.get(KEY)
-    if anatomy is None:
+    if KEY not in dataset_json:
         return {}
+    anatomy = dataset_json[KEY]
     if not isinstance(anatomy, Mapping) or not anatomy:
         raise DataError(f"{KEY!r} is {anatomy!r}.", where=where, remedy=_EXPECTED)
     labels = dataset_json.get("labels", {})

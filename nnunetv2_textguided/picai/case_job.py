@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_textguided.anatomy.labels import RAW_FOLDER
 from nnunetv2_textguided.picai.label_sources import LesionSource
 from nnunetv2_textguided.picai.options import PrepareOptions
 
@@ -51,7 +52,7 @@ class CaseJob:
     @property
     def anatomy_file(self) -> Path:
         """Where the zones lie if they are no classes, whether or not these options ask for it."""
-        return self.dataset / "anatomyTr" / f"{self.case}.nii.gz"
+        return self.dataset / RAW_FOLDER / f"{self.case}.nii.gz"
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_textguided.anatomy.labels import RAW_FOLDER, anatomy_labels
+from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.picai.findings import Finding, error
 
-FOLDER = "anatomyTr"
 _AGAIN = "Run `nnUNetv2_textguided picai prepare` again."
 
 
@@ -21,8 +22,11 @@ def anatomy_values(dataset: Mapping[str, Any]) -> frozenset[int]:
     Returns:
         The values; none where the data set has no anatomy, or where `check_anatomy` finds fault with its names.
     """
-    names = dataset.get("anatomy", {})
-    return frozenset((0, *names.values())) if names and _fault(names) is None else frozenset()
+    try:
+        values = anatomy_labels(dataset).values()
+    except DataError:
+        return frozenset()
+    return frozenset((0, *values)) if values else frozenset()
 
 
 def check_anatomy(folder: Path, dataset: Mapping[str, Any], labels: set[str], present: set[str]) -> list[Finding]:
@@ -34,27 +38,12 @@ def check_anatomy(folder: Path, dataset: Mapping[str, Any], labels: set[str], pr
         labels: the cases with a label.
         present: the cases with an anatomy file.
     """
-    names = dataset.get("anatomy", {})
-    fault = _fault(names)
-    if fault is not None:
-        remedy = 'Write names with values, as in "anatomy": {"peripheral zone": 1, "transition zone": 2}.'
-        return [error(f"dataset.json's anatomy {fault}.", folder / "dataset.json", remedy)]
-    if not names:
-        return []
-    where = {case: folder / FOLDER / f"{case}{dataset['file_ending']}" for case in labels | present}
+    try:
+        if not anatomy_labels(dataset):
+            return []
+    except DataError as e:
+        return [error(e.what, folder / "dataset.json", e.remedy or "")]
+    where = {case: folder / RAW_FOLDER / f"{case}{dataset['file_ending']}" for case in labels | present}
     found = [error("The anatomy of the case is missing.", where[case], _AGAIN) for case in sorted(labels - present)]
     remedy = "Remove the file, or run `nnUNetv2_textguided picai prepare` for its case."
     return found + [error("The anatomy belongs to no label.", where[case], remedy) for case in sorted(present - labels)]
-
-
-def _fault(names: Any) -> str | None:
-    """What is wrong with dataset.json's anatomy; None where nothing is."""
-    if not isinstance(names, dict):
-        return "is not an object of names and values"
-    for name, value in names.items():
-        # JSON's true is a Python int; 0 is what is none of the structures.
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            return f"gives {name!r} the value {value!r}, which is no whole number above 0"
-    if len(set(names.values())) != len(names):
-        return "gives two names the same value"
-    return None

@@ -8,10 +8,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from nnunetv2_textguided.anatomy.labels import RAW_FOLDER as ANATOMY
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.picai.archive import patient_of
-from nnunetv2_textguided.picai.check_anatomy import FOLDER as ANATOMY
 from nnunetv2_textguided.picai.check_anatomy import anatomy_values, check_anatomy
 from nnunetv2_textguided.picai.check_case import CaseCheck, CheckJob, check_case
 from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS, read_cases

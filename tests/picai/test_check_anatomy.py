@@ -130,12 +130,12 @@ def test_an_anatomy_is_compared_with_its_label_not_with_the_image(dataset: Path)
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["peripheral zone"], "is not an object of names and values"),
-        (None, "is not an object of names and values"),
-        ({"peripheral zone": 0}, "gives 'peripheral zone' the value 0"),
-        ({"peripheral zone": True}, "gives 'peripheral zone' the value True"),
-        ({"peripheral zone": [1, 2]}, "gives 'peripheral zone' the value [1, 2]"),
-        ({"peripheral zone": 1, "transition zone": 1}, "gives two names the same value"),
+        (["peripheral zone"], "'anatomy' is ['peripheral zone']"),
+        (None, "'anatomy' is None"),
+        ({"peripheral zone": 0}, "'peripheral zone' has the value 0"),
+        ({"peripheral zone": True}, "'peripheral zone' has the value True"),
+        ({"peripheral zone": [1, 2]}, "'peripheral zone' has the value [1, 2]"),
+        ({"peripheral zone": 1, "transition zone": 1}, "share a value"),
     ],
 )
 def test_names_that_are_none_are_found_and_the_rest_is_checked(dataset: Path, names: Any, message: str) -> None:
