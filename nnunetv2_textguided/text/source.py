@@ -10,7 +10,7 @@ import numpy as np
 from nnunetv2_textguided.errors import DataError, EmbeddingFileError
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.presets import resolve
-from nnunetv2_textguided.settings import BLOCK, ResolvedText, Settings, TextSettings
+from nnunetv2_textguided.settings import BLOCK, ResolvedText, TextSettings
 from nnunetv2_textguided.text.bank import PromptBank, bank_names, load_bank
 from nnunetv2_textguided.text.dataset import embedding_path, find_dataset, prompted_names, read_dataset_json
 from nnunetv2_textguided.text.embeddings import TextEmbeddings, read_embeddings
@@ -90,7 +90,7 @@ def _from_bank(bank: PromptBank, kind: str, origin: str) -> TextSource:
 
 def _from_dataset(dataset: str, prompts: str | None) -> TextSource:
     content, path = read_dataset_json(dataset)
-    labels = prompted_names(content, path, anatomy=Settings().alignment.anatomy)
+    labels = prompted_names(content, path, anatomy=resolve(None).alignment.anatomy)
     return _resolved(TextSettings(prompts=prompts), labels, embedding_path(dataset).parent, dataset)
 
 
@@ -104,7 +104,7 @@ def _from_json(path: Path, configuration: str | None, prompts: str | None) -> Te
     if isinstance(content, dict) and "configurations" in content:
         return _from_plans(path, content, configuration)
     if isinstance(content, dict) and ("channel_names" in content or "file_ending" in content):
-        labels = prompted_names(content, path, anatomy=Settings().alignment.anatomy)
+        labels = prompted_names(content, path, anatomy=resolve(None).alignment.anatomy)
         folder = path.parent if (path.parent / "text_embeddings.safetensors").exists() else None
         return _resolved(TextSettings(prompts=prompts), labels, folder, str(path))
     return _from_bank(load_bank(str(path)), "prompt bank", str(path))
