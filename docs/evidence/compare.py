@@ -188,13 +188,13 @@ def add(report: Path, repetition: str) -> None:
     together.to_csv(FILE, index=False, float_format="%.5g")
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Add a report, print the tables, draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--add", type=Path, nargs="+", default=[], help="folders that `benchmark report` wrote")
     parser.add_argument("--repetition", default="cpu 1", help="name of these trainings (default: %(default)s)")
     parser.add_argument("--figure", type=Path, help="where to draw the differences")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     for report in args.add:
         add(report, args.repetition)
     rows = pd.read_csv(FILE)

@@ -2,8 +2,8 @@
 
     python -m tests.benchmark.measure [--cases 1500] [--trainers 8] [--jobs 2]
 
-The folds are procedural (study_builder.py), on small grids: what is measured is bookkeeping, statistics and the page, and
-the scoring of lesions without the time that reading full-size volumes takes.
+The folds are procedural (study_builder.py), on small grids: what is measured is bookkeeping, statistics and the page,
+and the scoring of lesions without the time that reading full-size volumes takes.
 """
 
 from __future__ import annotations
