@@ -26,18 +26,25 @@ FILE = Path(__file__).with_name("per_case.csv")
 BASE = "nnUNetTrainerAlignRefine"
 NAMES = {
     "stock": "stock network, early fusion",
+    "stock_wide": "stock network, as many FLOPs as three encoders",
     "no_text": "one encoder per channel, no text",
-    "raw": "AlignRefine (default)",
-    "whitened": "AlignRefine, embeddings whitened",
-    "random": "AlignRefine, random vectors for text",
-    "anatomy_strong": "anatomy, losses to the end",
-    "anatomy_strong_random": "anatomy, losses to the end, random vectors",
-    "anatomy_strong_feedback": "anatomy, losses to the end, maps fed back",
-    "strong_feedback": "losses to the end, maps fed back",
+    "no_text_narrow": "one encoder per channel, no text, as many FLOPs as stock",
+    "raw": "text",
+    "whitened": "text, embeddings whitened",
+    "random": "random vectors",
+    "anatomy_strong": "text, strong, anatomy",
+    "anatomy_strong_random": "random vectors, strong, anatomy",
+    "strong_feedback": "text, strong, maps fed back",
+    "anatomy_strong_feedback": "text, strong, anatomy, maps fed back (default)",
+    "anatomy_strong_feedback_random": "random vectors, strong, anatomy, maps fed back",
+    "anatomy_strong_feedback_learned": "learned vectors, strong, anatomy, maps fed back",
+    "anatomy_strong_feedback_shuffled": "shuffled text, strong, anatomy, maps fed back",
+    "anatomy_strong_feedback_no_refiner": "default without the refiner",
+    "anatomy_strong_feedback_single": "default with one encoder",
 }
 TRAINERS = {f"{BASE}_StockNetwork": "stock", f"{BASE}_NoText": "no_text", BASE: "raw", f"{BASE}_RandomText": "random"}
 METRICS = {"dice": "Dice", "missed": "missed", "auroc": "AUROC", "ap": "AP of cases"}
-REFERENCE = "no_text"
+REFERENCE, DEFAULT = "no_text", "anatomy_strong_feedback"
 REPLICATES, SEED = 2000, 0
 HIT = 0.1
 """A lesion whose Dice is below this counts as missed."""
@@ -110,7 +117,7 @@ class Study:
         What folds and models leave unexplained is the chance in training, taken to be as large for every model.
         """
         trainings = [(m, fold, v[metric][0]) for m, own in self.values.items() for (fold, _), v in own.items()]
-        models, folds = sorted(self.values), sorted(self.size)
+        models, folds = sorted(self.values), sorted({fold for _, fold, _ in trainings})
         design = np.array([[m == n for n in models] + [f == k for k in folds[1:]] for m, f, _ in trainings], float)
         values = np.array([value for *_, value in trainings])
         found, *_ = np.linalg.lstsq(design, values, rcond=None)
@@ -145,14 +152,31 @@ def difference(study: Study, model: str, other: str, metric: str) -> np.ndarray:
 
 def print_differences(study: Study, models: list[str], other: str) -> None:
     """One row per model against `other`: over patients, and over trainings."""
-    head = " | ".join(f"{METRICS[m]}, over patients | over trainings" for m in ("dice", "auroc"))
-    print(f"| minus {NAMES[other]} | folds | {head} |\n|---|---|{'---|' * 4}")
+    _print_head(f"minus {NAMES[other]}")
     for model in models:
-        cells = []
-        for metric in ("dice", "auroc"):
-            low, high = study.between(model, other, metric)
-            cells += [cell(difference(study, model, other, metric), "+"), f"[{low:+.3f}, {high:+.3f}]"]
-        print(f"| {NAMES[model]} | {len(study.folds(model, other))} | {' | '.join(cells)} |")
+        _print_difference(study, NAMES[model], model, other)
+
+
+def print_repetitions(rows: pd.DataFrame, model: str, other: str) -> None:
+    """One row per repetition that has all folds of both models, from nothing but its trainings of these two."""
+    _print_head(f"{NAMES[model]} minus {NAMES[other]}")
+    for repetition, own in rows[rows["model"].isin([model, other])].groupby("repetition"):
+        study = Study(own)
+        if study.values.keys() == {model, other} and study.folds(model, other) == sorted(set(rows["fold"])):
+            _print_difference(study, str(repetition), model, other)
+
+
+def _print_head(first: str) -> None:
+    head = " | ".join(f"{METRICS[m]}, over patients | over trainings" for m in ("dice", "auroc"))
+    print(f"| {first} | folds | {head} |\n|---|---|{'---|' * 4}")
+
+
+def _print_difference(study: Study, name: str, model: str, other: str) -> None:
+    cells = []
+    for metric in ("dice", "auroc"):
+        low, high = study.between(model, other, metric)
+        cells += [cell(difference(study, model, other, metric), "+"), f"[{low:+.3f}, {high:+.3f}]"]
+    print(f"| {name} | {len(study.folds(model, other))} | {' | '.join(cells)} |")
 
 
 def draw_figure(study: Study, models: list[str], file: Path) -> None:
@@ -204,6 +228,8 @@ def main(arguments: list[str] | None = None) -> None:
     print_models(study, models)
     print()
     print_differences(study, others, REFERENCE)
+    print()
+    print_repetitions(rows[rows["labels"] == "lesion"], DEFAULT, REFERENCE)
     if args.figure:
         draw_figure(study, others, args.figure)
 

@@ -25,7 +25,11 @@ import SimpleITK as sitk
 BASE = "nnUNetTrainerAlignRefine"
 DATASETS = {"lesion": "Dataset501_Lesion", "zones": "Dataset502_Zones"}
 # Equal iterations for all: 24 epochs of 30. So few need less momentum than nnU-Net's 0.99, which remembers hundreds.
-BLOCK = {
+# Guidance as in the paper, weak and off in the refine phase, on which variants build; it is not the package's default.
+BLOCK: dict[str, dict[str, Any]] = {
+    "alignment": {"weight": 0.06, "anatomy": False, "feedback": False},
+    "heatmap": {"weight": 0.15},
+    "schedule": {"auxiliary_in_refine": 0.0},
     "training": {"epochs": 24, "iterations_per_epoch": 30, "val_iterations_per_epoch": 4},
     "optimiser": {"lr": 0.02, "text_lr": 0.02, "refiner_lr": 0.02, "momentum": 0.95},
 }

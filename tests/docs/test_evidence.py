@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
+from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -11,19 +14,56 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from nnunetv2_textguided.presets import resolve
+from nnunetv2_textguided.settings import Settings
 from tests.datasets import REPOSITORY
 
 FOLDER = REPOSITORY / "docs" / "evidence"
 
 
-@pytest.fixture(scope="module")
-def compare() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("evidence_compare", FOLDER / "compare.py")
+def _script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"evidence_{name}", FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def compare() -> ModuleType:
+    return _script("compare")
+
+
+@pytest.fixture
+def variant_settings(tmp_path: Path) -> Callable[[str], Settings]:
+    """The settings that the study trains a variant with."""
+    study = _script("study")
+    stock = {"configurations": {"3d_fullres": {"architecture": {"arch_kwargs": {}}}}}
+    (tmp_path / "stock.json").write_text(json.dumps(stock))
+
+    def settings(name: str) -> Settings:
+        study.write_plans(tmp_path / "stock.json", "written", study.VARIANTS[name])
+        plans = json.loads((tmp_path / "written.json").read_text())
+        return resolve(plans["configurations"]["3d_fullres"]["text_guidance"])
+
+    return settings
+
+
+def test_what_is_called_the_default_is_the_default(
+    compare: ModuleType, variant_settings: Callable[[str], Settings]
+) -> None:
+    name = next(name for name, title in compare.NAMES.items() if title.endswith("(default)"))
+    default, trained = resolve(None).block(), variant_settings(name).block()
+    for own in ("training", "optimiser"):  # what the study changes for all of its variants
+        del default[own], trained[own]
+    assert trained == default
+
+
+def test_every_variant_is_valid_and_unlike_the_others(variant_settings: Callable[[str], Settings]) -> None:
+    variants = json.loads((FOLDER / "variants.json").read_text())
+    blocks = {json.dumps([variant_settings(n).block(), v.get("features")], sort_keys=True) for n, v in variants.items()}
+    assert len(blocks) == len(variants)
 
 
 def _trainings(seed: int, gain: float = 0.0) -> pd.DataFrame:
