@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from batchgenerators.utilities.file_and_folder_operations import load_pickle
+from filelock import FileLock
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, infer_dataset_class, nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
@@ -75,10 +76,12 @@ def preprocess_anatomy(
         DataError: the data set has no anatomy, or a file is missing or does not fit its case; names all of them.
     """
     jobs = find_jobs(raw, preprocessed, plans_name, configuration)
-    todo = [job for job in jobs if not job.is_done]
     folder = anatomy_folder(jobs[0].preprocessed)
     folder.mkdir(exist_ok=True)
-    problems = sorted(filter(None, _run(todo, processes)))
+    # Folds that start at the same time wait for the one that does it.
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        todo = [job for job in jobs if not job.is_done]
+        problems = sorted(filter(None, _run(todo, processes)))
     if problems:
         raise DataError(
             f"The anatomy of {len(problems)} of {len(jobs)} cases could not be preprocessed:\n    "

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from nnunetv2.paths import nnUNet_raw
+from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+from torch import Tensor, distributed
 
-from nnunetv2_textguided.anatomy.labels import anatomy_folder
+from nnunetv2_textguided.anatomy.labels import RAW_FOLDER, anatomy_folder
+from nnunetv2_textguided.anatomy.preprocessing import preprocess_anatomy
 from nnunetv2_textguided.errors import TrainingError
 from nnunetv2_textguided.training.checkpointing import CheckpointingTrainer
 
@@ -25,6 +28,29 @@ class AnatomyTrainer(CheckpointingTrainer):
         # What a cascade's loader reads from there is appended to the label and augmented with it; only a cascaded
         # configuration would then move it into the image.
         self.folder_with_segs_from_previous_stage = str(anatomy_folder(self.preprocessed_dataset_folder))
+
+    def on_train_start(self) -> None:
+        """Preprocess the anatomy that is not up to date, then nnU-Net's start.
+
+        Raises:
+            DataError: a label map is missing or does not fit its case.
+        """
+        if self.uses_anatomy:
+            if self.local_rank == 0:
+                self._preprocess_anatomy()
+            if self.is_ddp:
+                distributed.barrier()
+        super().on_train_start()
+
+    def _preprocess_anatomy(self) -> None:
+        plans = self.plans_manager
+        if not nnUNet_raw.is_set() or not (raw := Path(nnUNet_raw) / plans.dataset_name / RAW_FOLDER).is_dir():
+            return  # A machine that only trains; what is there must do.
+        preprocessed, processes = Path(self.preprocessed_dataset_folder_base), max(1, get_allowed_n_proc_DA())
+        cases, done, folder = preprocess_anatomy(
+            raw.parent, preprocessed, plans.plans_name, self.configuration_name, processes
+        )
+        self.print_to_log_file(f"Anatomy of {cases} cases, {done} of them preprocessed now -> {folder}")
 
     def get_tr_and_val_datasets(self) -> Any:
         """nnU-Net's data sets.

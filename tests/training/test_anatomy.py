@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,24 @@ def test_a_data_set_without_anatomy_says_how_to_describe_it(workspace: Workspace
     assert "anatomyTr" in str(raised.value)
 
 
+def test_training_makes_what_is_missing_where_it_has_the_raw_data(described: Workspace, make_trainer: Make) -> None:
+    trainer = make_trainer(block=BLOCK)
+    trainer.on_train_start()
+    folder = _folders(described)[1] / "nnUNetPlans_3d_fullres_anatomy"
+    assert len(list(folder.iterdir())) == 5
+    for path in folder.iterdir():
+        path.unlink()
+    (_folders(described)[0] / "anatomyTr").rename(described.root / "elsewhere")
+    with pytest.raises(TrainingError, match="5 cases have no preprocessed anatomy"):
+        make_trainer(block=BLOCK).on_train_start()
+
+
+def test_folds_that_start_together_preprocess_once(described: Workspace) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(lambda _: _preprocess(described), range(3)))
+    assert sorted(done for _, done, _ in results) == [0, 0, 5]
+
+
 def test_training_without_the_files_names_the_command(described: Workspace, make_trainer: Make) -> None:
     trainer = make_trainer(block=BLOCK)
     trainer.initialize()
@@ -175,8 +194,7 @@ def test_other_zones_change_the_text_losses_and_nothing_else(described: Workspac
 
 
 def test_stock_commands_train_continue_and_predict(described: Workspace) -> None:
-    """Prediction reads no anatomy, and heatmaps are those of what is segmented."""
-    described.run("nnUNetv2_textguided", "anatomy", "-d", "901")
+    """Training makes its anatomy, prediction reads none, and heatmaps are those of what is segmented."""
     described.edit_plans("3d_fullres", {**BLOCK, "training": {"epochs": 1, "iterations_per_epoch": 1}})
     model = ("901", "3d_fullres", "0", "-tr", "nnUNetTrainerAlignRefine", "-device", "cpu")
     described.run("nnUNetv2_train", *model)
