@@ -157,6 +157,13 @@ def print_differences(study: Study, models: list[str], other: str) -> None:
         _print_difference(study, NAMES[model], model, other)
 
 
+def print_controls(study: Study, models: list[str]) -> None:
+    """The default minus each of these: what a part of it gives."""
+    _print_head("default minus")
+    for model in models:
+        _print_difference(study, NAMES[model], DEFAULT, model)
+
+
 def print_repetitions(rows: pd.DataFrame, model: str, other: str) -> None:
     """One row per repetition that has all folds of both models, from nothing but its trainings of these two."""
     _print_head(f"{NAMES[model]} minus {NAMES[other]}")
@@ -228,6 +235,8 @@ def main(arguments: list[str] | None = None) -> None:
     print_models(study, models)
     print()
     print_differences(study, others, REFERENCE)
+    print()
+    print_controls(study, [model for model in others if model != DEFAULT])
     print()
     print_repetitions(rows[rows["labels"] == "lesion"], DEFAULT, REFERENCE)
     if args.figure:

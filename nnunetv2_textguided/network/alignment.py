@@ -24,7 +24,7 @@ class AlignmentHead(nn.Module):
         l_c(v) = log mean_{k in P_c} exp(a f(v).t_k) - log mean_{k in N} exp(a f(v).t_k) + b_c
 
     The heatmap is sigmoid(l_c). Unlike the sigmoid of a cosine, whose range is [0.27, 0.73], it reaches all of (0, 1);
-    scale and bias are learned, so it can be calibrated. Without context prompts the second term is 0.
+    scale and bias are learned. Without context prompts the second term is 0.
 
     Args:
         feature_width: channels of the decoder stage.
