@@ -6,6 +6,7 @@ and augments them together with the labels (nnunetv2/training/dataloading/nnunet
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -16,12 +17,16 @@ from typing import Any
 import numpy as np
 from batchgenerators.utilities.file_and_folder_operations import load_pickle
 from filelock import FileLock
+from nibabel.filebasedimages import ImageFileError
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, infer_dataset_class, nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunetv2_textguided.anatomy.labels import KEY, RAW_FOLDER, anatomy_folder, anatomy_labels
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import atomic_path, read_json, remove_partials
+
+# What nnU-Net's readers (SimpleITK, nibabel, tifffile, PNG) raise over damaged files.
+_UNREADABLE = (RuntimeError, OSError, EOFError, ValueError, AssertionError, zlib.error, ImageFileError)
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ def preprocess_case(job: Job) -> str | None:
     manager = PlansManager(job.plans)
     try:
         values, _ = manager.image_reader_writer_class().read_seg(str(job.source))
-    except Exception as e:
+    except _UNREADABLE as e:
         return f"{job.case}: cannot be read: {' '.join(str(e).split())}"
     unknown = sorted(set(np.unique(values).tolist()) - {0, *job.values})
     if unknown:
