@@ -88,7 +88,8 @@ class AlignmentHead(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             weight = self.image_projection.weight
             voxels = torch.einsum("bw...,dw->bd...", features.float(), weight.float())
-            length = torch.linalg.vector_norm(voxels, dim=1, keepdim=True).clamp(min=1e-6)
+            # An empty image has features of length 0: their gradient is a / this, which float16 must hold.
+            length = torch.linalg.vector_norm(voxels, dim=1, keepdim=True).clamp(min=1e-4)
             text = self.text_projection(embeddings.float())
             if self.conditioning is not None and image is not None:
                 text = self.conditioning(text, image.float())
