@@ -31,7 +31,7 @@ $(ALL): pyproject.toml | $(BIN)/python
 	touch $@ $(CORE)
 
 test: $(ALL)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
 
 nightly: $(ALL)
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -m "nightly or hypothesis" $(PYTEST_ARGS)

@@ -13,6 +13,7 @@ from nnunetv2_textguided.errors import TextGuidedError
 # Subcommand -> what it does. Its module, commands/<subcommand>.py, has add_arguments(parser) and run(args) -> exit
 # status. Modules are imported only when used: `--help` has to answer before torch could be imported.
 SUBCOMMANDS = {
+    "anatomy": "preprocess anatomical label maps, which supervise the text without being segmented",
     "benchmark": "cross-validate several trainers: train what is missing, compare with honest statistics",
     "convert-weights": "make a stock nnU-Net checkpoint one that -pretrained_weights accepts",
     "doctor": "say in plain words whether this installation works, and why not",

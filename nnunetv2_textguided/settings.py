@@ -46,6 +46,8 @@ class ResolvedText(_Model):
     """Number of unpadded token embeddings over all prompts; 0 unless the refiner attends to tokens."""
     token_dim: int = Field(default=0, ge=0, le=MAX_WIDTH)
     """Width of a token embedding."""
+    anatomy: int = Field(default=0, ge=0)
+    """How many labels, the last ones, are anatomy: aligned with the text, not segmented."""
 
     @model_validator(mode="after")
     def _consistent(self) -> ResolvedText:
@@ -59,7 +61,14 @@ class ResolvedText(_Model):
         order = [i if i >= 0 else len(self.labels) for i in self.prompt_label]
         if order != sorted(order):
             raise ValueError("prompts must be ordered by label, context prompts last")
+        if self.anatomy >= len(self.labels):
+            raise ValueError(f"all of {len(self.labels)} labels are anatomy: nothing would be segmented")
         return self
+
+    @property
+    def segmented(self) -> list[str]:
+        """The labels that are segmented."""
+        return self.labels[: len(self.labels) - self.anatomy]
 
 
 class TextSettings(_Model):
@@ -109,6 +118,8 @@ class AlignmentSettings(_Model):
     """Foreground prior to which the bias b_c is initialised."""
     conditioning: Literal["none", "image"] = "none"
     """Prompts as they are, or after attention to the bottleneck's features: then they differ between images."""
+    anatomy: bool = False
+    """Align the anatomy of dataset.json with prompts of its own, where the data set has any (docs/method.md)."""
     feedback: bool = False
     """Pass the similarity maps back into the decoder, whose later stages then segment with them."""
     weight: float = Field(default=0.2, ge=0.0)

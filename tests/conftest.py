@@ -35,6 +35,21 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "normal"))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several processes (`-n 2 --dist loadgroup`), an area's tests share one and its session fixtures."""
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_area(item)))
+    # Areas are handed out in this order; training, which takes longest, must not start last.
+    items.sort(key=_area, reverse=True)
+
+
+def _area(item: pytest.Item) -> str:
+    area = item.path.relative_to(REPOSITORY / "tests").parts[0]
+    return "packaging" if area == "docs" else area  # both install distributions
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of this repository."""

@@ -1,101 +1,246 @@
-"""The tables of docs/evidence.md from evidence/per_case.csv.
+"""The tables and the figure of docs/evidence.md from evidence/per_case.csv.
 
-    python docs/evidence/compare.py [--add REPORT_FOLDER ...]
+    python docs/evidence/compare.py [--add REPORT_FOLDER --repetition NAME] [--figure FILE]
 
-Needs the extra `picai`. With --add, the cases of reports that `benchmark report` wrote are first put into the file.
+Needs the extra `picai`. With --add, the cases of a report that `benchmark report` wrote are first put into the file.
+
+A model's trainings differ by fold and repetition (the file's column: where and when it was trained). Dice, missed
+lesions, AUROC and AP are taken within each training and averaged over trainings: confidences of different networks are
+not compared. Two intervals say what is known of a difference: over patients, with these trainings as they are, and over
+trainings, which differ by chance in initialisation and sampling as well as in fold.
 """
 
 from __future__ import annotations
 
 import argparse
-from itertools import combinations
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score, roc_auc_score
+from scipy import stats
 
-from nnunetv2_textguided.picai.bootstrap import draw, interval, replicate
+from nnunetv2_textguided.picai.bootstrap import draw, interval
 
 FILE = Path(__file__).with_name("per_case.csv")
 BASE = "nnUNetTrainerAlignRefine"
 NAMES = {
-    f"{BASE}_StockNetwork": "stock network, early fusion",
-    f"{BASE}_NoText": "one encoder per channel, no text",
-    BASE: "AlignRefine",
-    f"{BASE}_whitened": "AlignRefine, whitened embeddings",
-    f"{BASE}_RandomText": "AlignRefine, random vectors instead of text",
+    "stock": "stock network, early fusion",
+    "stock_wide": "stock network, as many FLOPs as three encoders",
+    "no_text": "one encoder per channel, no text",
+    "no_text_narrow": "one encoder per channel, no text, as many FLOPs as stock",
+    "raw": "text",
+    "whitened": "text, embeddings whitened",
+    "random": "random vectors",
+    "anatomy_strong": "text, strong, anatomy",
+    "anatomy_strong_random": "random vectors, strong, anatomy",
+    "strong_feedback": "text, strong, maps fed back",
+    "anatomy_strong_feedback": "text, strong, anatomy, maps fed back (default)",
+    "anatomy_strong_feedback_random": "random vectors, strong, anatomy, maps fed back",
+    "anatomy_strong_feedback_learned": "learned vectors, strong, anatomy, maps fed back",
+    "anatomy_strong_feedback_shuffled": "shuffled text, strong, anatomy, maps fed back",
+    "anatomy_strong_feedback_no_refiner": "default without the refiner",
+    "anatomy_strong_feedback_single": "default with one encoder",
 }
+TRAINERS = {f"{BASE}_StockNetwork": "stock", f"{BASE}_NoText": "no_text", BASE: "raw", f"{BASE}_RandomText": "random"}
+METRICS = {"dice": "Dice", "missed": "missed", "auroc": "AUROC", "ap": "AP of cases"}
+REFERENCE, DEFAULT = "no_text", "anatomy_strong_feedback"
 REPLICATES, SEED = 2000, 0
-METRICS = ("dice", "auroc", "ap")
+HIT = 0.1
+"""A lesion whose Dice is below this counts as missed."""
+
+Key = tuple[int, str]
+"""Fold and repetition: one training of a model."""
 
 
-def statistic(rows: pd.DataFrame, metric: str, chosen: np.ndarray) -> float:
-    """Mean Dice over chosen cases with csPCa, or detection over all chosen cases."""
-    positive = (rows["lesions"].to_numpy() > 0)[chosen]
-    if metric == "dice":
-        return float(rows["dice"].to_numpy()[chosen][positive].mean()) if positive.any() else float("nan")
-    if positive.all() or not positive.any():
-        return float("nan")
-    function = roc_auc_score if metric == "auroc" else average_precision_score
-    return float(function(positive, rows["score"].to_numpy()[chosen]))
+def statistics(training: pd.DataFrame, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Every metric of one training in each replicate.
+
+    Args:
+        training: its cases.
+        weights: (R, cases) how often each case counts.
+
+    Returns:
+        (R,) per metric; NaN where a replicate lacks positive or negative cases.
+    """
+    positive = training["lesions"].to_numpy() > 0
+    dice, score = training["dice"].to_numpy()[positive], training["score"].to_numpy()
+    ill, healthy = weights[:, positive].astype(float), weights[:, ~positive].astype(float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pairs = score[positive][:, None] - score[~positive]
+        wins = ((ill @ (np.sign(pairs) + 1) / 2) * healthy).sum(axis=1)
+        return {
+            "dice": ill @ dice / ill.sum(axis=1),
+            "missed": ill @ (dice < HIT) / ill.sum(axis=1),
+            "auroc": wins / (ill.sum(axis=1) * healthy.sum(axis=1)),
+            "ap": _average_precision(score, positive, weights),
+        }
 
 
-def row(values: list[tuple[float, np.ndarray]], sign: str = "") -> str:
-    """Estimates with their intervals, as cells of a table."""
+def _average_precision(score: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    order = np.argsort(-score, kind="stable")
+    score, positive, weights = score[order], positive[order], weights[:, order].astype(float)
+    found, called = (weights * positive).cumsum(axis=1), weights.cumsum(axis=1)
+    # Cases of the same confidence are called together.
+    last = np.searchsorted(-score, -score, side="right") - 1
+    precision = found[:, last] / called[:, last]
+    return (weights * positive * np.nan_to_num(precision)).sum(axis=1) / found[:, -1]
+
+
+class Study:
+    """All trainings, with one set of patient replicates for all of them."""
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        cases = rows.drop_duplicates("case").sort_values("case")["case"].to_list()
+        self.patients = [case.split("_")[0] for case in cases]
+        weights = np.vstack([np.ones((1, len(cases)), np.int32), draw(self.patients, REPLICATES, SEED)])
+        position = {case: i for i, case in enumerate(cases)}
+        self.size: dict[int, int] = rows.drop_duplicates("case").groupby("fold").size().to_dict()
+        self.values: dict[str, dict[Key, dict[str, np.ndarray]]] = {}
+        for (model, fold, repetition), training in rows.groupby(["model", "fold", "repetition"]):
+            assert len(training) == self.size[fold], (model, fold, repetition)
+            chosen = weights[:, [position[case] for case in training["case"]]]
+            self.values.setdefault(model, {})[fold, repetition] = statistics(training, chosen)
+
+    def mean(self, model: str, metric: str, folds: Iterable[int]) -> np.ndarray:
+        """(1 + R,) mean over these folds, by their number of cases, and over the repetitions of each."""
+        own = {fold: [v[metric] for (f, _), v in self.values[model].items() if f == fold] for fold in folds}
+        return np.average([np.mean(v, axis=0) for v in own.values()], axis=0, weights=[self.size[f] for f in own])
+
+    def folds(self, *models: str) -> list[int]:
+        """The folds that all of these models were trained on."""
+        return sorted(set.intersection(*({fold for fold, _ in self.values[m]} for m in models)))
+
+    def between(self, model: str, other: str, metric: str) -> tuple[float, float]:
+        """95 % interval of model minus other over trainings: least squares of value ~ fold + model on all trainings.
+
+        What folds and models leave unexplained is the chance in training, taken to be as large for every model.
+        """
+        trainings = [(m, fold, v[metric][0]) for m, own in self.values.items() for (fold, _), v in own.items()]
+        models, folds = sorted(self.values), sorted({fold for _, fold, _ in trainings})
+        design = np.array([[m == n for n in models] + [f == k for k in folds[1:]] for m, f, _ in trainings], float)
+        values = np.array([value for *_, value in trainings])
+        found, *_ = np.linalg.lstsq(design, values, rcond=None)
+        freedom = len(values) - design.shape[1]
+        variance = np.sum((values - design @ found) ** 2) / freedom
+        contrast = np.array([(n == model) - float(n == other) for n in models] + [0.0] * (len(folds) - 1))
+        error = (variance * contrast @ np.linalg.inv(design.T @ design) @ contrast) ** 0.5
+        half = stats.t.ppf(0.975, freedom) * error
+        return float(contrast @ found - half), float(contrast @ found + half)
+
+
+def cell(values: np.ndarray, sign: str = "") -> str:
+    """The estimate (the first value) with the interval of its replicates."""
+    bounds = interval(values[1:])
+    return f"{values[0]:{sign}.3f} [{bounds.low:{sign}.3f}, {bounds.high:{sign}.3f}]"
+
+
+def print_models(study: Study, models: list[str]) -> None:
+    """One row per model."""
+    print(f"| | trainings (folds) | {' | '.join(METRICS.values())} |\n|---|---|{'---|' * len(METRICS)}")
+    for model in models:
+        folds = study.folds(model)
+        cells = " | ".join(cell(study.mean(model, metric, folds)) for metric in METRICS)
+        print(f"| {NAMES[model]} | {len(study.values[model])} ({len(folds)}) | {cells} |")
+
+
+def difference(study: Study, model: str, other: str, metric: str) -> np.ndarray:
+    """(1 + R,) model minus other on the folds that both have."""
+    folds = study.folds(model, other)
+    return study.mean(model, metric, folds) - study.mean(other, metric, folds)
+
+
+def print_differences(study: Study, models: list[str], other: str) -> None:
+    """One row per model against `other`: over patients, and over trainings."""
+    _print_head(f"minus {NAMES[other]}")
+    for model in models:
+        _print_difference(study, NAMES[model], model, other)
+
+
+def print_controls(study: Study, models: list[str]) -> None:
+    """The default minus each of these: what a part of it gives."""
+    _print_head("default minus")
+    for model in models:
+        _print_difference(study, NAMES[model], DEFAULT, model)
+
+
+def print_repetitions(rows: pd.DataFrame, model: str, other: str) -> None:
+    """One row per repetition that has all folds of both models, from nothing but its trainings of these two."""
+    _print_head(f"{NAMES[model]} minus {NAMES[other]}")
+    for repetition, own in rows[rows["model"].isin([model, other])].groupby("repetition"):
+        study = Study(own)
+        if study.values.keys() == {model, other} and study.folds(model, other) == sorted(set(rows["fold"])):
+            _print_difference(study, str(repetition), model, other)
+
+
+def _print_head(first: str) -> None:
+    head = " | ".join(f"{METRICS[m]}, over patients | over trainings" for m in ("dice", "auroc"))
+    print(f"| {first} | folds | {head} |\n|---|---|{'---|' * 4}")
+
+
+def _print_difference(study: Study, name: str, model: str, other: str) -> None:
     cells = []
-    for value, replicates in values:
-        bounds = interval(replicates)
-        cells.append(f"{value:{sign}.3f} [{bounds.low:{sign}.3f}, {bounds.high:{sign}.3f}]")
-    return " | ".join(cells)
+    for metric in ("dice", "auroc"):
+        low, high = study.between(model, other, metric)
+        cells += [cell(difference(study, model, other, metric), "+"), f"[{low:+.3f}, {high:+.3f}]"]
+    print(f"| {name} | {len(study.folds(model, other))} | {' | '.join(cells)} |")
 
 
-def compare(rows: pd.DataFrame, trainers: list[str], folds: list[int]) -> None:
-    """Print one table of every trainer, and one of every pair; all statistics share their replicates."""
-    chosen = rows[rows["fold"].isin(folds)]
-    tables = {t: chosen[chosen["trainer"] == t].sort_values("case").reset_index(drop=True) for t in trainers}
-    cases = next(iter(tables.values()))
-    assert all(list(table["case"]) == list(cases["case"]) for table in tables.values())
-    patients = cases["case"].str.split("_").str[0]
-    weights = draw(list(patients), REPLICATES, SEED)
-    every = np.arange(len(cases))
-    found = {
-        (t, m): (statistic(table, m, every), replicate(lambda c, table=table, m=m: statistic(table, m, c), weights))
-        for t, table in tables.items()
-        for m in METRICS
-    }
-    positives = int((cases["lesions"] > 0).sum())
-    print(f"\nFolds {folds}: {len(cases)} cases of {patients.nunique()} patients, {positives} with csPCa\n")
-    print("| | Dice | AUROC | AP of cases |\n|---|---|---|---|")
-    for t in trainers:
-        print(f"| {NAMES[t]} | {row([found[t, m] for m in METRICS])} |")
-    print("\n| difference | Dice | AUROC | AP of cases |\n|---|---|---|---|")
-    for a, b in combinations(trainers, 2):
-        pairs = [(found[b, m][0] - found[a, m][0], found[b, m][1] - found[a, m][1]) for m in METRICS]
-        print(f"| {NAMES[b]} against {NAMES[a]} | {row(pairs, '+')} |")
+def draw_figure(study: Study, models: list[str], file: Path) -> None:
+    """Differences from the network without text: Dice and AUROC with both intervals."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 0.45 * len(models) + 1.2), sharey=True, layout="constrained")
+    for axis, metric in zip(axes, ("dice", "auroc"), strict=True):
+        axis.axvline(0, color="0.6", linewidth=1)
+        for place, model in enumerate(reversed(models)):
+            values = difference(study, model, REFERENCE, metric)
+            bounds = interval(values[1:])
+            axis.plot([bounds.low, bounds.high], [place + 0.12] * 2, color="C0", label="over patients")
+            low, high = study.between(model, REFERENCE, metric)
+            axis.plot([low, high], [place - 0.12] * 2, color="C1", label="over trainings")
+            axis.plot(values[0], place, "o", color="0.2", markersize=4)
+        axis.set_xlabel(f"{METRICS[metric]} minus no text")
+        axis.set_yticks(range(len(models)), [NAMES[m] for m in reversed(models)])
+    handles, labels = axes[0].get_legend_handles_labels()
+    axes[0].legend(handles[:2], labels[:2], fontsize=8, frameon=False)
+    figure.savefig(file, dpi=110)
 
 
-def add(report: Path) -> None:
+def add(report: Path, repetition: str) -> None:
     """Put a report's cases of the label csPCa into the file; what is there already stays."""
-    new = pd.read_csv(report / "per_case.csv").assign(arm="lesion")
-    new["trainer"] += new["plans"].str.removeprefix("nnUNetPlans")  # a variant of the study, such as _whitened
+    new = pd.read_csv(report / "per_case.csv")
+    variant = new["plans"].str.removeprefix("nnUNetPlans").str.removeprefix("_")
+    new["model"] = variant.where(variant != "", new["trainer"].map(TRAINERS))
+    new = new.assign(labels="lesion", repetition=repetition)
     there = pd.read_csv(FILE)
-    together = pd.concat([there, new[there.columns]]).drop_duplicates(["arm", "trainer", "case"])
-    together.to_csv(FILE, index=False, float_format="%.6g")
+    together = pd.concat([there, new[there.columns]])
+    together = together.drop_duplicates(["labels", "model", "repetition", "case"])
+    together.to_csv(FILE, index=False, float_format="%.5g")
 
 
-def main() -> None:
-    """Add reports, print tables."""
+def main(arguments: list[str] | None = None) -> None:
+    """Add a report, print the tables, draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--add", nargs="*", type=Path, default=[], help="folders that `benchmark report` wrote")
-    for report in parser.parse_args().add:
-        add(report)
+    parser.add_argument("--add", type=Path, nargs="+", default=[], help="folders that `benchmark report` wrote")
+    parser.add_argument("--repetition", default="cpu 1", help="name of these trainings (default: %(default)s)")
+    parser.add_argument("--figure", type=Path, help="where to draw the differences")
+    args = parser.parse_args(arguments)
+    for report in args.add:
+        add(report, args.repetition)
     rows = pd.read_csv(FILE)
-    rows = rows[rows["arm"] == "lesion"]
-    # Trainers with the same folds are compared on them.
-    folds = {t: tuple(sorted(rows[rows["trainer"] == t]["fold"].unique())) for t in NAMES}
-    for wanted in sorted(set(folds.values()), key=len):
-        compare(rows, [t for t in NAMES if set(wanted) <= set(folds[t])], [int(f) for f in wanted])
+    study = Study(rows[rows["labels"] == "lesion"])
+    models = [model for model in NAMES if model in study.values]
+    others = [model for model in models if model != REFERENCE]
+    print_models(study, models)
+    print()
+    print_differences(study, others, REFERENCE)
+    print()
+    print_controls(study, [model for model in others if model != DEFAULT])
+    print()
+    print_repetitions(rows[rows["labels"] == "lesion"], DEFAULT, REFERENCE)
+    if args.figure:
+        draw_figure(study, others, args.figure)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import SimpleITK as sitk
+
 BASE = "nnUNetTrainerAlignRefine"
 DATASETS = {"lesion": "Dataset501_Lesion", "zones": "Dataset502_Zones"}
 # Equal iterations for all: 24 epochs of 30. So few need less momentum than nnU-Net's 0.99, which remembers hundreds.
-BLOCK = {
+# Guidance as in the paper, weak and off in the refine phase, on which variants build; it is not the package's default.
+BLOCK: dict[str, dict[str, Any]] = {
+    "alignment": {"weight": 0.06, "anatomy": False, "feedback": False},
+    "heatmap": {"weight": 0.15},
+    "schedule": {"auxiliary_in_refine": 0.0},
     "training": {"epochs": 24, "iterations_per_epoch": 30, "val_iterations_per_epoch": 4},
     "optimiser": {"lr": 0.02, "text_lr": 0.02, "refiner_lr": 0.02, "momentum": 0.95},
 }
@@ -35,10 +41,9 @@ def prepare(labels: str, renderer: Path, work: Path, processes: int) -> None:
     """Render, plan, make the plan tiny, preprocess."""
     dataset = DATASETS[labels]
     raw, preprocessed = work / "raw" / dataset, work / "preprocessed" / dataset
-    if not (raw / "cases.csv").is_file():
-        grid = ["--size", "16", "64", "64", "--spacing", "3", "1.25", "1.25", "--centre", "gland"]
-        cases = ["--n-train", "200", "--n-test", "0", "--seed", "0", "--labels", labels, "--workers", str(processes)]
-        run(sys.executable, str(renderer), "--out", str(raw), *grid, *cases)
+    render(labels, renderer, raw, processes)
+    if labels == "lesion":
+        add_anatomy(renderer, raw, processes)
     plans_file = preprocessed / "nnUNetPlans.json"
     if not (preprocessed / "nnUNetPlans_3d_fullres").is_dir():
         fingerprint(int(dataset[7:10]), processes)
@@ -46,8 +51,36 @@ def prepare(labels: str, renderer: Path, work: Path, processes: int) -> None:
         shutil.copy(raw / "splits_final.json", preprocessed)
         write_plans(plans_file, "nnUNetPlans", {})
         run("nnUNetv2_preprocess", "-d", dataset[7:10], "-c", "3d_fullres", "-np", str(processes))
+    if labels == "lesion":
+        shutil.copy(raw / "dataset.json", preprocessed)
+        run("nnUNetv2_textguided", "anatomy", "-d", dataset[7:10], "-np", str(processes))
     for name, variant in {"": {}, **VARIANTS}.items():
         write_plans(plans_file, plans_name(name), variant)
+
+
+def render(labels: str, renderer: Path, raw: Path, processes: int) -> None:
+    """Draw bpMRI of all anatomies, and their folds."""
+    if not (raw / "cases.csv").is_file():
+        grid = ["--size", "16", "64", "64", "--spacing", "3", "1.25", "1.25", "--centre", "gland"]
+        cases = ["--n-train", "200", "--n-test", "0", "--seed", "0", "--labels", labels, "--workers", str(processes)]
+        run(sys.executable, str(renderer), "--out", str(raw), *grid, *cases)
+
+
+def add_anatomy(renderer: Path, raw: Path, processes: int) -> None:
+    """Zone masks of the same anatomies, which supervise the text where a variant asks for it, and nothing else."""
+    if (raw / "anatomyTr").is_dir():
+        return
+    zones = raw.parent / DATASETS["zones"]
+    render("zones", renderer, zones, processes)
+    partial = raw / "anatomyTr.partial"
+    partial.mkdir(exist_ok=True)
+    for label in sorted((zones / "labelsTr").iterdir()):
+        image = sitk.ReadImage(str(label))
+        sitk.WriteImage(image * sitk.Cast(image < 3, image.GetPixelID()), str(partial / label.name))
+    description = json.loads((raw / "dataset.json").read_text())
+    description["anatomy"] = {"peripheral zone": 1, "transition zone": 2}
+    (raw / "dataset.json").write_text(json.dumps(description, indent=2))
+    partial.rename(raw / "anatomyTr")
 
 
 def plans_name(variant: str) -> str:

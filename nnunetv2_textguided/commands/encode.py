@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from nnunetv2_textguided.text.dataset import embedding_path, find_dataset, label_names, read_dataset_json
+from nnunetv2_textguided.text.dataset import embedding_path, find_dataset, prompted_names, read_dataset_json
 from nnunetv2_textguided.text.embeddings import write_embeddings
 from nnunetv2_textguided.text.encode import encode
 from nnunetv2_textguided.text.encoders import NAMES, load_encoder
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     if args.d is not None:
         dataset = find_dataset(args.d)
         content, path = read_dataset_json(dataset)
-        labels, target = label_names(content, path), args.o or embedding_path(dataset)
+        labels, target = prompted_names(content, path, anatomy=True), args.o or embedding_path(dataset)
     else:
         labels, target = args.labels, args.o or Path("text_embeddings.safetensors")
     command = shlex.join(["nnUNetv2_textguided", "encode", *_typed(args)])

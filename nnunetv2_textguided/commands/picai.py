@@ -33,7 +33,8 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default="PICAI", help="name of the data set (default: PICAI)")
     parser.add_argument("--raw", type=Path, help="folder to write into (default: nnUNet_raw)")
     parser.add_argument("--folds", choices=("1500", "1295"), default="1500", help="official folds (default: 1500)")
-    parser.add_argument("--classes", choices=("lesion", "zones"), default="lesion", help="what the label map holds")
+    parser.add_argument("--classes", choices=("lesion", "zones", "anatomy"), default="lesion",
+                        help="what the label map holds; anatomy: the lesion, and the zones in anatomyTr")  # fmt: skip
     parser.add_argument("--zone-source", choices=("HeviAI23", "Yuan23", "auto"), default="HeviAI23")
     parser.add_argument("--ai-labels", action="store_true", help="AI lesion masks where there is no human one")
     parser.add_argument("--contradictions", choices=("exclude", "mask", "marksheet"), default="exclude",

@@ -34,10 +34,6 @@ FULL = Size(
         "training": {"epochs": 16, "iterations_per_epoch": 18, "val_iterations_per_epoch": 4},
         # 300 iterations are too few for nnU-Net's momentum of 0.99, which remembers the last hundred.
         "optimiser": {"lr": 0.02, "text_lr": 0.02, "momentum": 0.95},
-        # Full guidance to the end, so that the heatmap is there to be seen after so short a training.
-        "alignment": {"weight": 0.2},
-        "heatmap": {"weight": 0.5},
-        "schedule": {"auxiliary_in_refine": 1.0},
     },
 )
 # Everything runs, nothing is learned: for tests.

@@ -54,6 +54,7 @@ def exchange_prompts(
         found, told = resolve_text(chosen, trained.labels, None, want_tokens=wants_tokens)
     else:
         found, told = _encode(str(prompts), trained, wants_tokens, encoder)
+    told = told.model_copy(update={"anatomy": trained.anatomy})
     _check_encoder(trained, told)
     _rebuild(predictor, settings, found, told)
     from nnunetv2_textguided.text.resolve import bank_of

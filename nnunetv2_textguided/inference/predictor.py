@@ -140,7 +140,7 @@ class TextGuidedPredictor(nnUNetPredictor):
 
     def explain(self) -> None:
         """Predict the text's channels, too. Call after `load` and after prompts are exchanged."""
-        labels = tuple(self.text.labels)
+        labels = tuple(self.text.segmented)
         # torch.compile (nnUNet_compile) compiles forward, not explain.
         network = getattr(self.network, "_orig_mod", self.network)
         if not isinstance(network, AlignRefineUNet):

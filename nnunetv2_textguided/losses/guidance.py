@@ -42,6 +42,7 @@ class GuidanceLoss(nn.Module):
         ignore_label: the value of the ignore label; None: there is none.
         dice_weight: weight of the Dice term of the heatmap loss.
         hard_negatives: share of background voxels that the heatmap loss looks at.
+        anatomy: values of the anatomical structures, whose similarities follow those of the labels.
     """
 
     lambda_align: Tensor
@@ -53,24 +54,42 @@ class GuidanceLoss(nn.Module):
         ignore_label: int | None,
         dice_weight: float = 1.0,
         hard_negatives: float = 1.0,
+        anatomy: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        self.labels, self.ignore_label = labels, ignore_label
+        self.labels, self.ignore_label, self.anatomy = labels, ignore_label, tuple(anatomy)
         self.dice_weight, self.hard_negatives = dice_weight, hard_negatives
         self.register_buffer("lambda_align", torch.zeros(()))
         self.register_buffer("lambda_heat", torch.zeros(()))
 
     def forward(self, similarity_logits: Tensor, target: Tensor) -> GuidanceTerms:
-        """Losses of (B, C, *s) similarity logits against a full-resolution target (layout: targets.map_target)."""
+        """Losses of (B, C, *s) similarity logits against a full-resolution target.
+
+        Args:
+            similarity_logits: of the labels, then of the anatomical structures.
+            target: as in targets.map_target; with anatomy (B, 2, *S), the label map and the anatomical one.
+        """
         # float32 also under autocast: sums over a volume overflow half precision.
         with torch.autocast(similarity_logits.device.type, enabled=False):
             logits = similarity_logits.float()
-            shares = map_target(target, logits.shape[2:], self.labels, self.ignore_label)
+            shares = self._shares(target, logits.shape[2:])
             align = alignment_loss(logits, shares)
             heat = heatmap_loss(logits, shares, self.dice_weight, self.hard_negatives)
             weighted = self.lambda_align * align + self.lambda_heat * heat
-        inside, outside = similarity_statistics(logits, shares)
+        segmented = logits.shape[1] - len(self.anatomy)
+        lesions = MapTarget(shares.foreground[:, :segmented], shares.valid)
+        inside, outside = similarity_statistics(logits[:, :segmented], lesions)
         return GuidanceTerms(weighted, align.detach(), heat.detach(), inside, outside)
+
+    def _shares(self, target: Tensor, grid: Sequence[int]) -> MapTarget:
+        if not self.anatomy:
+            return map_target(target, grid, self.labels, self.ignore_label)
+        labels, anatomy = target[:, :1], target[:, 1:]
+        shares = map_target(labels, grid, self.labels, self.ignore_label)
+        # Prompts of anatomy describe normal tissue: a lesion in the peripheral zone is none, and what is ignored is
+        # unknown. The data set's maps hold the zones under lesions, too.
+        normal = map_target(torch.where(labels == 0, anatomy, 0), grid, self.anatomy, None)
+        return MapTarget(torch.cat([shares.foreground, normal.foreground], dim=1), shares.valid)
 
 
 @torch.no_grad()

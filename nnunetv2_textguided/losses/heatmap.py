@@ -1,4 +1,4 @@
-"""Heatmap loss: calibrate the similarity map and suppress spurious activations (paper section II-C)."""
+"""Heatmap loss: supervise the similarity map and suppress spurious activations (paper section II-C)."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class AlignmentHead(nn.Module):
         l_c(v) = log mean_{k in P_c} exp(a f(v).t_k) - log mean_{k in N} exp(a f(v).t_k) + b_c
 
     The heatmap is sigmoid(l_c). Unlike the sigmoid of a cosine, whose range is [0.27, 0.73], it reaches all of (0, 1);
-    scale and bias are learned, so it can be calibrated. Without context prompts the second term is 0.
+    scale and bias are learned. Without context prompts the second term is 0.
 
     Args:
         feature_width: channels of the decoder stage.
@@ -88,7 +88,8 @@ class AlignmentHead(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             weight = self.image_projection.weight
             voxels = torch.einsum("bw...,dw->bd...", features.float(), weight.float())
-            length = torch.linalg.vector_norm(voxels, dim=1, keepdim=True).clamp(min=1e-6)
+            # An empty image has features of length 0: their gradient is a / this, which float16 must hold.
+            length = torch.linalg.vector_norm(voxels, dim=1, keepdim=True).clamp(min=1e-4)
             text = self.text_projection(embeddings.float())
             if self.conditioning is not None and image is not None:
                 text = self.conditioning(text, image.float())

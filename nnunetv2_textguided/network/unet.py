@@ -89,6 +89,7 @@ class AlignRefineUNet(nn.Module):
         self.decoder.encoder = SimpleNamespace(strides=strides, output_channels=widths)
         join_activations(self)
 
+        self.num_segmented = 0
         self.alignment: AlignmentHead | None = None
         self.refiner: TextRefiner | None = None
         self.alignment_stage = choose_stage(strides, settings.alignment.stage, settings.alignment.max_stride)
@@ -104,13 +105,14 @@ class AlignRefineUNet(nn.Module):
                 where="text_guidance.text.resolved",
                 remedy="Train with a trainer of this package, which fills it in, or use the model folder's plans.",
             )
-        labels = len(text.labels)
-        if num_classes not in (labels, labels + 1):
+        labels, segmented = len(text.labels), len(text.segmented)
+        if num_classes not in (segmented, segmented + 1):
             raise NetworkError(
-                f"The text names {labels} labels, but the network has {num_classes} segmentation heads.",
+                f"The text names {segmented} labels, but the network has {num_classes} segmentation heads.",
                 where="text_guidance.text.resolved.labels",
                 remedy="Labels must be the data set's foreground labels or regions; train again or run encode.",
             )
+        self.num_segmented = segmented
         self._register_text(text, learned=settings.text.control == "learned")
         widths, alignment = self.encoder.output_channels, settings.alignment
         self.alignment = AlignmentHead(
@@ -128,7 +130,7 @@ class AlignRefineUNet(nn.Module):
         if "refiner" in settings.components:
             options = settings.refiner.model_dump(exclude={"tokens", "alpha"})
             token_dim = text.token_dim if text.num_tokens else text.embedding_dim
-            self.refiner = TextRefiner(widths[0], token_dim, labels, has_regions=num_classes == labels, **options)
+            self.refiner = TextRefiner(widths[0], token_dim, labels, has_regions=num_classes == segmented, **options)
 
     def _register_text(self, text: ResolvedText, learned: bool) -> None:
         """Room for the embeddings; shapes come from the plans, so that strict loading of checkpoints works."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_textguided.anatomy.labels import RAW_FOLDER
 from nnunetv2_textguided.picai.label_sources import LesionSource
 from nnunetv2_textguided.picai.options import PrepareOptions
 
@@ -43,9 +44,15 @@ class CaseJob:
 
     @property
     def outputs(self) -> tuple[Path, ...]:
-        """Every file that is written: one per channel, then the label."""
+        """Every file that is written: one per channel, the label, then the anatomy where it is asked for."""
         channels = (self.dataset / "imagesTr" / f"{self.case}_{i:04d}.nii.gz" for i in range(len(self.images)))
-        return (*channels, self.dataset / "labelsTr" / f"{self.case}.nii.gz")
+        label = self.dataset / "labelsTr" / f"{self.case}.nii.gz"
+        return (*channels, label, *((self.anatomy_file,) if self.options.anatomy else ()))
+
+    @property
+    def anatomy_file(self) -> Path:
+        """Where the zones lie if they are no classes, whether or not these options ask for it."""
+        return self.dataset / RAW_FOLDER / f"{self.case}.nii.gz"
 
 
 @dataclass(frozen=True)

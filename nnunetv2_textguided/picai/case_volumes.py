@@ -49,7 +49,7 @@ def read_case(job: CaseJob) -> CaseVolumes:
     volumes.lesion = _lesion_onto_t2w(job, volumes)
     if job.gland is not None:
         volumes.gland = _onto_t2w(volumes, read_mask(job.gland) > 0, "whole-gland mask")
-    if job.options.classes == "zones":
+    if job.options.needs_zones:
         volumes.zones = _zones(job, volumes)
     _remark_on_adc(volumes)
     return volumes

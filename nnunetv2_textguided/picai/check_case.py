@@ -28,6 +28,8 @@ class CheckJob:
         values: the values that dataset.json allows.
         lesion_value: the value of csPCa, None where the data set has no such label.
         cspca: the marksheet's verdict, None where it is not known.
+        anatomy: the label map of what is no class, None where the data set has none.
+        anatomy_values: the values that dataset.json allows in it.
     """
 
     case: str
@@ -36,6 +38,8 @@ class CheckJob:
     values: frozenset[int]
     lesion_value: int | None = None
     cspca: bool | None = None
+    anatomy: Path | None = None
+    anatomy_values: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,11 @@ def check_case(job: CheckJob) -> CaseCheck:
         except DataError as problem:
             findings.append(_from(problem, path))
     findings.extend(_check_grids(images, job))
-    findings.extend(_check_label(images[0] if images else None, job))
+    label = _read_mask(job.label, job.values, findings)
+    if label is not None:
+        findings.extend(_check_label(label, images[0] if images else None, job))
+    if job.anatomy is not None:
+        findings.extend(_check_anatomy(job.anatomy, label, job))
     voxels = hashlib.blake2b(sitk.GetArrayFromImage(images[0]).tobytes()).hexdigest() if images else ""
     return CaseCheck(job.case, tuple(findings), voxels)
 
@@ -67,28 +75,43 @@ def _check_grids(images: list[sitk.Image], job: CheckJob) -> list[Finding]:
         return []  # an unreadable channel is reported; which grid is meant is not known
     found = []
     for image, path in zip(images[1:], job.channels[1:], strict=True):
-        difference = compare_grids(image, images[0])
-        if not difference.same_size or difference.voxels > CHANNEL_TOLERANCE_VOXELS:
-            found.append(error(f"The channel is not on the grid of channel 0: {difference}.", path, _AGAIN))
+        found.extend(_check_grid(image, images[0], "The channel is not on the grid of channel 0", path))
     return found
 
 
-def _check_label(reference: sitk.Image | None, job: CheckJob) -> list[Finding]:
+def _check_grid(image: sitk.Image, reference: sitk.Image, what: str, path: Path) -> list[Finding]:
+    difference = compare_grids(image, reference)
+    if difference.same_size and difference.voxels <= CHANNEL_TOLERANCE_VOXELS:
+        return []
+    return [error(f"{what}: {difference}.", path, _AGAIN)]
+
+
+def _read_mask(path: Path, values: frozenset[int], findings: list[Finding]) -> sitk.Image | None:
     try:
-        mask = read_mask(job.label, job.values)
+        return read_mask(path, values)
     except DataError as problem:
-        return [_from(problem, job.label)]
+        findings.append(_from(problem, path))
+        return None
+
+
+def _check_label(mask: sitk.Image, reference: sitk.Image | None, job: CheckJob) -> list[Finding]:
     found = []
     if reference is not None:
-        difference = compare_grids(mask, reference)
-        if not difference.same_size or difference.voxels > CHANNEL_TOLERANCE_VOXELS:
-            found.append(error(f"The label is not on the grid of channel 0: {difference}.", job.label, _AGAIN))
+        found.extend(_check_grid(mask, reference, "The label is not on the grid of channel 0", job.label))
     if job.cspca is not None and job.lesion_value is not None:
         has_lesion = job.lesion_value in mask_values(mask)
         if has_lesion != job.cspca:
             verdict, content = ("csPCa", "no lesion") if job.cspca else ("no csPCa", "a lesion")
             what = f"cases.csv says {verdict}, the label has {content}."
             found.append(warning(what, job.label, "Look at the case; --contradictions of `picai prepare` has a rule."))
+    return found
+
+
+def _check_anatomy(path: Path, label: sitk.Image | None, job: CheckJob) -> list[Finding]:
+    found: list[Finding] = []
+    mask = _read_mask(path, job.anatomy_values, found)
+    if mask is not None and label is not None:  # an unreadable label is reported
+        found.extend(_check_grid(mask, label, "The anatomy is not on the grid of the label", path))
     return found
 
 

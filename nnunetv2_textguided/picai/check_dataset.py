@@ -8,9 +8,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from nnunetv2_textguided.anatomy.labels import RAW_FOLDER as ANATOMY
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.picai.archive import patient_of
+from nnunetv2_textguided.picai.check_anatomy import anatomy_values, check_anatomy
 from nnunetv2_textguided.picai.check_case import CaseCheck, CheckJob, check_case
 from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS, read_cases
 from nnunetv2_textguided.picai.findings import Finding, Severity, error, warning
@@ -37,6 +39,7 @@ def check_dataset(
     suffix, channels = dataset["file_ending"], len(dataset["channel_names"])
     images, labels = _files(folder / "imagesTr", suffix), _files(folder / "labelsTr", suffix)
     findings = _check_names(folder, images, labels, suffix, channels)
+    findings += check_anatomy(folder, dataset, labels, _files(folder / ANATOMY, suffix))
     table = read_cases(folder / CASES) if (folder / CASES).is_file() else {}
     jobs = [_job(folder, case, suffix, channels, dataset, table) for case in sorted(labels)]
     jobs = [job for job in jobs if all(p.name[: -len(suffix)] in images for p in job.channels)]
@@ -110,7 +113,7 @@ def _check_names(folder: Path, images: set[str], labels: set[str], suffix: str, 
     ]
     if not labels:
         found.append(error("The data set has no label.", folder / "labelsTr"))
-    leftovers = [p for part in ("imagesTr", "labelsTr") for p in (folder / part).glob(".*.partial*")]
+    leftovers = [p for part in ("imagesTr", "labelsTr", ANATOMY) for p in (folder / part).glob(".*.partial*")]
     found += [error("The file is left from a run that was killed.", path, again) for path in leftovers]
     return found
 
@@ -119,14 +122,16 @@ def _job(
     folder: Path, case: str, suffix: str, channels: int, dataset: dict[str, Any], table: dict[str, dict[str, str]]
 ) -> CheckJob:
     verdict = table.get(case, {}).get("csPCa")
-    values = label_values(dataset["labels"])
+    allowed, anatomy = anatomy_values(dataset), folder / ANATOMY / f"{case}{suffix}"
     return CheckJob(
         case=case,
         channels=tuple(folder / "imagesTr" / f"{case}_{i:04d}{suffix}" for i in range(channels)),
         label=folder / "labelsTr" / f"{case}{suffix}",
-        values=values,
+        values=label_values(dataset["labels"]),
         lesion_value=dataset["labels"].get(LESION_LABEL),
         cspca=None if verdict is None else verdict == "YES",
+        anatomy=anatomy if allowed and anatomy.is_file() else None,
+        anatomy_values=allowed,
     )
 
 

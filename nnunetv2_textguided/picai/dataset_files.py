@@ -70,6 +70,8 @@ def write_dataset_json(folder: Path, options: PrepareOptions, cases: int) -> Non
             "description": "bpMRI of the PI-CAI public training and development set",
             "channel_names": options.channel_names,
             "labels": options.labels,
+            # nnU-Net ignores the key: these are no classes, but text can name them.
+            **({"anatomy": options.anatomy} if options.anatomy else {}),
             "numTraining": cases,
             "file_ending": ".nii.gz",
             "licence": "CC BY-NC 4.0",

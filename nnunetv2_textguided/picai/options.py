@@ -12,9 +12,13 @@ from nnunetv2_textguided.picai.contradictions import Rule
 
 # Channel name that makes nnU-Net use this normalisation: any name it does not know means z-score per image.
 ADC_CHANNEL = {"global": "CT", "zscore": "ADC"}
+# The values that both zone sources of picai_labels use, too.
+ZONES = {"peripheral zone": 1, "transition zone": 2}
+LESION = {"background": 0, "csPCa": 1}
 CLASSES: dict[str, dict[str, int]] = {
-    "lesion": {"background": 0, "csPCa": 1},
-    "zones": {"background": 0, "peripheral zone": 1, "transition zone": 2, "csPCa": 3},
+    "lesion": LESION,
+    "zones": {"background": 0, **ZONES, "csPCa": 3},
+    "anatomy": LESION,
 }
 Triple = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 Size = tuple[PositiveInt, PositiveInt, PositiveInt]
@@ -27,8 +31,9 @@ class PrepareOptions(BaseModel):
 
     folds: Literal["1500", "1295"] = "1500"
     """Which official five folds: all 1500 studies, or the 1295 that the challenge itself delineated."""
-    classes: Literal["lesion", "zones"] = "lesion"
-    """`lesion`: csPCa alone. `zones`: peripheral zone, transition zone and csPCa on top of them."""
+    classes: Literal["lesion", "zones", "anatomy"] = "lesion"
+    """`lesion`: csPCa alone. `zones`: peripheral zone, transition zone and csPCa on top of them. `anatomy`: csPCa
+    alone, and the zones in label maps of their own, which are no classes."""
     zone_source: Literal["HeviAI23", "Yuan23", "auto"] = "HeviAI23"
     """Which AI zone masks; `auto` takes per case the one that agrees better with the whole-gland mask."""
     ai_labels: bool = False
@@ -59,6 +64,16 @@ class PrepareOptions(BaseModel):
     def labels(self) -> dict[str, int]:
         """nnU-Net's labels."""
         return dict(CLASSES[self.classes])
+
+    @property
+    def anatomy(self) -> dict[str, int]:
+        """Name -> value of what the label maps in anatomyTr hold; empty where there are none."""
+        return dict(ZONES) if self.classes == "anatomy" else {}
+
+    @property
+    def needs_zones(self) -> bool:
+        """Whether a case cannot be prepared without a zone mask."""
+        return self.classes != "lesion"
 
     @property
     def fingerprint(self) -> str:

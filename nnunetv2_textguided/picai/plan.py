@@ -113,7 +113,7 @@ def _plan_case(
         return "no human lesion mask (update picai_labels for Pooch25, or ask for AI masks with --ai-labels)"
     gland = labels.gland_file(study.case)
     zones: dict[str, Path] = {}
-    if options.classes == "zones":
+    if options.needs_zones:
         wanted = ZONE_SOURCES if options.zone_source == "auto" else (options.zone_source,)
         files = {name: labels.zone_file(study.case, name) for name in wanted}
         zones = {name: path for name, path in files.items() if path.is_file()}

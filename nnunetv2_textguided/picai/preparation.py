@@ -8,6 +8,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from nnunetv2_textguided.anatomy.labels import RAW_FOLDER
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json, write_json
 from nnunetv2_textguided.picai import dataset_files
@@ -127,7 +128,7 @@ def _check_options(dataset: Path, options: PrepareOptions, overwrite: bool) -> N
 
 def _remove_partial_files(dataset: Path) -> None:
     """Remove what a killed run left: atomic_path's temporary files. The lock says that nobody is writing them."""
-    for folder in ("imagesTr", "labelsTr"):
+    for folder in ("imagesTr", "labelsTr", RAW_FOLDER):
         for path in (dataset / folder).glob(".*.partial*"):
             path.unlink(missing_ok=True)
 

@@ -40,11 +40,11 @@ def prepare_case(job: CaseJob) -> CaseResult:
         volumes.lesion = volumes.lesion * 0
     before = measure(volumes.lesion)
     facts = _facts(volumes, before)
-    scans, label = _resample(job, volumes, before)
-    for image, path in zip((*scans, label), job.outputs, strict=True):
+    images = _resample(job, volumes, before)
+    for image, path in zip(images, job.outputs, strict=True):
         with atomic_path(path) as temporary:
             sitk.WriteImage(image, str(temporary), useCompression=True)
-    facts |= {"spacing_zyx": _zyx(scans[0].GetSpacing()), "size_zyx": _zyx(scans[0].GetSize())}
+    facts |= {"spacing_zyx": _zyx(images[0].GetSpacing()), "size_zyx": _zyx(images[0].GetSize())}
     return CaseResult(job.case, None, facts, tuple(volumes.remarks), time.perf_counter() - start)
 
 
@@ -60,8 +60,8 @@ def _facts(volumes: CaseVolumes, lesions: Lesions) -> dict[str, Any]:
     }
 
 
-def _resample(job: CaseJob, volumes: CaseVolumes, before: Lesions) -> tuple[list[sitk.Image], sitk.Image]:
-    """Run picai_prep's preprocessing; returns the scans and the label map."""
+def _resample(job: CaseJob, volumes: CaseVolumes, before: Lesions) -> list[sitk.Image]:
+    """Run picai_prep's preprocessing; returns the images in the order of `job.outputs`."""
     preprocessing = require("picai_prep.preprocessing")
     options = job.options
     zones = volumes.zones.mask if volumes.zones is not None else None
@@ -85,8 +85,15 @@ def _resample(job: CaseJob, volumes: CaseVolumes, before: Lesions) -> tuple[list
         volumes.remarks.append(
             f"resampling and cropping changed the lesion from {before.millilitres:.2f} to {after.millilitres:.2f} mL"
         )
-    label = sample.lbl if zones is None else zone_masks.compose(sample.seg, sample.lbl)
-    return sample.scans, label
+    return [*sample.scans, *_label_maps(sample.lbl, sample.seg, job)]
+
+
+def _label_maps(lesion: sitk.Image, zones: sitk.Image | None, job: CaseJob) -> list[sitk.Image]:
+    """The label map, and after it the anatomy where the zones are no classes of the label map."""
+    if zones is None:
+        return [lesion]
+    # The anatomy keeps the zones under lesions: whoever trains on it decides what a lesion's voxels count as.
+    return [lesion, zones] if job.options.anatomy else [zone_masks.compose(zones, lesion)]
 
 
 def _gland_centre(job: CaseJob, gland: sitk.Image | None) -> tuple[float, float, float]:

@@ -75,7 +75,8 @@ def _result(record: dict[str, Any]) -> CaseResult:
 def discard(job: CaseJob) -> None:
     """Remove the record first, then the outputs: a half-removed case is one that has to be prepared."""
     _path(job.dataset, job.case).unlink(missing_ok=True)
-    for path in job.outputs:
+    # The anatomy also where these options write none: `--overwrite` may follow a run whose options did.
+    for path in {*job.outputs, job.anatomy_file}:
         path.unlink(missing_ok=True)
 
 

@@ -13,6 +13,7 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import nn
 
+from nnunetv2_textguided.anatomy.labels import anatomy_labels
 from nnunetv2_textguided.network.from_plans import build_from_architecture
 from nnunetv2_textguided.planning.memory import StepCost, StepCounter
 from nnunetv2_textguided.planning.step import Labels
@@ -46,7 +47,7 @@ def dataset_labels(dataset_json: Mapping[str, Any]) -> Labels:
         for name, value in dataset_json["labels"].items()
         if name != "ignore" and set(value if isinstance(value, (list, tuple)) else [value]) != {0}
     ]
-    return Labels(tuple(names), manager.has_regions)
+    return Labels(tuple(names), manager.has_regions, tuple(anatomy_labels(dataset_json)))
 
 
 def assumed_text(settings: Settings, labels: Labels) -> ResolvedText:
@@ -55,7 +56,8 @@ def assumed_text(settings: Settings, labels: Labels) -> ResolvedText:
     Raises:
         PromptBankError: the settings name a bank that is not valid.
     """
-    bank, _ = choose_bank(settings.text.prompts, labels.names)
+    anatomy = labels.aligned(settings)
+    bank, _ = choose_bank(settings.text.prompts, [*labels.names, *anatomy])
     tokens = settings.refiner.tokens == "tokens"
     return ResolvedText(
         source="assumed for planning",
@@ -68,6 +70,7 @@ def assumed_text(settings: Settings, labels: Labels) -> ResolvedText:
         embedding_dim=_EMBEDDING_DIM,
         num_tokens=_TOKENS_PER_PROMPT * len(bank.prompts) if tokens else 0,
         token_dim=_TOKEN_DIM if tokens else 0,
+        anatomy=len(anatomy),
     )
 
 

@@ -24,15 +24,21 @@ class Labels:
     Attributes:
         names: foreground labels or regions, in the order of the segmentation heads.
         regions: region-based training.
+        anatomy: anatomical structures.
     """
 
     names: tuple[str, ...]
     regions: bool
+    anatomy: tuple[str, ...] = ()
 
     @property
     def heads(self) -> int:
         """Segmentation heads: regions, or classes with background."""
         return len(self.names) + (not self.regions)
+
+    def aligned(self, settings: Settings) -> tuple[str, ...]:
+        """The anatomical structures that a training with these settings aligns with the text."""
+        return self.anatomy if settings.alignment.anatomy and settings.uses_text else ()
 
 
 def step_loss(labels: Labels, settings: Settings | None) -> Callable[..., Tensor]:
@@ -46,16 +52,18 @@ def step_loss(labels: Labels, settings: Settings | None) -> Callable[..., Tensor
     """
     loss = _segmentation_loss(labels, settings)
     values = None if labels.regions else range(1, labels.heads)
-    guidance = None
+    guidance, anatomy = None, 0
     if settings is not None:
-        guidance = GuidanceLoss(values, None, settings.heatmap.dice_weight, settings.heatmap.hard_negatives)
+        anatomy, heatmap = len(labels.aligned(settings)), settings.heatmap
+        guidance = GuidanceLoss(values, None, heatmap.dice_weight, heatmap.hard_negatives, range(1, anatomy + 1))
 
     def run(network: Any, data: Tensor, targets: list[Tensor] | None = None) -> Tensor:
         outputs, similarity = (network(data), None) if guidance is None else network(data, return_similarity=True)
         targets = [_target(output, labels) for output in outputs] if targets is None else targets
         total: Tensor = _deep_supervision(loss, len(outputs))(outputs, targets)
         if guidance is not None and similarity is not None:
-            total = total + guidance(similarity, targets[0]).weighted
+            aligned = torch.cat([targets[0], torch.zeros_like(targets[0])], 1) if anatomy else targets[0]
+            total = total + guidance(similarity, aligned).weighted
         return total
 
     return run

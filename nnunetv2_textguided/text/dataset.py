@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_textguided.anatomy.labels import anatomy_labels
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.text.resolve import FILE_NAME
@@ -36,6 +37,15 @@ def label_names(dataset_json: Mapping[str, Any], where: object = "dataset.json")
         raise DataError("The data set has no foreground label.", where=where, remedy=remedy)
     has_regions = any(len(parts) > 1 for parts in values.values())
     return list(values) if has_regions else sorted(values, key=lambda name: values[name][0])
+
+
+def prompted_names(dataset_json: Mapping[str, Any], where: object = "dataset.json", *, anatomy: bool) -> list[str]:
+    """What has prompts of its own: the foreground labels, then, if `anatomy`, the anatomical structures.
+
+    Raises:
+        DataError: the description is not valid.
+    """
+    return [*label_names(dataset_json, where), *(anatomy_labels(dataset_json, where) if anatomy else ())]
 
 
 def find_dataset(name_or_id: str) -> str:

@@ -12,7 +12,7 @@ from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK, ResolvedText, TextSettings
 from nnunetv2_textguided.text.bank import PromptBank, bank_names, load_bank
-from nnunetv2_textguided.text.dataset import embedding_path, find_dataset, label_names, read_dataset_json
+from nnunetv2_textguided.text.dataset import embedding_path, find_dataset, prompted_names, read_dataset_json
 from nnunetv2_textguided.text.embeddings import TextEmbeddings, read_embeddings
 from nnunetv2_textguided.text.packaged import SOURCE, packaged_embeddings, packaged_rows, phrase_key
 from nnunetv2_textguided.text.resolve import bank_of, resolve_text
@@ -90,7 +90,8 @@ def _from_bank(bank: PromptBank, kind: str, origin: str) -> TextSource:
 
 def _from_dataset(dataset: str, prompts: str | None) -> TextSource:
     content, path = read_dataset_json(dataset)
-    return _resolved(TextSettings(prompts=prompts), label_names(content, path), embedding_path(dataset).parent, dataset)
+    labels = prompted_names(content, path, anatomy=resolve(None).alignment.anatomy)
+    return _resolved(TextSettings(prompts=prompts), labels, embedding_path(dataset).parent, dataset)
 
 
 def _resolved(settings: TextSettings, labels: list[str], folder: Path | None, kind: str) -> TextSource:
@@ -103,7 +104,7 @@ def _from_json(path: Path, configuration: str | None, prompts: str | None) -> Te
     if isinstance(content, dict) and "configurations" in content:
         return _from_plans(path, content, configuration)
     if isinstance(content, dict) and ("channel_names" in content or "file_ending" in content):
-        labels = label_names(content, path)
+        labels = prompted_names(content, path, anatomy=resolve(None).alignment.anatomy)
         folder = path.parent if (path.parent / "text_embeddings.safetensors").exists() else None
         return _resolved(TextSettings(prompts=prompts), labels, folder, str(path))
     return _from_bank(load_bank(str(path)), "prompt bank", str(path))
@@ -117,11 +118,13 @@ def _from_plans(path: Path, plans: dict[str, Any], configuration: str | None) ->
     if name not in configurations:
         raise DataError(f"The plans have no configuration {name!r}.", where=path, remedy=f"One of {[*configurations]}.")
     block = _inherited_block(configurations, name)
-    settings = resolve(block, where=f"{path}, {name}, {BLOCK}").text
+    complete = resolve(block, where=f"{path}, {name}, {BLOCK}")
+    settings = complete.text
     if settings.resolved is not None:
         return _from_resolved(settings.resolved, f"plans, configuration {name}", None)
     dataset_json = path.parent / "dataset.json"
-    labels = label_names(read_json(dataset_json, error=DataError), dataset_json)
+    described = read_json(dataset_json, error=DataError)
+    labels = prompted_names(described, dataset_json, anatomy=complete.alignment.anatomy)
     return _resolved(settings, labels, path.parent, f"of the plans, configuration {name}")
 
 

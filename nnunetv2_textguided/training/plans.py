@@ -7,7 +7,11 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+
 from nnunetv2_textguided import software
+from nnunetv2_textguided.anatomy.labels import anatomy_labels
+from nnunetv2_textguided.errors import TrainingError
 from nnunetv2_textguided.network.from_plans import NETWORK_CLASS
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK, Settings
@@ -52,7 +56,7 @@ def describe_training(
     text = None
     if settings.uses_text:
         labels = label_names(dataset_json, manager)
-        text = load_text(settings, labels, dataset_folder)
+        text = load_text(settings, labels, dataset_folder, _anatomy(settings, dataset_json, manager))
         settings = settings.model_copy(update={"text": settings.text.model_copy(update={"resolved": text.resolved})})
     own = described["configurations"][configuration]
     own[BLOCK] = settings.block()
@@ -62,3 +66,21 @@ def describe_training(
         architecture["arch_kwargs"][BLOCK] = settings.block()
         own["architecture"] = architecture
     return described, settings, text
+
+
+def _anatomy(settings: Settings, dataset_json: dict[str, Any], manager: LabelManager) -> list[str]:
+    """Anatomical structures that the text is aligned with.
+
+    Raises:
+        TrainingError: nnU-Net cannot load them.
+        DataError: their description is not valid.
+    """
+    names = list(anatomy_labels(dataset_json)) if settings.alignment.anatomy else []
+    if names and manager.has_regions:
+        # Its conversion of labels to regions keeps nothing else of a target.
+        raise TrainingError(
+            "Anatomy cannot be used with region-based labels.",
+            where="dataset.json, anatomy",
+            remedy="Give each region a label of its own, or set alignment.anatomy to false.",
+        )
+    return names

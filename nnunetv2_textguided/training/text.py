@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -50,20 +51,25 @@ def _background(value: int | list[int]) -> bool:
     return set(np.atleast_1d(value).tolist()) == {0}
 
 
-def load_text(settings: Settings, labels: list[str], dataset_folder: Path | None) -> TrainingText:
+def load_text(
+    settings: Settings, labels: list[str], dataset_folder: Path | None, anatomy: Sequence[str] = ()
+) -> TrainingText:
     """Find the embeddings and apply the control that the settings ask for.
 
     Args:
         settings: complete settings that use text.
         labels: foreground labels in the order of the segmentation heads.
         dataset_folder: the data set's folder in nnUNet_preprocessed.
+        anatomy: anatomical structures that have prompts, too.
 
     Raises:
         EmbeddingFileError: no, stale or damaged embeddings.
         SettingsError: the control is impossible with these prompts.
     """
     want_tokens = settings.refiner.tokens == "tokens" and "refiner" in settings.components
-    embeddings, resolved = resolve_text(settings.text, labels, dataset_folder, want_tokens=want_tokens)
+    named = [*labels, *anatomy]
+    embeddings, resolved = resolve_text(settings.text, named, dataset_folder, want_tokens=want_tokens)
+    resolved = resolved.model_copy(update={"anatomy": len(anatomy)})
     pooled = torch.from_numpy(np.ascontiguousarray(embeddings.pooled, dtype=np.float32))
     tokens = None
     if want_tokens and embeddings.tokens is not None:

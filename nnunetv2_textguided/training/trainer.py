@@ -15,12 +15,13 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 from torch._dynamo import OptimizedModule
 
+from nnunetv2_textguided.anatomy.labels import anatomy_labels
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.from_plans import build_from_architecture
 from nnunetv2_textguided.schedule import History, PhaseWeights, phase_weights
 from nnunetv2_textguided.settings import BLOCK, Settings
-from nnunetv2_textguided.training.checkpointing import CheckpointingTrainer
+from nnunetv2_textguided.training.anatomy import AnatomyTrainer
 from nnunetv2_textguided.training.consistency import check_model_folder
 from nnunetv2_textguided.training.logbook import Logbook
 from nnunetv2_textguided.training.optimiser import GROUPS, GroupPolyLR, build_optimiser
@@ -32,7 +33,7 @@ from nnunetv2_textguided.training.text import TrainingText
 from nnunetv2_textguided.training.watch import NonFiniteWatch
 
 
-class nnUNetTrainerAlignRefine(CheckpointingTrainer):
+class nnUNetTrainerAlignRefine(AnatomyTrainer):
     """Text-guided training in phases (paper section II-E; DESIGN: Losses and phases).
 
     Everything that nnU-Net's commands do with a trainer works unmodified. Hyper-parameters are read from the
@@ -66,6 +67,8 @@ class nnUNetTrainerAlignRefine(CheckpointingTrainer):
         plans, self.settings, self.text = describe_training(plans, configuration, dataset_json, self.fixed, folder)
         super().__init__(plans, configuration, fold, dataset_json, device)
         self._apply_training_settings()
+        if self.text is not None and self.text.resolved.anatomy:
+            self.load_anatomy()
         self.logbook = Logbook(self.logger)
         self.watch = NonFiniteWatch(self.settings.training.nonfinite_patience)
         self.guidance_loss: GuidanceLoss | None = None
@@ -124,8 +127,9 @@ class nnUNetTrainerAlignRefine(CheckpointingTrainer):
         if self.text is not None:
             labels = None if self.label_manager.has_regions else self.label_manager.foreground_labels
             heatmap = self.settings.heatmap
+            anatomy = tuple(anatomy_labels(self.dataset_json).values()) if self.uses_anatomy else ()
             self.guidance_loss = GuidanceLoss(
-                labels, self.label_manager.ignore_label, heatmap.dice_weight, heatmap.hard_negatives
+                labels, self.label_manager.ignore_label, heatmap.dice_weight, heatmap.hard_negatives, anatomy
             ).to(self.device)
             self._tell_network()
 
@@ -192,7 +196,7 @@ class nnUNetTrainerAlignRefine(CheckpointingTrainer):
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             output, similarity = self.network(data, return_similarity=True)
-            segmentation = self.loss(output, target if several else target[0])
+            segmentation = self.loss(output, self.segmented(target if several else target[0]))
         terms = loss_terms(self.guidance_loss, segmentation, similarity, target[0])
         norm = backward(terms[0], self.optimizer, self.grad_scaler)
         values = torch.stack([*(term.detach().float() for term in terms), norm.detach().float()]).cpu().numpy()

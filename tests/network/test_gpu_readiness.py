@@ -68,6 +68,7 @@ CASES: dict[str, tuple[Mapping[str, Any], Labels, tuple[int, ...]]] = {
         Labels(("csPCa",), False),
         (2,),
     ),
+    "anatomy": ({"alignment": {"anatomy": True}}, Labels(("csPCa",), False, ("PZ", "TZ")), (2, 1, 3)),
     "without text": ({"components": []}, Labels(("csPCa",), False), (2,)),
 }
 
@@ -75,8 +76,9 @@ CASES: dict[str, tuple[Mapping[str, Any], Labels, tuple[int, ...]]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_nothing_in_a_training_step_waits_for_the_device(name: str) -> None:
     override, labels, prompts = CASES[name]
-    settings = resolve(block(override, prompts_per_label=prompts))
-    net = network(override, heads=labels.heads, deep_supervision=True, prompts_per_label=prompts)
+    text = {"prompts_per_label": prompts, "anatomy": len(labels.anatomy)}
+    settings = resolve(block(override, **text))
+    net = network(override, heads=labels.heads, deep_supervision=True, **text)
     optimiser, loss = build_optimiser(net, settings), step_loss(labels, settings)
     data = torch.randn(2, 3, 4, 16, 16)
     for _ in range(2):

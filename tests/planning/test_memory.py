@@ -28,6 +28,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], Labels, tuple[int, ...]]]
     "paper's loss": ({}, load_preset("paper"), LESION, (1,)),
     "classes": ({}, {}, Labels(("PZ", "TZ", "csPCa"), regions=False), (2, 3, 1)),
     "regions": ({}, {}, Labels(("gland", "csPCa"), regions=True), (2, 2)),
+    "anatomy": (
+        {},
+        {"alignment": {"anatomy": True}},
+        Labels(("csPCa",), regions=False, anatomy=("PZ", "TZ")),
+        (2, 1, 3),
+    ),
 }
 
 
@@ -36,7 +42,7 @@ def test_the_count_is_what_a_real_step_keeps(name: str) -> None:
     plans, override, labels, prompts = CASES[name]
     description = architecture(**plans)
     tokens = {"num_tokens": 9, "token_dim": 6} if "refiner" in override and "tokens" in override["refiner"] else {}
-    settings = resolve(block(override, prompts_per_label=prompts, **tokens))
+    settings = resolve(block(override, prompts_per_label=prompts, anatomy=len(labels.anatomy), **tokens))
     patch = (4, 32, 32)[-plans.get("dim", 3) :]
 
     def build() -> nn.Module:

@@ -24,7 +24,7 @@ from nnunetv2_textguided.errors import PlanningError, SettingsError
 from nnunetv2_textguided.network.from_plans import NETWORK_CLASS, build_from_architecture
 from nnunetv2_textguided.planning.blocks import PlanRequest
 from nnunetv2_textguided.planning.encoders import COST_LIMIT
-from nnunetv2_textguided.planning.estimate import assumed_text
+from nnunetv2_textguided.planning.estimate import assumed_text, dataset_labels
 from nnunetv2_textguided.planning.memory import StepCounter
 from nnunetv2_textguided.planning.planners import AlignRefinePlanner
 from nnunetv2_textguided.planning.report import memory_in_gigabytes, report
@@ -287,3 +287,12 @@ def test_a_missing_fingerprint_names_the_command_that_makes_it(flat: Path, capsy
     (flat / "dataset_fingerprint.json").unlink()
     assert main(["plan", "-d", "902"]) == 1
     assert "nnUNetv2_extract_fingerprint" in capsys.readouterr().err
+
+
+def test_anatomy_is_counted_where_it_is_aligned_with() -> None:
+    labels = dataset_labels({"labels": {"background": 0, "csPCa": 1}, "anatomy": {"peripheral zone": 1}})
+    assert labels.heads == 2
+    aligned = assumed_text(resolve({"alignment": {"anatomy": True}}), labels)
+    assert (aligned.labels, aligned.segmented) == (["csPCa", "peripheral zone"], ["csPCa"])
+    assert assumed_text(resolve({"alignment": {"anatomy": False}}), labels).labels == ["csPCa"]
+    assert labels.aligned(resolve({"components": [], "alignment": {"anatomy": True}})) == ()

@@ -1,0 +1,30 @@
+"""`nnUNetv2_textguided anatomy`: preprocess the anatomical label maps that supervise the text."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this subcommand's arguments."""
+    parser.add_argument("-d", dest="dataset", required=True, metavar="DATASET", help="data set, by id or name")
+    parser.add_argument("-c", dest="configuration", default="3d_fullres", help="configuration (default: %(default)s)")
+    parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="plans (default: %(default)s)")
+    parser.add_argument("-np", dest="processes", type=int, default=2, help="worker processes (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Preprocess what is not up to date; returns the exit status."""
+    from pathlib import Path
+
+    from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
+
+    from nnunetv2_textguided.anatomy.preprocessing import preprocess_anatomy
+    from nnunetv2_textguided.planning.run import dataset_name
+
+    name = dataset_name(args.dataset, nnUNet_raw, nnUNet_preprocessed)
+    cases, done, folder = preprocess_anatomy(
+        Path(nnUNet_raw) / name, Path(nnUNet_preprocessed) / name, args.plans, args.configuration, args.processes
+    )
+    print(f"Anatomy of {cases} cases, {done} of them preprocessed now -> {folder}")
+    return 0
