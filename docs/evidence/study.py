@@ -103,7 +103,9 @@ def write_plans(source: Path, name: str, variant: dict[str, Any]) -> None:
 
 def merged(block: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """The block with the keys of `over`, one level deep."""
-    sections = {key: {**block.get(key, {}), **value} if isinstance(value, dict) else value for key, value in over.items()}
+    sections = {
+        key: {**block.get(key, {}), **value} if isinstance(value, dict) else value for key, value in over.items()
+    }
     return {**block, **sections}
 
 
