@@ -49,7 +49,7 @@ class HeatmapCalibration(nn.Module):
     def update(self, evidence: Tensor) -> None:
         """Take in an epoch's evidence (`count`), (C, 2, BINS), and fit the lines to all that is remembered."""
         self.mass.mul_(DECAY).add_(evidence)
-        for line, mass in zip(self.line, self.mass.double().cpu().numpy(), strict=True):
+        for line, mass in zip(self.line, self.mass.cpu().double().numpy(), strict=True):
             if mass.sum(axis=1).all():
                 line.copy_(torch.as_tensor(fit(mass)))
 
