@@ -180,7 +180,7 @@ def draw_figure(study: Study, models: list[str], file: Path) -> None:
     """Differences from the network without text: Dice and AUROC with both intervals."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(9, 0.45 * len(models) + 1.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 0.34 * len(models) + 1.2), sharey=True, layout="constrained")
     for axis, metric in zip(axes, ("dice", "auroc"), strict=True):
         axis.axvline(0, color="0.6", linewidth=1)
         for place, model in enumerate(reversed(models)):
@@ -191,9 +191,10 @@ def draw_figure(study: Study, models: list[str], file: Path) -> None:
             axis.plot([low, high], [place - 0.12] * 2, color="C1", label="over trainings")
             axis.plot(values[0], place, "o", color="0.2", markersize=4)
         axis.set_xlabel(f"{METRICS[metric]} minus no text")
+        axis.locator_params(axis="x", nbins=5)
         axis.set_yticks(range(len(models)), [NAMES[m] for m in reversed(models)])
     handles, labels = axes[0].get_legend_handles_labels()
-    axes[0].legend(handles[:2], labels[:2], fontsize=8, frameon=False)
+    figure.legend(handles[:2], labels[:2], loc="outside upper right", ncols=2, frameon=False)
     figure.savefig(file, dpi=110)
 
 
