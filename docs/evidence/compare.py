@@ -13,6 +13,7 @@ trainings, which differ by chance in initialisation and sampling as well as in f
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,24 +25,11 @@ from nnunetv2_textguided.picai.bootstrap import draw, interval
 
 FILE = Path(__file__).with_name("per_case.csv")
 BASE = "nnUNetTrainerAlignRefine"
-NAMES = {
-    "stock": "stock network, early fusion",
-    "stock_wide": "stock network, as many FLOPs as three encoders",
-    "no_text": "one encoder per channel, no text",
-    "no_text_narrow": "one encoder per channel, no text, as many FLOPs as stock",
-    "raw": "text",
-    "whitened": "text, embeddings whitened",
-    "random": "random vectors",
-    "anatomy_strong": "text, strong, anatomy",
-    "anatomy_strong_random": "random vectors, strong, anatomy",
-    "strong_feedback": "text, strong, maps fed back",
-    "anatomy_strong_feedback": "text, strong, anatomy, maps fed back (default)",
-    "anatomy_strong_feedback_random": "random vectors, strong, anatomy, maps fed back",
-    "anatomy_strong_feedback_learned": "learned vectors, strong, anatomy, maps fed back",
-    "anatomy_strong_feedback_shuffled": "shuffled text, strong, anatomy, maps fed back",
-    "anatomy_strong_feedback_no_refiner": "default without the refiner",
-    "anatomy_strong_feedback_single": "default with one encoder",
-}
+NAMES, SCREENED = json.loads(Path(__file__).with_name("titles.json").read_text()).values()
+"""What a variant of variants.json is called. Screened: the default with one setting changed, trained on few folds."""
+ALL = NAMES | SCREENED
+APART = "paper"
+"""Other losses and phases, and one training that learned nothing: its chance in training is not that of the others."""
 TRAINERS = {f"{BASE}_StockNetwork": "stock", f"{BASE}_NoText": "no_text", BASE: "raw", f"{BASE}_RandomText": "random"}
 METRICS = {"dice": "Dice", "missed": "missed", "auroc": "AUROC", "ap": "AP of cases"}
 REFERENCE, DEFAULT = "no_text", "anatomy_strong_feedback"
@@ -114,10 +102,12 @@ class Study:
     def between(self, model: str, other: str, metric: str) -> tuple[float, float]:
         """95 % interval of model minus other over trainings: least squares of value ~ fold + model on all trainings.
 
-        What folds and models leave unexplained is the chance in training, taken to be as large for every model.
+        What folds and models leave unexplained is the chance in training, taken to be as large for every model but
+        `APART`, which counts in its own comparisons alone.
         """
-        trainings = [(m, fold, v[metric][0]) for m, own in self.values.items() for (fold, _), v in own.items()]
-        models, folds = sorted(self.values), sorted({fold for _, fold, _ in trainings})
+        models = sorted(m for m in self.values if m != APART or APART in (model, other))
+        trainings = [(m, fold, v[metric][0]) for m in models for (fold, _), v in self.values[m].items()]
+        folds = sorted({fold for _, fold, _ in trainings})
         design = np.array([[m == n for n in models] + [f == k for k in folds[1:]] for m, f, _ in trainings], float)
         values = np.array([value for *_, value in trainings])
         found, *_ = np.linalg.lstsq(design, values, rcond=None)
@@ -154,7 +144,7 @@ def print_differences(study: Study, models: list[str], other: str) -> None:
     """One row per model against `other`: over patients, and over trainings."""
     _print_head(f"minus {NAMES[other]}")
     for model in models:
-        _print_difference(study, NAMES[model], model, other)
+        _print_difference(study, ALL[model], model, other)
 
 
 def print_controls(study: Study, models: list[str]) -> None:
@@ -190,7 +180,7 @@ def draw_figure(study: Study, models: list[str], file: Path) -> None:
     """Differences from the network without text: Dice and AUROC with both intervals."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(9, 0.45 * len(models) + 1.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 0.34 * len(models) + 1.2), sharey=True, layout="constrained")
     for axis, metric in zip(axes, ("dice", "auroc"), strict=True):
         axis.axvline(0, color="0.6", linewidth=1)
         for place, model in enumerate(reversed(models)):
@@ -201,9 +191,10 @@ def draw_figure(study: Study, models: list[str], file: Path) -> None:
             axis.plot([low, high], [place - 0.12] * 2, color="C1", label="over trainings")
             axis.plot(values[0], place, "o", color="0.2", markersize=4)
         axis.set_xlabel(f"{METRICS[metric]} minus no text")
+        axis.locator_params(axis="x", nbins=5)
         axis.set_yticks(range(len(models)), [NAMES[m] for m in reversed(models)])
     handles, labels = axes[0].get_legend_handles_labels()
-    axes[0].legend(handles[:2], labels[:2], fontsize=8, frameon=False)
+    figure.legend(handles[:2], labels[:2], loc="outside upper right", ncols=2, frameon=False)
     figure.savefig(file, dpi=110)
 
 
@@ -230,13 +221,15 @@ def main(arguments: list[str] | None = None) -> None:
         add(report, args.repetition)
     rows = pd.read_csv(FILE)
     study = Study(rows[rows["labels"] == "lesion"])
-    models = [model for model in NAMES if model in study.values]
+    models, screened = ([m for m in names if m in study.values] for names in (NAMES, SCREENED))
     others = [model for model in models if model != REFERENCE]
     print_models(study, models)
     print()
     print_differences(study, others, REFERENCE)
     print()
     print_controls(study, [model for model in others if model != DEFAULT])
+    print()
+    print_differences(study, screened, DEFAULT)
     print()
     print_repetitions(rows[rows["labels"] == "lesion"], DEFAULT, REFERENCE)
     if args.figure:

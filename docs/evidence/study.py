@@ -93,12 +93,20 @@ def write_plans(source: Path, name: str, variant: dict[str, Any]) -> None:
     plans = json.loads(source.read_text())
     plans["plans_name"] = name
     chosen = plans["configurations"]["3d_fullres"]
-    block = {key: {**BLOCK.get(key, {}), **value} if isinstance(value, dict) else value
-             for key, value in {**BLOCK, **variant.get("block", {})}.items()}  # fmt: skip
+    base = VARIANTS[variant["like"]]["block"] if "like" in variant else {}
+    block = merged(merged(BLOCK, base), variant.get("block", {}))
     # Dice over the batch: half of the cases have no lesion, and of those a sample's own Dice teaches nothing.
     chosen |= {"batch_size": 2, "batch_dice": True, "text_guidance": block}
     chosen["architecture"]["arch_kwargs"]["features_per_stage"] = variant.get("features", FEATURES)
     source.with_name(f"{name}.json").write_text(json.dumps(plans, indent=1))
+
+
+def merged(block: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """The block with the keys of `over`, one level deep."""
+    sections = {
+        key: {**block.get(key, {}), **value} if isinstance(value, dict) else value for key, value in over.items()
+    }
+    return {**block, **sections}
 
 
 def fingerprint(dataset: int, processes: int) -> None:

@@ -72,7 +72,7 @@ class GuidanceLoss(nn.Module):
         # float32 also under autocast: sums over a volume overflow half precision.
         with torch.autocast(similarity_logits.device.type, enabled=False):
             logits = similarity_logits.float()
-            shares = self._shares(target, logits.shape[2:])
+            shares = self.shares(target, logits.shape[2:])
             align = alignment_loss(logits, shares)
             heat = heatmap_loss(logits, shares, self.dice_weight, self.hard_negatives)
             weighted = self.lambda_align * align + self.lambda_heat * heat
@@ -81,7 +81,8 @@ class GuidanceLoss(nn.Module):
         inside, outside = similarity_statistics(logits[:, :segmented], lesions)
         return GuidanceTerms(weighted, align.detach(), heat.detach(), inside, outside)
 
-    def _shares(self, target: Tensor, grid: Sequence[int]) -> MapTarget:
+    def shares(self, target: Tensor, grid: Sequence[int]) -> MapTarget:
+        """The labels, then the anatomical structures, on a map's grid; `target` as in `forward`."""
         if not self.anatomy:
             return map_target(target, grid, self.labels, self.ignore_label)
         labels, anatomy = target[:, :1], target[:, 1:]

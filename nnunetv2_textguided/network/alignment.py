@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nnunetv2_textguided.network.calibration import HeatmapCalibration
 from nnunetv2_textguided.network.conditioning import PromptConditioning
 
 FEEDBACK_LOGIT = 4.0
@@ -23,8 +24,9 @@ class AlignmentHead(nn.Module):
 
         l_c(v) = log mean_{k in P_c} exp(a f(v).t_k) - log mean_{k in N} exp(a f(v).t_k) + b_c
 
-    The heatmap is sigmoid(l_c). Unlike the sigmoid of a cosine, whose range is [0.27, 0.73], it reaches all of (0, 1);
-    scale and bias are learned. Without context prompts the second term is 0.
+    The losses see sigmoid(l_c). Unlike the sigmoid of a cosine, whose range is [0.27, 0.73], it reaches all of (0, 1);
+    scale and bias are learned. `calibration` makes it the heatmap, a probability (calibration.py). Without context
+    prompts the second term is 0.
 
     Args:
         feature_width: channels of the decoder stage.
@@ -60,6 +62,7 @@ class AlignmentHead(nn.Module):
         self.text_projection = nn.Linear(embedding_dim, projection_dim, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(math.log(initial_scale)))
         self.bias = nn.Parameter(torch.full((len(prompts_per_label),), math.log(prior / (1 - prior))))
+        self.calibration = HeatmapCalibration(len(prompts_per_label))
         self.conditioning: PromptConditioning | None = None
         if conditioning_width is not None:
             self.conditioning = PromptConditioning(conditioning_width, projection_dim)

@@ -21,7 +21,7 @@ class Explanation:
 
     Attributes:
         logits: (B, O, *S) final segmentation logits.
-        heatmap: (B, C, *S) text-image similarity in (0, 1), one map per label that is segmented.
+        heatmap: (B, C, *S) calibrated text-image similarity in (0, 1), one map per label that is segmented.
         gate: (B, 1, *S) bool, the voxels that the refiner was allowed to change.
         change: (B, O, *S) what the refiner added to the logits.
         attention_scale: the learned scale a of the alignment head.
@@ -54,5 +54,5 @@ def explain(network: AlignRefineUNet, x: Tensor) -> Explanation:
         logits, change = refined, refined - logits
     mode = "trilinear" if x.ndim == 5 else "bilinear"
     shown = similarity[:, : network.num_segmented]
-    heatmap = torch.sigmoid(F.interpolate(shown, x.shape[2:], mode=mode, align_corners=False))
+    heatmap = network.alignment.calibration(F.interpolate(shown, x.shape[2:], mode=mode, align_corners=False))
     return Explanation(logits, heatmap, gate, change, network.alignment.scale)

@@ -28,6 +28,13 @@ def mean_over_ranks(values: np.ndarray, distributed: bool) -> list[float]:
     return [float(t / n) if n else float("nan") for t, n in zip(total, known.sum(axis=0), strict=True)]
 
 
+def sum_over_ranks(values: Tensor, distributed: bool) -> Tensor:
+    """The sum of a tensor over all ranks, in place."""
+    if distributed:
+        dist.all_reduce(values)
+    return values
+
+
 def on_any_rank(flag: bool, distributed: bool, device: torch.device) -> bool:
     """Whether `flag` is set on any rank: ranks have to stop together, or the others wait for ever."""
     if not distributed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,27 +12,25 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.collate_outputs import collate_outputs
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
-from torch._dynamo import OptimizedModule
 
 from nnunetv2_textguided.anatomy.labels import anatomy_labels
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
-from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.from_plans import build_from_architecture
 from nnunetv2_textguided.schedule import History, PhaseWeights, phase_weights
 from nnunetv2_textguided.settings import BLOCK, Settings
-from nnunetv2_textguided.training.anatomy import AnatomyTrainer
 from nnunetv2_textguided.training.consistency import check_model_folder
 from nnunetv2_textguided.training.logbook import Logbook
 from nnunetv2_textguided.training.optimiser import GROUPS, GroupPolyLR, build_optimiser
 from nnunetv2_textguided.training.plans import describe_training
 from nnunetv2_textguided.training.segmentation import segmentation_loss
-from nnunetv2_textguided.training.statistics import mean_over_ranks, on_any_rank, refinement_statistics
+from nnunetv2_textguided.training.statistics import mean_over_ranks, on_any_rank
 from nnunetv2_textguided.training.step import STEP_TERMS, backward, loss_terms
 from nnunetv2_textguided.training.text import TrainingText
+from nnunetv2_textguided.training.validation import ValidationTrainer
 from nnunetv2_textguided.training.watch import NonFiniteWatch
 
 
-class nnUNetTrainerAlignRefine(AnatomyTrainer):
+class nnUNetTrainerAlignRefine(ValidationTrainer):
     """Text-guided training in phases (paper section II-E; DESIGN: Losses and phases).
 
     Everything that nnU-Net's commands do with a trainer works unmodified. Hyper-parameters are read from the
@@ -71,10 +68,8 @@ class nnUNetTrainerAlignRefine(AnatomyTrainer):
             self.load_anatomy()
         self.logbook = Logbook(self.logger)
         self.watch = NonFiniteWatch(self.settings.training.nonfinite_patience)
-        self.guidance_loss: GuidanceLoss | None = None
         self.weights = PhaseWeights("segmentation", 0.0, 0.0, 0.0)
         self.epoch_record: dict[str, Any] = {}
-        self.refinement: list[float] | None = None
 
     def _apply_training_settings(self) -> None:
         training, optimiser = self.settings.training, self.settings.optimiser
@@ -90,16 +85,6 @@ class nnUNetTrainerAlignRefine(AnatomyTrainer):
         for name, value in chosen.items():
             if value is not None:
                 setattr(self, name, value)
-
-    @property
-    def bare_network(self) -> AlignRefineUNet:
-        """The network without the wrappers of DDP and torch.compile."""
-        network: AlignRefineUNet = self._unwrapped(self.network.module if self.is_ddp else self.network)
-        return network
-
-    @staticmethod
-    def _unwrapped(network: Any) -> Any:
-        return network._orig_mod if isinstance(network, OptimizedModule) else network
 
     # ------------------------------------------------------------------ building
 
@@ -208,9 +193,6 @@ class nnUNetTrainerAlignRefine(AnatomyTrainer):
         )
         return {"loss": values[0], "terms": values[: len(STEP_TERMS)]}
 
-    def _autocast(self) -> Any:
-        return torch.autocast("cuda") if self.device.type == "cuda" else nullcontext()
-
     def _step(self, failed: bool) -> None:
         if self.grad_scaler is not None:
             # The scaler skips steps with non-finite gradients itself and lowers its scale.
@@ -226,20 +208,7 @@ class nnUNetTrainerAlignRefine(AnatomyTrainer):
         terms = np.atleast_2d(collate_outputs(train_outputs)["terms"])
         self.epoch_record = dict(zip(STEP_TERMS, mean_over_ranks(terms, self.is_ddp), strict=True))
 
-    # ------------------------------------------------------------------ validation and logging
-
-    def on_validation_epoch_start(self) -> None:
-        """Start to collect what the refiner does; its statistics come from each epoch's first validation batch."""
-        super().on_validation_epoch_start()
-        self.refinement = None
-
-    def validation_step(self, batch: dict) -> dict:
-        """nnU-Net's step; on the first batch also the refiner's gate fraction and mean |change|."""
-        if self.refinement is None:
-            with self._autocast():
-                data = batch["data"].to(self.device, non_blocking=True)
-                self.refinement = refinement_statistics(self.bare_network, data)
-        return super().validation_step(batch)
+    # ------------------------------------------------------------------ logging
 
     def on_epoch_end(self) -> None:
         """Log this package's values, then nnU-Net's end of epoch (which writes checkpoints), then the CSV."""

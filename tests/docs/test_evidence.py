@@ -12,6 +12,7 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK as sitk
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from nnunetv2_textguided.presets import resolve
@@ -64,6 +65,8 @@ def test_every_variant_is_valid_and_unlike_the_others(variant_settings: Callable
     variants = json.loads((FOLDER / "variants.json").read_text())
     blocks = {json.dumps([variant_settings(n).block(), v.get("features")], sort_keys=True) for n, v in variants.items()}
     assert len(blocks) == len(variants)
+    titles = json.loads((FOLDER / "titles.json").read_text())
+    assert {name for names in titles.values() for name in names} <= variants.keys()
 
 
 def _trainings(seed: int, gain: float = 0.0) -> pd.DataFrame:
@@ -110,6 +113,26 @@ def test_intervals_over_trainings_cover_what_is_true(compare: ModuleType) -> Non
         compare.REPLICATES = compare_replicates
     assert 89 <= sum(low < 0.03 < high for low, high in bounds) <= 100
     assert np.mean([high - low for low, high in bounds]) < 0.08
+
+
+def test_the_heatmap_s_table_is_of_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(0)
+    labels, heatmaps = tmp_path / "labels", tmp_path / "out" / "heatmaps" / "csPCa"
+    for folder in (labels, heatmaps):
+        folder.mkdir(parents=True)
+    for case in ("a", "b"):
+        chance = random.random((8, 32, 32), dtype=np.float32)
+        truth = (random.random(chance.shape) < chance).astype(np.uint8)
+        np.savez(tmp_path / "out" / f"{case}.npz", probabilities=np.stack([chance, 1 - chance]))  # the wrong way round
+        sitk.WriteImage(sitk.GetImageFromArray(chance), str(heatmaps / f"{case}.nii.gz"))
+        sitk.WriteImage(sitk.GetImageFromArray(truth), str(labels / f"{case}.nii.gz"))
+    script = _script("heatmap")
+    script.main([str(tmp_path / "out"), str(labels)])
+    heat, segmentation = (_numbers(row) for row in capsys.readouterr().out.splitlines()[-2:])
+    assert heat == pytest.approx([0, 1 / 6, 5 / 6], abs=0.02)
+    assert segmentation == pytest.approx([0.5, 0.5, 0.3], abs=0.05)
+    with pytest.raises(SystemExit, match="--save_probabilities"):
+        script.main([str(labels), str(labels)])
 
 
 def _numbers(line: str) -> list[float]:

@@ -13,9 +13,11 @@ from torch import multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
+from nnunetv2_textguided.network.calibration import count
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.schedule import History, phase_weights
 from nnunetv2_textguided.training.optimiser import GroupPolyLR, build_optimiser
+from nnunetv2_textguided.training.statistics import sum_over_ranks
 from tests.networks import network
 
 EPOCHS = 10
@@ -52,7 +54,12 @@ def _worker(rank: int, world: int, port: int, folder: str, only_background: bool
         loss.backward()
         optimiser.step()
         fingerprints.append(torch.cat([p.detach().flatten() for p in net.parameters()]))
-    torch.save({"weights": torch.stack(fingerprints), "phases": phases}, Path(folder) / f"{rank}.pt")
+    shares = guidance.shares(y, similarity.shape[2:])
+    mine = count(similarity, shares.foreground, shares.background)
+    calibration = net.alignment.calibration  # type: ignore[union-attr]
+    calibration.update(sum_over_ranks(mine.clone(), distributed=True))
+    learned = {"mine": mine, "mass": calibration.mass, "line": calibration.line}
+    torch.save({"weights": torch.stack(fingerprints), "phases": phases, **learned}, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -70,3 +77,6 @@ def test_ranks_stay_bit_equal_through_all_phases(tmp_path: Path, only_background
     assert torch.equal(first["weights"], second["weights"])
     moved = (first["weights"][-1] != first["weights"][0]).float().mean()
     assert moved > 0.5
+    torch.testing.assert_close(first["mass"], first["mine"] + second["mine"])
+    assert torch.equal(first["line"], second["line"])
+    assert first["line"].tolist() != [[1, 0]]
