@@ -1,6 +1,6 @@
 """The tables and the figure of docs/evidence.md from evidence/per_case.csv.
 
-    python docs/evidence/compare.py [--add REPORT_FOLDER --repetition NAME] [--figure FILE]
+    python docs/evidence/compare.py [--add REPORT_FOLDER --repetition NAME [--labels zones]] [--figure FILE]
 
 Needs the extra `picai`. With --add, the cases of a report that `benchmark report` wrote are first put into the file.
 
@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from nnunetv2_textguided.files import atomic_path
 from nnunetv2_textguided.picai.bootstrap import draw, interval
 
 FILE = Path(__file__).with_name("per_case.csv")
@@ -198,16 +199,17 @@ def draw_figure(study: Study, models: list[str], file: Path) -> None:
     figure.savefig(file, dpi=110)
 
 
-def add(report: Path, repetition: str) -> None:
+def add(report: Path, repetition: str, labels: str) -> None:
     """Put a report's cases of the label csPCa into the file; what is there already stays."""
     new = pd.read_csv(report / "per_case.csv")
     variant = new["plans"].str.removeprefix("nnUNetPlans").str.removeprefix("_")
     new["model"] = variant.where(variant != "", new["trainer"].map(TRAINERS))
-    new = new.assign(labels="lesion", repetition=repetition)
+    new = new.assign(labels=labels, repetition=repetition)
     there = pd.read_csv(FILE)
     together = pd.concat([there, new[there.columns]])
     together = together.drop_duplicates(["labels", "model", "repetition", "case"])
-    together.to_csv(FILE, index=False, float_format="%.5g")
+    with atomic_path(FILE) as partial:
+        together.to_csv(partial, index=False, float_format="%.5g")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -215,10 +217,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--add", type=Path, nargs="+", default=[], help="folders that `benchmark report` wrote")
     parser.add_argument("--repetition", default="cpu 1", help="name of these trainings (default: %(default)s)")
+    parser.add_argument("--labels", default="lesion", help="what the report's data set segments (default: %(default)s)")
     parser.add_argument("--figure", type=Path, help="where to draw the differences")
     args = parser.parse_args(arguments)
     for report in args.add:
-        add(report, args.repetition)
+        add(report, args.repetition, args.labels)
     rows = pd.read_csv(FILE)
     study = Study(rows[rows["labels"] == "lesion"])
     models, screened = ([m for m in names if m in study.values] for names in (NAMES, SCREENED))
