@@ -29,8 +29,6 @@ BASE = "nnUNetTrainerAlignRefine"
 NAMES, SCREENED = json.loads(Path(__file__).with_name("titles.json").read_text()).values()
 """What a variant of variants.json is called. Screened: the default with one setting changed, trained on few folds."""
 ALL = NAMES | SCREENED
-APART = "paper"
-"""Other losses and phases, and one training that learned nothing: its chance in training is not that of the others."""
 TRAINERS = {f"{BASE}_StockNetwork": "stock", f"{BASE}_NoText": "no_text", BASE: "raw", f"{BASE}_RandomText": "random"}
 METRICS = {"dice": "Dice", "missed": "missed", "auroc": "AUROC", "ap": "AP of cases"}
 REFERENCE, DEFAULT = "no_text", "anatomy_strong_feedback"
@@ -100,13 +98,17 @@ class Study:
         """The folds that all of these models were trained on."""
         return sorted(set.intersection(*({fold for fold, _ in self.values[m]} for m in models)))
 
+    def collapsed(self) -> set[str]:
+        """The models with a training that learned nothing: no voxel of any lesion found."""
+        return {m for m, trainings in self.values.items() if any(v["dice"][0] == 0 for v in trainings.values())}
+
     def between(self, model: str, other: str, metric: str) -> tuple[float, float]:
         """95 % interval of model minus other over trainings: least squares of value ~ fold + model on all trainings.
 
         What folds and models leave unexplained is the chance in training, taken to be as large for every model but
-        `APART`, which counts in its own comparisons alone.
+        those with a collapsed training, which count in their own comparisons alone.
         """
-        models = sorted(m for m in self.values if m != APART or APART in (model, other))
+        models = sorted(self.values.keys() - self.collapsed() | {model, other})
         trainings = [(m, fold, v[metric][0]) for m in models for (fold, _), v in self.values[m].items()]
         folds = sorted({fold for _, fold, _ in trainings})
         design = np.array([[m == n for n in models] + [f == k for k in folds[1:]] for m, f, _ in trainings], float)
