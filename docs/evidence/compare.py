@@ -1,6 +1,6 @@
 """The tables and the figure of docs/evidence.md from evidence/per_case.csv.
 
-    python docs/evidence/compare.py [--add REPORT_FOLDER --repetition NAME] [--figure FILE]
+    python docs/evidence/compare.py [--add REPORT_FOLDER --repetition NAME [--labels zones]] [--figure FILE]
 
 Needs the extra `picai`. With --add, the cases of a report that `benchmark report` wrote are first put into the file.
 
@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from nnunetv2_textguided.files import atomic_path
 from nnunetv2_textguided.picai.bootstrap import draw, interval
 
 FILE = Path(__file__).with_name("per_case.csv")
@@ -28,8 +29,6 @@ BASE = "nnUNetTrainerAlignRefine"
 NAMES, SCREENED = json.loads(Path(__file__).with_name("titles.json").read_text()).values()
 """What a variant of variants.json is called. Screened: the default with one setting changed, trained on few folds."""
 ALL = NAMES | SCREENED
-APART = "paper"
-"""Other losses and phases, and one training that learned nothing: its chance in training is not that of the others."""
 TRAINERS = {f"{BASE}_StockNetwork": "stock", f"{BASE}_NoText": "no_text", BASE: "raw", f"{BASE}_RandomText": "random"}
 METRICS = {"dice": "Dice", "missed": "missed", "auroc": "AUROC", "ap": "AP of cases"}
 REFERENCE, DEFAULT = "no_text", "anatomy_strong_feedback"
@@ -99,13 +98,17 @@ class Study:
         """The folds that all of these models were trained on."""
         return sorted(set.intersection(*({fold for fold, _ in self.values[m]} for m in models)))
 
+    def collapsed(self) -> set[str]:
+        """The models with a training that learned nothing: no voxel of any lesion found."""
+        return {m for m, trainings in self.values.items() if any(v["dice"][0] == 0 for v in trainings.values())}
+
     def between(self, model: str, other: str, metric: str) -> tuple[float, float]:
         """95 % interval of model minus other over trainings: least squares of value ~ fold + model on all trainings.
 
         What folds and models leave unexplained is the chance in training, taken to be as large for every model but
-        `APART`, which counts in its own comparisons alone.
+        those with a collapsed training, which count in their own comparisons alone.
         """
-        models = sorted(m for m in self.values if m != APART or APART in (model, other))
+        models = sorted(self.values.keys() - self.collapsed() | {model, other})
         trainings = [(m, fold, v[metric][0]) for m in models for (fold, _), v in self.values[m].items()]
         folds = sorted({fold for _, fold, _ in trainings})
         design = np.array([[m == n for n in models] + [f == k for k in folds[1:]] for m, f, _ in trainings], float)
@@ -198,16 +201,17 @@ def draw_figure(study: Study, models: list[str], file: Path) -> None:
     figure.savefig(file, dpi=110)
 
 
-def add(report: Path, repetition: str) -> None:
+def add(report: Path, repetition: str, labels: str) -> None:
     """Put a report's cases of the label csPCa into the file; what is there already stays."""
     new = pd.read_csv(report / "per_case.csv")
     variant = new["plans"].str.removeprefix("nnUNetPlans").str.removeprefix("_")
     new["model"] = variant.where(variant != "", new["trainer"].map(TRAINERS))
-    new = new.assign(labels="lesion", repetition=repetition)
+    new = new.assign(labels=labels, repetition=repetition)
     there = pd.read_csv(FILE)
     together = pd.concat([there, new[there.columns]])
     together = together.drop_duplicates(["labels", "model", "repetition", "case"])
-    together.to_csv(FILE, index=False, float_format="%.5g")
+    with atomic_path(FILE) as partial:
+        together.to_csv(partial, index=False, float_format="%.5g")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -215,10 +219,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--add", type=Path, nargs="+", default=[], help="folders that `benchmark report` wrote")
     parser.add_argument("--repetition", default="cpu 1", help="name of these trainings (default: %(default)s)")
+    parser.add_argument("--labels", default="lesion", help="what the report's data set segments (default: %(default)s)")
     parser.add_argument("--figure", type=Path, help="where to draw the differences")
     args = parser.parse_args(arguments)
     for report in args.add:
-        add(report, args.repetition)
+        add(report, args.repetition, args.labels)
     rows = pd.read_csv(FILE)
     study = Study(rows[rows["labels"] == "lesion"])
     models, screened = ([m for m in names if m in study.values] for names in (NAMES, SCREENED))

@@ -22,6 +22,8 @@ from typing import Any
 
 import SimpleITK as sitk
 
+from nnunetv2_textguided.files import write_text
+
 BASE = "nnUNetTrainerAlignRefine"
 DATASETS = {"lesion": "Dataset501_Lesion", "zones": "Dataset502_Zones"}
 # Equal iterations for all: 24 epochs of 30. So few need less momentum than nnU-Net's 0.99, which remembers hundreds.
@@ -98,7 +100,8 @@ def write_plans(source: Path, name: str, variant: dict[str, Any]) -> None:
     # Dice over the batch: half of the cases have no lesion, and of those a sample's own Dice teaches nothing.
     chosen |= {"batch_size": 2, "batch_dice": True, "text_guidance": block}
     chosen["architecture"]["arch_kwargs"]["features_per_stage"] = variant.get("features", FEATURES)
-    source.with_name(f"{name}.json").write_text(json.dumps(plans, indent=1))
+    # Studies of other folds may be reading it.
+    write_text(source.with_name(f"{name}.json"), json.dumps(plans, indent=1))
 
 
 def merged(block: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -115,6 +115,17 @@ def test_intervals_over_trainings_cover_what_is_true(compare: ModuleType) -> Non
     assert np.mean([high - low for low, high in bounds]) < 0.08
 
 
+def test_a_training_that_learned_nothing_widens_its_own_intervals_alone(compare: ModuleType) -> None:
+    two = _trainings(0)
+    third = two[two["model"] == "a"].assign(model="c")
+    third.loc[(third["fold"] == 0) & (third["repetition"] == "1") & (third["lesions"] > 0), "dice"] = 0.0
+    alone, study = compare.Study(two), compare.Study(pd.concat([two, third]))
+    assert study.collapsed() == {"c"}
+    assert study.between("b", "a", "dice") == pytest.approx(alone.between("b", "a", "dice"))
+    low, high = study.between("c", "a", "dice")
+    assert high - low > 5 * np.ptp(alone.between("b", "a", "dice"))
+
+
 def test_the_heatmap_s_table_is_of_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     random = np.random.default_rng(0)
     labels, heatmaps = tmp_path / "labels", tmp_path / "out" / "heatmaps" / "csPCa"
