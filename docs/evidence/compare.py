@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from nnunetv2_textguided.evaluation.bootstrap import draw, interval
 from nnunetv2_textguided.files import atomic_path
-from nnunetv2_textguided.picai.bootstrap import draw, interval
 
 FILE = Path(__file__).with_name("per_case.csv")
 BASE = "nnUNetTrainerAlignRefine"

@@ -12,7 +12,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_textguided.benchmark.study import Study
-from nnunetv2_textguided.doctor.discovery import stock_lookup
+from nnunetv2_textguided.commands.doctor.discovery import stock_lookup
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.planning.run import dataset_name

@@ -16,7 +16,7 @@ from nnunetv2_textguided.benchmark.worker import Job, Outcome
 from nnunetv2_textguided.demo.workspace import SEARCH_PATH
 from nnunetv2_textguided.errors import DataError, TextGuidedError
 from nnunetv2_textguided.files import shipped
-from nnunetv2_textguided.jobs import last_line, load_submitit, make_executor, submission_errors
+from nnunetv2_textguided.processes.jobs import last_line, load_submitit, make_executor, submission_errors
 
 FILE_DELAY_SECONDS = 30.0
 """A network file system may show a result that late after its job has ended."""

@@ -20,8 +20,8 @@ from nnunetv2_textguided.benchmark.hardware import GpuMemory, describe_hardware
 from nnunetv2_textguided.benchmark.progress import Progress, ProgressReader
 from nnunetv2_textguided.benchmark.record import Recorder
 from nnunetv2_textguided.benchmark.study import Cell
-from nnunetv2_textguided.demo.processes import find_command, tail
 from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.processes.command import find_command, tail
 
 OUTPUT = "benchmark_output.txt"
 """Everything that nnU-Net's commands print, in the fold's folder."""

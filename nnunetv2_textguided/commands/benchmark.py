@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from nnunetv2_textguided.benchmark import report_command
-from nnunetv2_textguided.jobs import EXECUTORS, parse_sbatch
+from nnunetv2_textguided.commands import benchmark_report as report_command
+from nnunetv2_textguided.processes.jobs import EXECUTORS, parse_sbatch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from nnunetv2_textguided.inspection.render import render, to_json
-from nnunetv2_textguided.inspection.report import inspect_model
+from nnunetv2_textguided.inference.inspection.render import render, to_json
+from nnunetv2_textguided.inference.inspection.report import inspect_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -53,8 +53,8 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
 
 def _prepare(args: argparse.Namespace) -> int:
     from nnunetv2_textguided.picai.plan import make_plan
-    from nnunetv2_textguided.picai.pool import default_workers
     from nnunetv2_textguided.picai.preparation import dataset_folder, prepare_dataset
+    from nnunetv2_textguided.processes.pool import default_workers
 
     options = _options(args)
     dataset = dataset_folder(args.raw or _nnunet_raw(), args.dataset, args.name)
@@ -90,7 +90,7 @@ def _options(args: argparse.Namespace) -> PrepareOptions:
 
 
 def _nnunet_raw() -> Path:
-    from nnunetv2_textguided.picai.paths import RAW, nnunet_path
+    from nnunetv2_textguided.nnunet.paths import RAW, nnunet_path
 
     folder = nnunet_path(RAW)
     if folder is None:
@@ -108,10 +108,10 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
 
 def _check(args: argparse.Namespace) -> int:
     from nnunetv2_textguided.files import write_json
+    from nnunetv2_textguided.nnunet.paths import PREPROCESSED, nnunet_path
     from nnunetv2_textguided.picai.check_dataset import check_dataset
     from nnunetv2_textguided.picai.findings import Severity
-    from nnunetv2_textguided.picai.paths import PREPROCESSED, nnunet_path
-    from nnunetv2_textguided.picai.pool import default_workers
+    from nnunetv2_textguided.processes.pool import default_workers
 
     workers = args.jobs or default_workers()
     findings = check_dataset(args.folder, workers=workers, preprocessed=nnunet_path(PREPROCESSED))
@@ -143,12 +143,12 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from nnunetv2_textguided.picai.conventions import EmptyMask, MissedDistance
-    from nnunetv2_textguided.picai.evaluate_case import EvaluationOptions
+    from nnunetv2_textguided.evaluation.conventions import EmptyMask, MissedDistance
+    from nnunetv2_textguided.evaluation.evaluate_case import EvaluationOptions
+    from nnunetv2_textguided.nnunet.labels import find_target
     from nnunetv2_textguided.picai.evaluation import patients_of, plan_evaluation, run_evaluation
-    from nnunetv2_textguided.picai.labels import find_target
-    from nnunetv2_textguided.picai.pool import default_workers
     from nnunetv2_textguided.picai.report import table, write_report
+    from nnunetv2_textguided.processes.pool import default_workers
 
     target, source = find_target((args.labels.parent, args.labels, args.predictions), args.label)
     options = EvaluationOptions(

@@ -9,7 +9,7 @@ from pathlib import Path
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.inference.jobs import JobOptions
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
-from nnunetv2_textguided.jobs import EXECUTORS, parse_sbatch
+from nnunetv2_textguided.processes.jobs import EXECUTORS, parse_sbatch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

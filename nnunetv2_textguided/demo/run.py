@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from nnunetv2_textguided.demo.configuration import Size, add_configuration
 from nnunetv2_textguided.demo.phantom import PhantomDataset, write_dataset
-from nnunetv2_textguided.demo.processes import run_command
 from nnunetv2_textguided.demo.record import CaseRecord, DemoRecord, Step, TrainingLog
 from nnunetv2_textguided.demo.workspace import CONFIGURATION, DATASET_ID, FOLD, TRAINER, Workspace
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json, write_json
+from nnunetv2_textguided.processes.command import run_command
 from nnunetv2_textguided.settings import BLOCK
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunetv2_textguided.errors import TextGuidedError
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
-from nnunetv2_textguided.jobs import last_line, load_submitit, make_executor, submission_errors
+from nnunetv2_textguided.processes.jobs import last_line, load_submitit, make_executor, submission_errors
 
 if TYPE_CHECKING:
     from nnunetv2_textguided.inference.run import Summary

@@ -93,7 +93,7 @@ def detection_map(probability: np.ndarray, mask: np.ndarray, method: str) -> np.
         parts, count = ndimage.label(mask, ALL_NEIGHBOURS)
         peaks = ndimage.maximum(probability, parts, np.arange(1, count + 1)) if count else []
         return np.concatenate([[0.0], peaks]).astype(np.float32)[parts]
-    from nnunetv2_textguided.picai.detection import extract_candidates
+    from nnunetv2_textguided.evaluation.detection import extract_candidates
 
     threshold: str | float = method if method.startswith("dynamic") else _threshold(method)
     return np.asarray(extract_candidates(probability, threshold), dtype=np.float32)

@@ -16,7 +16,6 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 
 from nnunetv2_textguided.errors import TextGuidedError
 from nnunetv2_textguided.files import write_json
-from nnunetv2_textguided.inference.background import Pending, Workers, workers
 from nnunetv2_textguided.inference.cases import Case, find_cases, remove_leftovers, results_of
 from nnunetv2_textguided.inference.exchange import exchange_prompts
 from nnunetv2_textguided.inference.export import Exporter
@@ -28,6 +27,7 @@ from nnunetv2_textguided.inference.prepare import Prepared, prepare_case
 from nnunetv2_textguided.inference.tables import write_tables
 from nnunetv2_textguided.inference.viewer.page import write_page
 from nnunetv2_textguided.inference.zones import zone_file
+from nnunetv2_textguided.processes.background import Pending, Workers, workers
 
 
 @dataclass

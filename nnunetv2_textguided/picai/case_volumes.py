@@ -8,12 +8,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.lesions import Lesions, measure
+from nnunetv2_textguided.imaging.geometry import check_axial, check_same_anatomy, mask_onto
+from nnunetv2_textguided.imaging.images import mask_values, read_mask, read_volume
 from nnunetv2_textguided.picai import zones as zone_masks
 from nnunetv2_textguided.picai.case_job import CaseJob
 from nnunetv2_textguided.picai.contradictions import grade_mismatch
-from nnunetv2_textguided.picai.geometry import check_axial, check_same_anatomy, mask_onto
-from nnunetv2_textguided.picai.images import mask_values, read_mask, read_volume
-from nnunetv2_textguided.picai.lesions import Lesions, measure
 
 # Median ADC in a prostate, in 1e-6 mm2/s: about 1000 to 1600. Far outside of this the map has another unit, or the
 # file is not an ADC map.

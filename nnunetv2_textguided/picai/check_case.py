@@ -9,9 +9,9 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.imaging.geometry import compare_grids
+from nnunetv2_textguided.imaging.images import mask_values, read_mask, read_volume
 from nnunetv2_textguided.picai.findings import Finding, error, warning
-from nnunetv2_textguided.picai.geometry import compare_grids
-from nnunetv2_textguided.picai.images import mask_values, read_mask, read_volume
 
 # Prepared channels share one grid exactly; only the rounding of a NIfTI header may remain.
 CHANNEL_TOLERANCE_VOXELS = 0.05

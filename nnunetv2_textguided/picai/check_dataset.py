@@ -11,14 +11,14 @@ from tqdm import tqdm
 from nnunetv2_textguided.anatomy.labels import RAW_FOLDER as ANATOMY
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.nnunet.labels import LESION_LABEL, label_values
 from nnunetv2_textguided.picai.archive import patient_of
 from nnunetv2_textguided.picai.check_anatomy import anatomy_values, check_anatomy
 from nnunetv2_textguided.picai.check_case import CaseCheck, CheckJob, check_case
 from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS, read_cases
 from nnunetv2_textguided.picai.findings import Finding, Severity, error, warning
 from nnunetv2_textguided.picai.folds import Splits, check_folds, leaks
-from nnunetv2_textguided.picai.labels import LESION_LABEL, label_values
-from nnunetv2_textguided.picai.pool import run_jobs
+from nnunetv2_textguided.processes.pool import run_jobs
 
 
 def check_dataset(

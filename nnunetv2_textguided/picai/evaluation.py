@@ -12,18 +12,18 @@ import numpy as np
 from tqdm import tqdm
 
 from nnunetv2_textguided.errors import DataError, TextGuidedError
+from nnunetv2_textguided.evaluation.bootstrap import Interval, draw, interval, means, replicate
+from nnunetv2_textguided.evaluation.conventions import OVERLAP_METRICS
+from nnunetv2_textguided.evaluation.detection import FALSE_POSITIVES_PER_CASE, collect
+from nnunetv2_textguided.evaluation.evaluate_case import CaseScore, EvaluationJob, EvaluationOptions, evaluate_case
+from nnunetv2_textguided.evaluation.froc import LesionCurve
+from nnunetv2_textguided.evaluation.predictions import IMAGE_SUFFIXES, Files, find_predictions
 from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.nnunet.labels import Target
 from nnunetv2_textguided.picai.archive import patient_of
-from nnunetv2_textguided.picai.bootstrap import Interval, draw, interval, means, replicate
-from nnunetv2_textguided.picai.conventions import OVERLAP_METRICS
 from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS, read_cases
-from nnunetv2_textguided.picai.detection import FALSE_POSITIVES_PER_CASE, collect
-from nnunetv2_textguided.picai.evaluate_case import CaseScore, EvaluationJob, EvaluationOptions, evaluate_case
 from nnunetv2_textguided.picai.folds import check_folds
-from nnunetv2_textguided.picai.froc import LesionCurve
-from nnunetv2_textguided.picai.labels import Target
-from nnunetv2_textguided.picai.pool import run_jobs
-from nnunetv2_textguided.picai.predictions import IMAGE_SUFFIXES, Files, find_predictions
+from nnunetv2_textguided.processes.pool import run_jobs
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,18 @@ from tqdm import tqdm
 from nnunetv2_textguided.anatomy.labels import RAW_FOLDER
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json, write_json
+from nnunetv2_textguided.nnunet.paths import PREPROCESSED, nnunet_path
 from nnunetv2_textguided.picai import dataset_files
 from nnunetv2_textguided.picai.case_job import CaseJob, CaseResult
 from nnunetv2_textguided.picai.folds import restrict, validation_fold
 from nnunetv2_textguided.picai.label_sources import LesionSource
 from nnunetv2_textguided.picai.marksheet import Row
 from nnunetv2_textguided.picai.options import PrepareOptions
-from nnunetv2_textguided.picai.paths import PREPROCESSED, nnunet_path
 from nnunetv2_textguided.picai.plan import Plan
-from nnunetv2_textguided.picai.pool import run_jobs
 from nnunetv2_textguided.picai.prepare_case import prepare_case
 from nnunetv2_textguided.picai.records import discard, read_all, read_record, write_record
 from nnunetv2_textguided.picai.summary import Summary
+from nnunetv2_textguided.processes.pool import run_jobs
 
 REPORT = "picai_prepare.json"
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_textguided.evaluation.conventions import OVERLAP_METRICS
 from nnunetv2_textguided.files import write_json, write_text
-from nnunetv2_textguided.picai.conventions import OVERLAP_METRICS
 from nnunetv2_textguided.picai.evaluation import Estimate, Evaluation
 
 TITLES = {

@@ -147,7 +147,7 @@ def _choose(configurations: dict[str, Any]) -> str:
 
 
 def _from_checkpoint(path: Path) -> TextSource:
-    from nnunetv2_textguided.checkpoints import read_checkpoint
+    from nnunetv2_textguided.nnunet.checkpoints import read_checkpoint
 
     content = read_checkpoint(path)
     try:

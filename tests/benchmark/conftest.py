@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from nnunetv2_textguided.benchmark import report_command
 from nnunetv2_textguided.benchmark.report import export
 from nnunetv2_textguided.benchmark.report.analysis import SCORES
-from nnunetv2_textguided.benchmark.report.classes import choose_targets
 from nnunetv2_textguided.benchmark.report.collect import collect
 from nnunetv2_textguided.benchmark.report.options import Scoring
-from nnunetv2_textguided.benchmark.report.scoring import score_all
 from nnunetv2_textguided.benchmark.study import Study
+from nnunetv2_textguided.commands import benchmark_report as report_command
+from nnunetv2_textguided.evaluation.classes import choose_targets
+from nnunetv2_textguided.evaluation.scoring import score_all
 from tests.benchmark.study_builder import CONFIGURATION, DATASET, METHOD, NO_TEXT, RANDOM, STOCK, FakeStudy, Quality
 
 Report = Callable[..., Path]

@@ -11,21 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnunetv2_textguided.benchmark import report_command
-from nnunetv2_textguided.benchmark.report.cases import read_case_infos
 from nnunetv2_textguided.benchmark.report.curves import read_curves
 from nnunetv2_textguided.benchmark.report.latex import escape
-from nnunetv2_textguided.benchmark.report.lesion_matching import match_lesions
 from nnunetv2_textguided.benchmark.report.options import Scoring
 from nnunetv2_textguided.benchmark.report.pictures import outline
-from nnunetv2_textguided.benchmark.report.postprocess import postprocess
-from nnunetv2_textguided.benchmark.report.score import ScoreJob, as_json, from_json, score_job
-from nnunetv2_textguided.benchmark.report.strata import volume_groups
-from nnunetv2_textguided.picai.detection import score_case
-from nnunetv2_textguided.picai.evaluate_case import EvaluationOptions
+from nnunetv2_textguided.commands import benchmark_report as report_command
+from nnunetv2_textguided.evaluation.cases import read_case_infos
+from nnunetv2_textguided.evaluation.detection import score_case
+from nnunetv2_textguided.evaluation.evaluate_case import EvaluationOptions
+from nnunetv2_textguided.evaluation.lesion_matching import match_lesions
+from nnunetv2_textguided.evaluation.postprocess import postprocess
+from nnunetv2_textguided.evaluation.predictions import find_predictions
+from nnunetv2_textguided.evaluation.score import ScoreJob, as_json, from_json, score_job
+from nnunetv2_textguided.evaluation.strata import volume_groups
+from nnunetv2_textguided.nnunet.labels import Target
 from nnunetv2_textguided.picai.evaluation import plan_evaluation, run_evaluation
-from nnunetv2_textguided.picai.labels import Target
-from nnunetv2_textguided.picai.predictions import find_predictions
 from tests.benchmark.study_builder import METHOD, FakeStudy
 
 CSPCA = Target("csPCa", frozenset((1,)), 1)
@@ -131,7 +131,7 @@ def test_latex_escapes() -> None:
 def test_help_needs_no_heavy_import() -> None:
     code = (
         "import argparse, sys\n"
-        "from nnunetv2_textguided.benchmark import report_command\n"
+        "from nnunetv2_textguided.commands import benchmark_report as report_command\n"
         "report_command.add_arguments(argparse.ArgumentParser())\n"
         "print({'numpy', 'torch', 'pandas', 'scipy', 'matplotlib', 'jinja2', 'nnunetv2'} & set(sys.modules))\n"
     )

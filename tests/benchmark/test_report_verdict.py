@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from nnunetv2_textguided.benchmark.report.comparison import Comparison
-from nnunetv2_textguided.benchmark.report.metrics import METRICS
 from nnunetv2_textguided.benchmark.report.names import Role, role, short_names
 from nnunetv2_textguided.benchmark.report.verdict import Outcome, Verdict, judge, verdict_pairs
 from nnunetv2_textguided.benchmark.study import Variant
-from nnunetv2_textguided.picai.bootstrap import Interval
+from nnunetv2_textguided.evaluation.bootstrap import Interval
+from nnunetv2_textguided.evaluation.comparison import Comparison
+from nnunetv2_textguided.evaluation.metrics import METRICS
 
 METHOD = "nnUNetTrainerAlignRefine"
 

@@ -8,14 +8,14 @@ import math
 import numpy as np
 import pytest
 
-from nnunetv2_textguided.benchmark.report.statistics.detection import Found, detection
-from nnunetv2_textguided.benchmark.report.statistics.effect import effect_size
-from nnunetv2_textguided.benchmark.report.statistics.holm import holm
-from nnunetv2_textguided.benchmark.report.statistics.pairs import pair
-from nnunetv2_textguided.benchmark.report.statistics.permutation import mean_difference, permutation_test
-from nnunetv2_textguided.benchmark.report.statistics.wilcoxon import wilcoxon_test
-from nnunetv2_textguided.picai.bootstrap import draw
-from nnunetv2_textguided.picai.detection import FALSE_POSITIVES_PER_CASE, collect
+from nnunetv2_textguided.evaluation.bootstrap import draw
+from nnunetv2_textguided.evaluation.detection import FALSE_POSITIVES_PER_CASE, collect
+from nnunetv2_textguided.evaluation.statistics.detection_weightings import Found, detection
+from nnunetv2_textguided.evaluation.statistics.effect import effect_size
+from nnunetv2_textguided.evaluation.statistics.holm import holm
+from nnunetv2_textguided.evaluation.statistics.pairs import pair
+from nnunetv2_textguided.evaluation.statistics.permutation import mean_difference, permutation_test
+from nnunetv2_textguided.evaluation.statistics.wilcoxon import wilcoxon_test
 
 
 def test_few_patients_are_permuted_exactly() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnunetv2_textguided.benchmark.report.statistics.holm import holm
-from nnunetv2_textguided.benchmark.report.statistics.pairs import pair
-from nnunetv2_textguided.benchmark.report.statistics.permutation import mean_difference, permutation_test
-from nnunetv2_textguided.benchmark.report.statistics.wilcoxon import wilcoxon_test
-from nnunetv2_textguided.picai.bootstrap import draw, interval, means
+from nnunetv2_textguided.evaluation.bootstrap import draw, interval, means
+from nnunetv2_textguided.evaluation.statistics.holm import holm
+from nnunetv2_textguided.evaluation.statistics.pairs import pair
+from nnunetv2_textguided.evaluation.statistics.permutation import mean_difference, permutation_test
+from nnunetv2_textguided.evaluation.statistics.wilcoxon import wilcoxon_test
 
 STUDIES, PATIENTS = 500, 60
 

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nnunetv2_textguided.inference import background, run
-from nnunetv2_textguided.inference.background import Workers
+from nnunetv2_textguided.inference import run
 from nnunetv2_textguided.inference.cases import remove_leftovers
 from nnunetv2_textguided.inference.options import WorkOptions
 from nnunetv2_textguided.inference.prepare import prepare_case
 from nnunetv2_textguided.inference.run import Summary, export_case
+from nnunetv2_textguided.processes import background
+from nnunetv2_textguided.processes.background import Workers
 from tests.conftest import REPOSITORY
 from tests.inference.conftest import read
 from tests.inference.models import Model

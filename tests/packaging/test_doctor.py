@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 import pytest
 import torch
 
-from nnunetv2_textguided.doctor import discovery, environment
-from nnunetv2_textguided.doctor.examine import examine
-from nnunetv2_textguided.doctor.probe import CHECKS
+from nnunetv2_textguided.commands.doctor import discovery, environment
+from nnunetv2_textguided.commands.doctor.examine import examine
+from nnunetv2_textguided.commands.doctor.probe import CHECKS
 from nnunetv2_textguided.startup import OPT_OUT, VARIABLE
 from nnunetv2_textguided.text import packaged
 from tests.packaging.environment import Environment

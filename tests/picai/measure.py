@@ -21,12 +21,12 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from nnunetv2_textguided.evaluation.evaluate_case import EvaluationJob, EvaluationOptions, evaluate_case
+from nnunetv2_textguided.evaluation.predictions import Files
+from nnunetv2_textguided.nnunet.labels import PICAI_TARGET
 from nnunetv2_textguided.picai.case_job import CaseJob
-from nnunetv2_textguided.picai.evaluate_case import EvaluationJob, EvaluationOptions, evaluate_case
 from nnunetv2_textguided.picai.label_sources import LesionSource
-from nnunetv2_textguided.picai.labels import PICAI_TARGET
 from nnunetv2_textguided.picai.options import GEOMETRY, PrepareOptions
-from nnunetv2_textguided.picai.predictions import Files
 from nnunetv2_textguided.picai.prepare_case import prepare_case
 
 GRIDS = ((384, 384, 19), (640, 640, 21), (1024, 1024, 27))

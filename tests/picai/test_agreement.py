@@ -12,13 +12,13 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from nnunetv2_textguided.picai.crowded import extract_crowded, is_crowded
-from nnunetv2_textguided.picai.detection import collect, extract_candidates, score_case
-from nnunetv2_textguided.picai.evaluate_case import EvaluationOptions
+from nnunetv2_textguided.evaluation.crowded import extract_crowded, is_crowded
+from nnunetv2_textguided.evaluation.detection import collect, extract_candidates, score_case
+from nnunetv2_textguided.evaluation.evaluate_case import EvaluationOptions
+from nnunetv2_textguided.evaluation.overlap import overlap_metrics
+from nnunetv2_textguided.nnunet.labels import PICAI_TARGET
 from nnunetv2_textguided.picai.evaluation import plan_evaluation, run_evaluation
 from nnunetv2_textguided.picai.extra import require
-from nnunetv2_textguided.picai.labels import PICAI_TARGET
-from nnunetv2_textguided.picai.overlap import overlap_metrics
 
 from . import challenge_maps
 

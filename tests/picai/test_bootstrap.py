@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from nnunetv2_textguided.picai.bootstrap import draw, interval, mean_interval, means, replicate
+from nnunetv2_textguided.evaluation.bootstrap import draw, interval, mean_interval, means, replicate
+from nnunetv2_textguided.evaluation.froc import LesionCurve
 from nnunetv2_textguided.picai.extra import require
-from nnunetv2_textguided.picai.froc import LesionCurve
 
 PATIENTS = ["a", "b", "a", "c", "b", "a"]
 

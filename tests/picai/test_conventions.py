@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from nnunetv2_textguided.picai.conventions import OVERLAP_METRICS, EmptyMask, MissedDistance
-from nnunetv2_textguided.picai.overlap import diagonal, overlap_metrics, voxel_metrics
-from nnunetv2_textguided.picai.surface import surface_metrics
+from nnunetv2_textguided.evaluation.conventions import OVERLAP_METRICS, EmptyMask, MissedDistance
+from nnunetv2_textguided.evaluation.overlap import diagonal, overlap_metrics, voxel_metrics
+from nnunetv2_textguided.evaluation.surface import surface_metrics
 
 EMPTY = np.zeros((4, 10, 10), dtype=bool)
 FULL = EMPTY.copy()

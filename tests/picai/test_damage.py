@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from nnunetv2_textguided.cli import main
-from nnunetv2_textguided.picai.pool import run_jobs
+from nnunetv2_textguided.processes.pool import run_jobs
 
 from .archive_builder import CASES, EXPERT, Builder, image, write
 

@@ -12,9 +12,9 @@ import pytest
 import SimpleITK as sitk
 
 from nnunetv2_textguided.cli import main
+from nnunetv2_textguided.evaluation.predictions import Files, Kind, find_predictions, read_prediction
+from nnunetv2_textguided.nnunet.labels import PICAI_TARGET, Target
 from nnunetv2_textguided.picai.extra import require
-from nnunetv2_textguided.picai.labels import PICAI_TARGET, Target
-from nnunetv2_textguided.picai.predictions import Files, Kind, find_predictions, read_prediction
 
 SHAPE = (6, 24, 24)
 LESION = (slice(2, 4), slice(8, 14), slice(8, 14))
@@ -137,7 +137,7 @@ def test_probability_maps_and_detection_maps_are_told_apart(tmp_path: Path, suff
 
 
 def test_all_forms_of_one_prediction_give_the_same_scores(folders) -> None:
-    from nnunetv2_textguided.picai.detection import extract_candidates
+    from nnunetv2_textguided.evaluation.detection import extract_candidates
 
     predictions, labels = folders
     _, by_npz = evaluate(folders)

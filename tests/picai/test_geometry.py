@@ -9,7 +9,8 @@ import pytest
 import SimpleITK as sitk
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.picai.geometry import (
+from nnunetv2_textguided.evaluation.lesions import count_components, measure
+from nnunetv2_textguided.imaging.geometry import (
     centred_on,
     check_axial,
     check_same_anatomy,
@@ -17,7 +18,6 @@ from nnunetv2_textguided.picai.geometry import (
     coverage,
     mask_onto,
 )
-from nnunetv2_textguided.picai.lesions import count_components, measure
 
 
 def volume(size=(64, 64, 12), spacing=(0.5, 0.5, 3.0), origin=(0.0, 0.0, 0.0), direction=None) -> sitk.Image:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.nnunet.labels import PICAI_TARGET, find_target, label_values, target_of
 from nnunetv2_textguided.picai.contradictions import Action, Rule, contradiction, decide, grade_mismatch
 from nnunetv2_textguided.picai.label_sources import LesionSource, choose_source, scan_labels
-from nnunetv2_textguided.picai.labels import PICAI_TARGET, find_target, label_values, target_of
 from nnunetv2_textguided.picai.marksheet import read_marksheet
 
 from .archive_builder import BOSMA, CASES, EXPERT, HEADER, POOCH

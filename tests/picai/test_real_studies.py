@@ -10,8 +10,8 @@ import pytest
 import SimpleITK as sitk
 
 from nnunetv2_textguided.cli import main
+from nnunetv2_textguided.imaging.geometry import compare_grids
 from nnunetv2_textguided.picai.check_dataset import check_dataset
-from nnunetv2_textguided.picai.geometry import compare_grids
 
 POSITIVE, NEGATIVE = "11373_1001396", "10795_1000811"
 

@@ -19,8 +19,8 @@ from safetensors.numpy import save_file
 
 from nnunetv2_textguided.errors import EmbeddingFileError, NetworkError, PromptBankError, SettingsError, TextGuidedError
 from nnunetv2_textguided.files import read_json
-from nnunetv2_textguided.inspection.render import render, to_json
-from nnunetv2_textguided.inspection.report import inspect_model
+from nnunetv2_textguided.inference.inspection.render import render, to_json
+from nnunetv2_textguided.inference.inspection.report import inspect_model
 from nnunetv2_textguided.network.from_plans import build_from_architecture
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.text.bank import PromptBank, load_bank

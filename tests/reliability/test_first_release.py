@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_textguided.inspection.report import inspect_model
+from nnunetv2_textguided.inference.inspection.report import inspect_model
 from nnunetv2_textguided.training import nnUNetTrainerAlignRefine
 from tests.text.models import CONFIGURATION, make_trainer, needs_safe_loading, save_model, write_dataset
 

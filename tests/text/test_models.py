@@ -15,7 +15,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.errors import DataError, TextGuidedError
-from nnunetv2_textguided.inspection.report import inspect_model
+from nnunetv2_textguided.inference.inspection.report import inspect_model
 from nnunetv2_textguided.text.bank import PromptBank
 from nnunetv2_textguided.text.embeddings import write_embeddings
 from nnunetv2_textguided.text.packaged import packaged_embeddings, packaged_rows

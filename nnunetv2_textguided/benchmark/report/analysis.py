@@ -6,25 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunetv2_textguided.benchmark.report.cases import read_case_infos
-from nnunetv2_textguided.benchmark.report.classes import choose_targets, describe_targets, ignored_value
 from nnunetv2_textguided.benchmark.report.collect import Collected, collect
-from nnunetv2_textguided.benchmark.report.comparison import Comparison, compare_all
 from nnunetv2_textguided.benchmark.report.costs import Costs, read_costs
 from nnunetv2_textguided.benchmark.report.curves import Curves, read_curves
-from nnunetv2_textguided.benchmark.report.estimates import Estimates, estimate_all
 from nnunetv2_textguided.benchmark.report.fairness import Check, check_fairness
 from nnunetv2_textguided.benchmark.report.folders import Folders
-from nnunetv2_textguided.benchmark.report.metrics import METRICS, Metric
 from nnunetv2_textguided.benchmark.report.names import Role, role, short_names
 from nnunetv2_textguided.benchmark.report.options import ReportOptions
-from nnunetv2_textguided.benchmark.report.results import Results, build_results
-from nnunetv2_textguided.benchmark.report.scoring import score_all
-from nnunetv2_textguided.benchmark.report.strata import Stratum, stratify
 from nnunetv2_textguided.benchmark.report.verdict import Verdict, judge, verdict_pairs
 from nnunetv2_textguided.benchmark.study import Study, Variant
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.picai.bootstrap import draw
+from nnunetv2_textguided.evaluation.bootstrap import draw
+from nnunetv2_textguided.evaluation.cases import read_case_infos
+from nnunetv2_textguided.evaluation.classes import choose_targets, describe_targets, ignored_value
+from nnunetv2_textguided.evaluation.comparison import Comparison, compare_all
+from nnunetv2_textguided.evaluation.estimates import Estimates, estimate_all
+from nnunetv2_textguided.evaluation.metrics import METRICS, Metric
+from nnunetv2_textguided.evaluation.results import Results, build_results
+from nnunetv2_textguided.evaluation.scoring import score_all
+from nnunetv2_textguided.evaluation.strata import Stratum, stratify
 
 SCORES = "scores"
 

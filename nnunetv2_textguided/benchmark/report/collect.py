@@ -10,10 +10,10 @@ from typing import Any
 from nnunetv2_textguided.benchmark.report.folders import Folders
 from nnunetv2_textguided.benchmark.study import Cell, Study, Variant
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.predictions import Files, find_predictions
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS
 from nnunetv2_textguided.picai.folds import Splits, check_folds
-from nnunetv2_textguided.picai.predictions import Files, find_predictions
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_textguided.benchmark.report.metrics import DASH
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.metrics import DASH
 from nnunetv2_textguided.files import read_json
 
 RECORD = "benchmark_record.json"

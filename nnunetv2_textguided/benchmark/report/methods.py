@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
-from nnunetv2_textguided.benchmark.report.strata import RATE
+from nnunetv2_textguided.evaluation.strata import RATE
 
 
 def methods(analysis: Analysis) -> Iterator[str]:

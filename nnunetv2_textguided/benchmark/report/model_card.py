@@ -10,10 +10,10 @@ from typing import Any
 from nnunetv2_textguided import __version__
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
 from nnunetv2_textguided.benchmark.report.costs import COLUMNS, cost_text, last_attempts
-from nnunetv2_textguided.benchmark.report.metrics import METRICS
 from nnunetv2_textguided.benchmark.report.names import Role, role
-from nnunetv2_textguided.benchmark.report.strata import FOUND
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.metrics import METRICS
+from nnunetv2_textguided.evaluation.strata import FOUND
 from nnunetv2_textguided.files import read_json
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nnunetv2_textguided.picai.conventions import EmptyMask, MissedDistance
+from nnunetv2_textguided.evaluation.conventions import EmptyMask, MissedDistance
 
 
 @dataclass(frozen=True)

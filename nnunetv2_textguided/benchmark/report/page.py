@@ -10,16 +10,16 @@ from typing import Any
 
 from nnunetv2_textguided import __version__
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
-from nnunetv2_textguided.benchmark.report.comparison import Comparison
 from nnunetv2_textguided.benchmark.report.costs import COLUMNS, cost_text
-from nnunetv2_textguided.benchmark.report.estimates import Estimate
 from nnunetv2_textguided.benchmark.report.figures.style import colours
 from nnunetv2_textguided.benchmark.report.methods import methods
-from nnunetv2_textguided.benchmark.report.metrics import DASH, METRICS, Metric
 from nnunetv2_textguided.benchmark.report.pictures import draw_cases
-from nnunetv2_textguided.benchmark.report.strata import FOUND
 from nnunetv2_textguided.benchmark.report.verdict import Outcome
 from nnunetv2_textguided.benchmark.study import Variant
+from nnunetv2_textguided.evaluation.comparison import Comparison
+from nnunetv2_textguided.evaluation.estimates import Estimate
+from nnunetv2_textguided.evaluation.metrics import DASH, METRICS, Metric
+from nnunetv2_textguided.evaluation.strata import FOUND
 from nnunetv2_textguided.software import software_versions
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")

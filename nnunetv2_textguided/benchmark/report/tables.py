@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
-from nnunetv2_textguided.benchmark.report.comparison import Comparison
 from nnunetv2_textguided.benchmark.report.costs import COLUMNS
-from nnunetv2_textguided.benchmark.report.estimates import Estimate
-from nnunetv2_textguided.benchmark.report.metrics import OVERLAP
 from nnunetv2_textguided.benchmark.study import Variant
+from nnunetv2_textguided.evaluation.comparison import Comparison
+from nnunetv2_textguided.evaluation.estimates import Estimate
+from nnunetv2_textguided.evaluation.metrics import OVERLAP
 
 if TYPE_CHECKING:
     from pandas import DataFrame

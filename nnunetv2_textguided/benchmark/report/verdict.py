@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from nnunetv2_textguided.benchmark.report.comparison import Comparison
-from nnunetv2_textguided.benchmark.report.metrics import Metric
 from nnunetv2_textguided.benchmark.report.names import CONTROLS, Role, length, role
 from nnunetv2_textguided.benchmark.study import Variant
+from nnunetv2_textguided.evaluation.comparison import Comparison
+from nnunetv2_textguided.evaluation.metrics import Metric
 
 
 class Outcome(Enum):

@@ -8,10 +8,10 @@ import numpy as np
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
 from nnunetv2_textguided.benchmark.report.figures.style import SOFT, colours, legend, new_figure, quiet, title
-from nnunetv2_textguided.benchmark.report.statistics.detection import Found
 from nnunetv2_textguided.benchmark.study import Variant
-from nnunetv2_textguided.picai.bootstrap import draw
-from nnunetv2_textguided.picai.froc import LesionCurve
+from nnunetv2_textguided.evaluation.bootstrap import draw
+from nnunetv2_textguided.evaluation.froc import LesionCurve
+from nnunetv2_textguided.evaluation.statistics.detection_weightings import Found
 
 _RATES = np.geomspace(0.03, 5, 70)
 _BAND = 300  # replicates of the band

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
-from nnunetv2_textguided.benchmark.report.comparison import Comparison
 from nnunetv2_textguided.benchmark.report.figures.style import (
     FAINT,
     GROUND,
@@ -18,8 +17,9 @@ from nnunetv2_textguided.benchmark.report.figures.style import (
     quiet,
     title,
 )
-from nnunetv2_textguided.benchmark.report.metrics import METRICS, Metric
 from nnunetv2_textguided.benchmark.report.verdict import QUESTION
+from nnunetv2_textguided.evaluation.comparison import Comparison
+from nnunetv2_textguided.evaluation.metrics import METRICS, Metric
 
 _BESIDE = ("dice", "nsd_1mm", "auroc", "ap")
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_textguided import software
-from nnunetv2_textguided.checkpoints import read_checkpoint
 from nnunetv2_textguided.errors import DataError, TextGuidedError
-from nnunetv2_textguided.inspection.files import FolderFiles, ModelFiles, models_in_zip
+from nnunetv2_textguided.inference.inspection.files import FolderFiles, ModelFiles, models_in_zip
+from nnunetv2_textguided.nnunet.checkpoints import read_checkpoint
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK, Settings
 

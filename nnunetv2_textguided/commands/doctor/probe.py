@@ -8,8 +8,8 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 
-from nnunetv2_textguided.doctor import discovery, environment
-from nnunetv2_textguided.doctor.result import Finding
+from nnunetv2_textguided.commands.doctor import discovery, environment
+from nnunetv2_textguided.commands.doctor.result import Finding
 
 # In the order in which one failure explains the next.
 CHECKS: dict[str, Callable[[], Finding]] = {

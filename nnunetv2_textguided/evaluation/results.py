@@ -8,11 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.report.cases import CaseInfo
-from nnunetv2_textguided.benchmark.report.metrics import OVERLAP
-from nnunetv2_textguided.benchmark.report.score import CaseScores, Score
-from nnunetv2_textguided.benchmark.report.statistics.detection import Found
 from nnunetv2_textguided.benchmark.study import Variant
+from nnunetv2_textguided.evaluation.cases import CaseInfo
+from nnunetv2_textguided.evaluation.metrics import OVERLAP
+from nnunetv2_textguided.evaluation.score import CaseScores, Score
+from nnunetv2_textguided.evaluation.statistics.detection_weightings import Found
 
 
 @dataclass(frozen=True)

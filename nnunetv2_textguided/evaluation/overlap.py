@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nnunetv2_textguided.picai.conventions import EmptyMask, MissedDistance
-from nnunetv2_textguided.picai.surface import surface_metrics
+from nnunetv2_textguided.evaluation.conventions import EmptyMask, MissedDistance
+from nnunetv2_textguided.evaluation.surface import surface_metrics
 
 
 def overlap_metrics(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from nnunetv2_textguided.picai.conventions import OVERLAP_METRICS
-from nnunetv2_textguided.picai.detection import FALSE_POSITIVES_PER_CASE
+from nnunetv2_textguided.evaluation.conventions import OVERLAP_METRICS
+from nnunetv2_textguided.evaluation.detection import FALSE_POSITIVES_PER_CASE
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 

@@ -11,7 +11,7 @@ import site
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_textguided.doctor.result import Finding, fails, works
+from nnunetv2_textguided.commands.doctor.result import Finding, fails, works
 from nnunetv2_textguided.startup import OPT_OUT, VARIABLE, shim_folder
 
 TRAINER = "nnUNetTrainerAlignRefine"

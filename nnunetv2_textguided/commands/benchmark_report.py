@@ -100,8 +100,8 @@ def _study(args: argparse.Namespace, folders: Folders) -> Study:
 
 def _options(args: argparse.Namespace) -> ReportOptions:
     from nnunetv2_textguided.benchmark.report.options import ReportOptions, Scoring
-    from nnunetv2_textguided.picai.conventions import EmptyMask, MissedDistance
-    from nnunetv2_textguided.picai.pool import default_workers
+    from nnunetv2_textguided.evaluation.conventions import EmptyMask, MissedDistance
+    from nnunetv2_textguided.processes.pool import default_workers
 
     _check(0 < args.level < 1, f"{args.level} is no coverage.", "--level", "Give a number such as 0.95.")
     _check(args.resamples >= 100, "Too few resamples.", "--resamples", "Give at least 100; 2000 is the default.")

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from nnunetv2_textguided.doctor.result import Finding, fails, works
+from nnunetv2_textguided.commands.doctor.result import Finding, fails, works
 from nnunetv2_textguided.errors import TextGuidedError
 
 SUPPORTED_NNUNET = ((2, 8), (2, 9))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunetv2_textguided.picai.detection import bounding_box
+from nnunetv2_textguided.evaluation.detection import bounding_box
 
 MIN_IOU = 0.10  # picai_eval's min_overlap
 _NEIGHBOURS = np.ones((3, 3, 3))

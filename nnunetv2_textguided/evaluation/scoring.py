@@ -9,11 +9,11 @@ from tqdm import tqdm
 
 from nnunetv2_textguided.benchmark.report.collect import Collected
 from nnunetv2_textguided.benchmark.report.options import Scoring
-from nnunetv2_textguided.benchmark.report.score import CaseScores, ScoreJob, score_job
-from nnunetv2_textguided.benchmark.report.score_cache import ScoreCache
 from nnunetv2_textguided.errors import DataError, TextGuidedError
-from nnunetv2_textguided.picai.labels import Target
-from nnunetv2_textguided.picai.pool import run_jobs
+from nnunetv2_textguided.evaluation.score import CaseScores, ScoreJob, score_job
+from nnunetv2_textguided.evaluation.score_cache import ScoreCache
+from nnunetv2_textguided.nnunet.labels import Target
+from nnunetv2_textguided.processes.pool import run_jobs
 
 
 def score_all(

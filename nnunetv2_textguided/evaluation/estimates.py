@@ -9,11 +9,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.report.metrics import DETECTION, OVERLAP
-from nnunetv2_textguided.benchmark.report.results import Results
-from nnunetv2_textguided.benchmark.report.statistics.detection import Found, detection
 from nnunetv2_textguided.benchmark.study import Variant
-from nnunetv2_textguided.picai.bootstrap import Interval, interval, means
+from nnunetv2_textguided.evaluation.bootstrap import Interval, interval, means
+from nnunetv2_textguided.evaluation.metrics import DETECTION, OVERLAP
+from nnunetv2_textguided.evaluation.results import Results
+from nnunetv2_textguided.evaluation.statistics.detection_weightings import Found, detection
 
 # The bootstrap's replicates of one number, (R,).
 Replicates: TypeAlias = np.ndarray

@@ -13,9 +13,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.picai.detection import is_detection_map
-from nnunetv2_textguided.picai.images import read_image
-from nnunetv2_textguided.picai.labels import Target
+from nnunetv2_textguided.evaluation.detection import is_detection_map
+from nnunetv2_textguided.imaging.images import read_image
+from nnunetv2_textguided.nnunet.labels import Target
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha")
 # What algorithms and picai_eval append to the case identifier.

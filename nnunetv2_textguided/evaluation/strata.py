@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.report.estimates import Estimate, macro_detection, mean_estimate
-from nnunetv2_textguided.benchmark.report.metrics import DASH, OVERLAP
-from nnunetv2_textguided.benchmark.report.results import Results
 from nnunetv2_textguided.benchmark.study import Variant
-from nnunetv2_textguided.picai.bootstrap import Interval, interval
+from nnunetv2_textguided.evaluation.bootstrap import Interval, interval
+from nnunetv2_textguided.evaluation.estimates import Estimate, macro_detection, mean_estimate
+from nnunetv2_textguided.evaluation.metrics import DASH, OVERLAP
+from nnunetv2_textguided.evaluation.results import Results
 
 FOUND = "lesions_found"
 RATE = 1.0  # false positives per case, over all cases, at which lesions count as found

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.picai.labels import LESION_LABEL, Target, target_of
+from nnunetv2_textguided.nnunet.labels import LESION_LABEL, Target, target_of
 
 
 def choose_targets(labels: Mapping[str, Any], wanted: str | None, where: object) -> tuple[Target, ...]:

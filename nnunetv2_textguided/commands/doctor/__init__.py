@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run all checks; returns 0 only if all pass."""
-    from nnunetv2_textguided.doctor.examine import examine
+    from nnunetv2_textguided.commands.doctor.examine import examine
 
     out = sys.stderr if args.json else sys.stdout
     print(f"nnunetv2-textguided {__version__}, Python {sys.version.split()[0]}, {sys.executable}", file=out)

@@ -9,14 +9,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.picai.conventions import EmptyMask, MissedDistance
-from nnunetv2_textguided.picai.detection import Candidate, extract_candidates, score_case
-from nnunetv2_textguided.picai.geometry import compare_grids
-from nnunetv2_textguided.picai.images import read_mask
-from nnunetv2_textguided.picai.labels import Target
-from nnunetv2_textguided.picai.lesions import count_components
-from nnunetv2_textguided.picai.overlap import overlap_metrics
-from nnunetv2_textguided.picai.predictions import Files, Kind, read_prediction
+from nnunetv2_textguided.evaluation.conventions import EmptyMask, MissedDistance
+from nnunetv2_textguided.evaluation.detection import Candidate, extract_candidates, score_case
+from nnunetv2_textguided.evaluation.lesions import count_components
+from nnunetv2_textguided.evaluation.overlap import overlap_metrics
+from nnunetv2_textguided.evaluation.predictions import Files, Kind, read_prediction
+from nnunetv2_textguided.imaging.geometry import compare_grids
+from nnunetv2_textguided.imaging.images import read_mask
+from nnunetv2_textguided.nnunet.labels import Target
 
 
 @dataclass(frozen=True)

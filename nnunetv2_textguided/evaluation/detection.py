@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from nnunetv2_textguided.picai.crowded import extract_crowded, is_crowded
+from nnunetv2_textguided.evaluation.crowded import extract_crowded, is_crowded
+from nnunetv2_textguided.evaluation.lesions import count_components
 from nnunetv2_textguided.picai.extra import require
-from nnunetv2_textguided.picai.lesions import count_components
 
 FALSE_POSITIVES_PER_CASE = (0.5, 1.0, 2.0)
 # `dynamic` extraction stops when what is left is below 0.01 and cuts lesions at a fraction 1 / 2.5 of their maximum

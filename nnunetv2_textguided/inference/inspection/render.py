@@ -7,7 +7,7 @@ from dataclasses import asdict
 from statistics import mean
 from typing import Any
 
-from nnunetv2_textguided.inspection.report import FoldReport, ModelReport
+from nnunetv2_textguided.inference.inspection.report import FoldReport, ModelReport
 from nnunetv2_textguided.settings import Settings
 from nnunetv2_textguided.text.resolve import bank_of
 from nnunetv2_textguided.text.similarity import prompt_table

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.report.estimates import Estimates, macro_detection
-from nnunetv2_textguided.benchmark.report.metrics import METRICS
 from nnunetv2_textguided.benchmark.report.options import ReportOptions
-from nnunetv2_textguided.benchmark.report.results import Results
-from nnunetv2_textguided.benchmark.report.statistics.effect import Effect, effect_size
-from nnunetv2_textguided.benchmark.report.statistics.holm import holm
-from nnunetv2_textguided.benchmark.report.statistics.pairs import pair
-from nnunetv2_textguided.benchmark.report.statistics.permutation import Statistic, mean_difference, permutation_test
-from nnunetv2_textguided.benchmark.report.statistics.wilcoxon import wilcoxon_test
 from nnunetv2_textguided.benchmark.study import Variant
-from nnunetv2_textguided.picai.bootstrap import Interval, interval, means
+from nnunetv2_textguided.evaluation.bootstrap import Interval, interval, means
+from nnunetv2_textguided.evaluation.estimates import Estimates, macro_detection
+from nnunetv2_textguided.evaluation.metrics import METRICS
+from nnunetv2_textguided.evaluation.results import Results
+from nnunetv2_textguided.evaluation.statistics.effect import Effect, effect_size
+from nnunetv2_textguided.evaluation.statistics.holm import holm
+from nnunetv2_textguided.evaluation.statistics.pairs import pair
+from nnunetv2_textguided.evaluation.statistics.permutation import Statistic, mean_difference, permutation_test
+from nnunetv2_textguided.evaluation.statistics.wilcoxon import wilcoxon_test
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from nnunetv2_textguided.doctor.probe import CHECKS
-from nnunetv2_textguided.doctor.result import Finding
+from nnunetv2_textguided.commands.doctor.probe import CHECKS
+from nnunetv2_textguided.commands.doctor.result import Finding
 
 # A console command does not have the current folder on its path; `python -c` would.
 _CODE = (
     "import sys; sys.path[:] = [p for p in sys.path if p]; "
-    "from nnunetv2_textguided.doctor.probe import main; main(sys.argv[1:])"
+    "from nnunetv2_textguided.commands.doctor.probe import main; main(sys.argv[1:])"
 )
 SECONDS = 600.0
 """Only a check that hangs takes that long, even on a busy machine with a slow network file system."""

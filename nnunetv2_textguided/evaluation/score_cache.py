@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_textguided.benchmark.report.score import CaseScores, ScoreJob, as_json, from_json
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.predictions import Files
+from nnunetv2_textguided.evaluation.score import CaseScores, ScoreJob, as_json, from_json
 from nnunetv2_textguided.files import read_json, write_json
-from nnunetv2_textguided.picai.predictions import Files
 
 _FORMAT = 1
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.report.metrics import DETECTION, sensitivity_name
-from nnunetv2_textguided.picai.detection import FALSE_POSITIVES_PER_CASE, Candidate
-from nnunetv2_textguided.picai.froc import LesionCurve
+from nnunetv2_textguided.evaluation.detection import FALSE_POSITIVES_PER_CASE, Candidate
+from nnunetv2_textguided.evaluation.froc import LesionCurve
+from nnunetv2_textguided.evaluation.metrics import DETECTION, sensitivity_name
 
 _CHUNK = 64  # rows at once; bounds memory
 

@@ -1,0 +1,1 @@
+"""Scores of cases, their estimates and their comparison: one rule of the field in one place."""

@@ -1,0 +1,1 @@
+"""Work in other processes: pools, jobs of a cluster, commands."""
