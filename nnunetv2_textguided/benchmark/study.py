@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunetv2_textguided.nnunet.folders import model_name
+
 
 @dataclass(frozen=True, order=True)
 class Variant:
@@ -17,8 +19,8 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """nnU-Net's name of the model folder (nnunetv2/utilities/file_path_utilities.py)."""
-        return f"{self.trainer}__{self.plans}__{self.configuration}"
+        """nnU-Net's name of the model folder."""
+        return model_name(self.trainer, self.plans, self.configuration)
 
 
 @dataclass(frozen=True, order=True)
