@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nnunetv2_textguided.nnunet.folders import model_name
+
 _REPEAT = re.compile(r"(?P<plans>.+)_repeat(?P<repeat>[2-9]|[1-9]\d+)")
 
 
@@ -35,8 +37,8 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """nnU-Net's name of the model folder (nnunetv2/utilities/file_path_utilities.py)."""
-        return f"{self.trainer}__{self.plans}__{self.configuration}"
+        """nnU-Net's name of the model folder."""
+        return model_name(self.trainer, self.plans, self.configuration)
 
     def repeated(self, repeat: int) -> Variant:
         """The model as it is trained in a repeat: under that repeat's plans name."""
