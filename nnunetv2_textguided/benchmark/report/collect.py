@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_textguided.benchmark.report.folders import Folders
 from nnunetv2_textguided.benchmark.study import Cell, Study, Variant
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.predictions import Files, find_predictions
 from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.nnunet.folders import Folders
 from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS
 from nnunetv2_textguided.picai.folds import Splits, check_folds
 
