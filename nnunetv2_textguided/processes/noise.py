@@ -28,18 +28,19 @@ class ForeignOutput:
     @contextmanager
     def capture(self) -> Iterator[None]:
         """Collect instead of print. What ends in a traceback is printed: it may say why."""
-        buffer = io.StringIO()
+        buffer, explained = io.StringIO(), False
         try:
             with redirect_stdout(buffer), warnings.catch_warnings(record=True) as caught:
                 yield
+            explained = True
         except TextGuidedError:
-            raise
-        except Exception:
-            sys.stderr.write(buffer.getvalue())
+            explained = True
             raise
         finally:
             said = [*buffer.getvalue().splitlines(), *(f"{w.category.__name__}: {w.message}" for w in caught)]
             self._lines.update(dict.fromkeys(line for line in said if line.strip()))
+            if not explained:
+                sys.stderr.write(buffer.getvalue())
 
     def write(self, path: Path) -> None:
         """Append what has come since the last time to a log."""
