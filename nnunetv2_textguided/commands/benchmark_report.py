@@ -71,7 +71,7 @@ def _add_statistics(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--seed", type=count("--seed", 0), default=0, help="of both")
     group.add_argument(
         "--level",
-        type=number("--level", float, above=0, below=1),
+        type=number("--level", float, above=0, below=1, called="coverage"),
         default=0.95,
         help="coverage of intervals (default: 0.95)",
     )
@@ -119,7 +119,6 @@ def _options(args: argparse.Namespace) -> ReportOptions:
     from nnunetv2_textguided.evaluation.conventions import EmptyMask, MissedDistance
     from nnunetv2_textguided.processes.pool import default_workers
 
-    _check(0 < args.level < 1, f"{args.level} is no coverage.", "--level", "Give a number such as 0.95.")
     _check(args.resamples >= 100, "Too few resamples.", "--resamples", "Give at least 100; 2000 is the default.")
     scoring = Scoring(
         extraction=_extraction(args.extraction),

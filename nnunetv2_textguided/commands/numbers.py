@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
-from nnunetv2_textguided.errors import TextGuidedError
+from nnunetv2_textguided.errors import DataError
 
 Number = TypeVar("Number", int, float)
 
 
-class OptionError(TextGuidedError):
+class OptionError(DataError):
     """An option of a command has a value that it cannot have."""
 
 
@@ -23,6 +23,7 @@ def number(
     least: float | None = None,
     below: float | None = None,
     most: float | None = None,
+    called: str = "",
 ) -> Callable[[str], Number]:
     """A `type` for argparse: a finite number within bounds.
 
@@ -33,6 +34,7 @@ def number(
         least: the number may be no smaller than this.
         below: the number has to be below this.
         most: the number may be no larger than this.
+        called: what the number is, for the error.
     """
     limits = [("above", above), ("at least", least), ("below", below), ("at most", most)]
     allowed = ", ".join(f"{word} {limit:g}" for word, limit in limits if limit is not None)
@@ -52,7 +54,11 @@ def number(
             and (most is None or value <= most)
         )
         if not inside:
-            raise OptionError(f"{text} is out of range.", where=option, remedy=f"A {noun}: {allowed}.")
+            raise OptionError(
+                f"{text} is no {called}." if called else f"{text} is out of range.",
+                where=option,
+                remedy=f"A {noun}: {allowed}.",
+            )
         return value
 
     parse.__name__ = kind.__name__  # what argparse calls the type in its help

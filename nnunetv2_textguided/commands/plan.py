@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--gpu-memory",
-        type=number("--gpu-memory", float, above=0, below=1e4),
+        type=number("--gpu-memory", float, above=0, below=1e4, called="memory in GB"),
         metavar="GB",
         help="memory target as nnU-Net means it (default 8; L 24, XL 40)",
     )
