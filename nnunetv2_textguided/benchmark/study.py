@@ -6,19 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-
-@dataclass(frozen=True, order=True)
-class Variant:
-    """One of the models that are compared."""
-
-    trainer: str
-    plans: str
-    configuration: str
-
-    @property
-    def name(self) -> str:
-        """nnU-Net's name of the model folder (nnunetv2/utilities/file_path_utilities.py)."""
-        return f"{self.trainer}__{self.plans}__{self.configuration}"
+from nnunetv2_textguided.nnunet.variant import Variant
 
 
 @dataclass(frozen=True, order=True)

@@ -69,10 +69,10 @@ def run(args: argparse.Namespace) -> int:
     """Make the report; returns the exit status."""
     from nnunetv2_textguided.benchmark.report.analysis import analyse
     from nnunetv2_textguided.benchmark.report.export import write_report
-    from nnunetv2_textguided.benchmark.report.extra import require_extra
     from nnunetv2_textguided.benchmark.report.folders import Folders
+    from nnunetv2_textguided.extras import require_report
 
-    require_extra()
+    require_report()
     options, folders = _options(args), Folders.from_environment()
     study = _study(args, folders)
     output = args.output or folders.results / study.dataset / f"benchmark_{study.configuration}"
@@ -99,14 +99,15 @@ def _study(args: argparse.Namespace, folders: Folders) -> Study:
 
 
 def _options(args: argparse.Namespace) -> ReportOptions:
-    from nnunetv2_textguided.benchmark.report.options import ReportOptions, Scoring
+    from nnunetv2_textguided.benchmark.report.options import ReportOptions
     from nnunetv2_textguided.evaluation.conventions import EmptyMask, MissedDistance
+    from nnunetv2_textguided.evaluation.options import Scoring, read_extraction
     from nnunetv2_textguided.processes.pool import default_workers
 
     _check(0 < args.level < 1, f"{args.level} is no coverage.", "--level", "Give a number such as 0.95.")
     _check(args.resamples >= 100, "Too few resamples.", "--resamples", "Give at least 100; 2000 is the default.")
     scoring = Scoring(
-        extraction=_extraction(args.extraction),
+        extraction=read_extraction(args.extraction),
         largest_only=args.largest_component,
         min_voxels=args.min_voxels,
         empty=EmptyMask(args.empty),
@@ -128,18 +129,6 @@ def _options(args: argparse.Namespace) -> ReportOptions:
         pdf=args.pdf,
         jobs=args.jobs or default_workers(),
     )
-
-
-def _extraction(text: str) -> str | float:
-    if text in ("dynamic", "dynamic-fast"):
-        return text
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    remedy = "Use dynamic, dynamic-fast, or a probability between 0 and 1."
-    _check(0 < value < 1, f"{text!r} is no lesion extraction.", "--extraction", remedy)
-    return value
 
 
 def _check(valid: bool, what: str, where: str, remedy: str) -> None:
