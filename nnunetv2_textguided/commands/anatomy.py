@@ -15,16 +15,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Preprocess what is not up to date; returns the exit status."""
-    from pathlib import Path
-
-    from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
-
     from nnunetv2_textguided.anatomy.preprocessing import preprocess_anatomy
-    from nnunetv2_textguided.planning.run import dataset_name
+    from nnunetv2_textguided.nnunet.datasets import dataset_name
+    from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RAW, required_path
 
-    name = dataset_name(args.dataset, nnUNet_raw, nnUNet_preprocessed)
+    name = dataset_name(args.dataset, RAW, PREPROCESSED)
     cases, done, folder = preprocess_anatomy(
-        Path(nnUNet_raw) / name, Path(nnUNet_preprocessed) / name, args.plans, args.configuration, args.processes
+        required_path(RAW) / name, required_path(PREPROCESSED) / name, args.plans, args.configuration, args.processes
     )
     print(f"Anatomy of {cases} cases, {done} of them preprocessed now -> {folder}")
     return 0

@@ -12,9 +12,9 @@ from nnunetv2_textguided.errors import DataError
 
 if TYPE_CHECKING:
     from nnunetv2_textguided.benchmark.report.analysis import Analysis
-    from nnunetv2_textguided.benchmark.report.folders import Folders
     from nnunetv2_textguided.benchmark.report.options import ReportOptions
     from nnunetv2_textguided.benchmark.study import Study
+    from nnunetv2_textguided.nnunet.folders import Folders
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
     """Make the report; returns the exit status."""
     from nnunetv2_textguided.benchmark.report.analysis import analyse
     from nnunetv2_textguided.benchmark.report.export import write_report
-    from nnunetv2_textguided.benchmark.report.folders import Folders
     from nnunetv2_textguided.extras import require_report
+    from nnunetv2_textguided.nnunet.folders import Folders
 
     require_report()
     options, folders = _options(args), Folders.from_environment()
@@ -86,8 +86,9 @@ def run(args: argparse.Namespace) -> int:
 def _study(args: argparse.Namespace, folders: Folders) -> Study:
     from nnunetv2_textguided.benchmark.report.collect import found_trainers
     from nnunetv2_textguided.benchmark.study import Study
+    from nnunetv2_textguided.nnunet.datasets import dataset_name
 
-    dataset, plans = folders.dataset_name(args.dataset), tuple(dict.fromkeys(args.plans))
+    dataset, plans = dataset_name(args.dataset), tuple(dict.fromkeys(args.plans))
     trainers = tuple(dict.fromkeys(args.trainers or found_trainers(folders, dataset, args.configuration, plans)))
     if not trainers:
         raise DataError(

@@ -90,7 +90,7 @@ def _options(args: argparse.Namespace) -> PrepareOptions:
 
 
 def _nnunet_raw() -> Path:
-    from nnunetv2_textguided.nnunet.paths import RAW, nnunet_path
+    from nnunetv2_textguided.nnunet.folders import RAW, nnunet_path
 
     folder = nnunet_path(RAW)
     if folder is None:
@@ -108,7 +108,7 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
 
 def _check(args: argparse.Namespace) -> int:
     from nnunetv2_textguided.files import write_json
-    from nnunetv2_textguided.nnunet.paths import PREPROCESSED, nnunet_path
+    from nnunetv2_textguided.nnunet.folders import PREPROCESSED, nnunet_path
     from nnunetv2_textguided.picai.check_dataset import check_dataset
     from nnunetv2_textguided.picai.findings import Severity
     from nnunetv2_textguided.processes.pool import default_workers

@@ -105,15 +105,11 @@ def _fold(text: str) -> int:
 def _model_folder(args: argparse.Namespace) -> Path:
     if args.dataset is None:
         raise DataError("Which model?", where="-d, -m", remedy="Name the data set with -d, or a model folder with -m.")
-    from nnunetv2.paths import nnUNet_results
-    from nnunetv2.utilities.file_path_utilities import get_output_folder
+    from nnunetv2_textguided.nnunet.datasets import dataset_name
+    from nnunetv2_textguided.nnunet.folders import RESULTS, model_name, required_path
 
-    if nnUNet_results is None:
-        raise DataError("nnUNet_results is not set.", where="environment", remedy="Set it, or name the model with -m.")
-    try:
-        return Path(get_output_folder(args.dataset, args.trainer, args.plans, args.configuration))
-    except RuntimeError as error:  # nnU-Net's, for a data set that it does not find
-        raise DataError(f"nnU-Net does not know this data set: {error}", where=f"-d {args.dataset}") from error
+    results = required_path(RESULTS, "Set it, or name the model's folder with -m.")
+    return results / dataset_name(args.dataset) / model_name(args.trainer, args.plans, args.configuration)
 
 
 def _output(args: argparse.Namespace) -> OutputOptions:

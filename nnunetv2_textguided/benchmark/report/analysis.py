@@ -10,7 +10,6 @@ from nnunetv2_textguided.benchmark.report.collect import Collected, collect
 from nnunetv2_textguided.benchmark.report.costs import Costs, read_costs
 from nnunetv2_textguided.benchmark.report.curves import Curves, read_curves
 from nnunetv2_textguided.benchmark.report.fairness import Check, check_fairness
-from nnunetv2_textguided.benchmark.report.folders import Folders
 from nnunetv2_textguided.benchmark.report.names import Role, role, short_names
 from nnunetv2_textguided.benchmark.report.options import ReportOptions
 from nnunetv2_textguided.benchmark.report.verdict import Verdict, judge, verdict_pairs
@@ -25,6 +24,7 @@ from nnunetv2_textguided.evaluation.metrics import METRICS, Metric
 from nnunetv2_textguided.evaluation.results import Results, build_results
 from nnunetv2_textguided.evaluation.scoring import score_all
 from nnunetv2_textguided.evaluation.strata import Stratum, stratify
+from nnunetv2_textguided.nnunet.folders import Folders
 from nnunetv2_textguided.nnunet.variant import Variant
 
 SCORES = "scores"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_textguided.benchmark.report.folders import Folders
 from nnunetv2_textguided.benchmark.study import Cell, Study
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.classes import ignored_value
@@ -15,6 +14,7 @@ from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.predictions import Files, find_predictions
 from nnunetv2_textguided.evaluation.score import ScoreJob
 from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.nnunet.folders import Folders
 from nnunetv2_textguided.nnunet.labels import Target
 from nnunetv2_textguided.nnunet.variant import Variant
 from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS
