@@ -84,10 +84,10 @@ def run(args: argparse.Namespace) -> int:
     """Make the report; returns the exit status."""
     from nnunetv2_textguided.benchmark.report.analysis import analyse
     from nnunetv2_textguided.benchmark.report.export import write_report
-    from nnunetv2_textguided.benchmark.report.extra import require_extra
+    from nnunetv2_textguided.extras import require_report
     from nnunetv2_textguided.nnunet.folders import Folders
 
-    require_extra()
+    require_report()
     options, folders = _options(args), Folders.from_environment()
     study = _study(args, folders)
     output = args.output or folders.results / study.dataset / f"benchmark_{study.configuration}"
@@ -115,13 +115,14 @@ def _study(args: argparse.Namespace, folders: Folders) -> Study:
 
 
 def _options(args: argparse.Namespace) -> ReportOptions:
-    from nnunetv2_textguided.benchmark.report.options import ReportOptions, Scoring
+    from nnunetv2_textguided.benchmark.report.options import ReportOptions
     from nnunetv2_textguided.evaluation.conventions import EmptyMask, MissedDistance
+    from nnunetv2_textguided.evaluation.options import Scoring, read_extraction
     from nnunetv2_textguided.processes.pool import default_workers
 
     _check(args.resamples >= 100, "Too few resamples.", "--resamples", "Give at least 100; 2000 is the default.")
     scoring = Scoring(
-        extraction=_extraction(args.extraction),
+        extraction=read_extraction(args.extraction),
         largest_only=args.largest_component,
         min_voxels=args.min_voxels,
         empty=EmptyMask(args.empty),
@@ -143,18 +144,6 @@ def _options(args: argparse.Namespace) -> ReportOptions:
         pdf=args.pdf,
         jobs=args.jobs or default_workers(),
     )
-
-
-def _extraction(text: str) -> str | float:
-    if text in ("dynamic", "dynamic-fast"):
-        return text
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    remedy = "Use dynamic, dynamic-fast, or a probability between 0 and 1."
-    _check(0 < value < 1, f"{text!r} is no lesion extraction.", "--extraction", remedy)
-    return value
 
 
 def _check(valid: bool, what: str, where: str, remedy: str) -> None:

@@ -164,24 +164,23 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from nnunetv2_textguided.evaluation.conventions import EmptyMask, MissedDistance
-    from nnunetv2_textguided.evaluation.evaluate_case import EvaluationOptions
+    from nnunetv2_textguided.evaluation.options import Resampling, Scoring, read_extraction
     from nnunetv2_textguided.nnunet.labels import find_target
-    from nnunetv2_textguided.picai.evaluation import patients_of, plan_evaluation, run_evaluation
+    from nnunetv2_textguided.picai.evaluation import plan_evaluation, run_evaluation
     from nnunetv2_textguided.picai.report import table, write_report
     from nnunetv2_textguided.processes.pool import default_workers
 
     target, source = find_target((args.labels.parent, args.labels, args.predictions), args.label)
-    options = EvaluationOptions(
-        threshold=_extraction(args.extraction),
+    scoring = Scoring(
+        extraction=read_extraction(args.extraction),
         mask_threshold=args.mask_threshold,
         empty=EmptyMask(args.empty),
         missed=MissedDistance(args.missed_hd95),
-        replicates=args.bootstrap,
-        seed=args.seed,
     )
-    jobs, unpredicted = plan_evaluation(args.predictions, args.labels, target, options, args.fold)
+    jobs, unpredicted = plan_evaluation(args.predictions, args.labels, target, scoring, args.fold)
     print(f"{target.name}: label values {sorted(target.values)} by {source or 'the convention of picai_labels'}")
-    evaluation = run_evaluation(jobs, unpredicted, patients_of(args.labels), workers=args.jobs or default_workers())
+    resampling = Resampling(args.bootstrap, args.seed)
+    evaluation = run_evaluation(jobs, unpredicted, resampling, workers=args.jobs or default_workers())
     output = args.output or args.predictions / "picai_evaluation"
     write_report(evaluation, output)
     print(table(evaluation))
@@ -189,16 +188,3 @@ def _evaluate(args: argparse.Namespace) -> int:
         print(f"FAILED {case}: {error}", file=sys.stderr)
     print(output)
     return 1 if evaluation.failed or (args.fold is not None and unpredicted) else 0
-
-
-def _extraction(text: str) -> str | float:
-    if text in ("dynamic", "dynamic-fast"):
-        return text
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1:
-        raise DataError(f"{text!r} is no lesion extraction.", where="--extraction",
-                        remedy="Use dynamic, dynamic-fast, or a probability between 0 and 1.")  # fmt: skip
-    return value
