@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nnunetv2_textguided.commands import benchmark_report as report_command
-from nnunetv2_textguided.commands.numbers import count, number
+from nnunetv2_textguided.commands.numbers import OptionError, count, number
 from nnunetv2_textguided.processes.jobs import EXECUTORS, parse_sbatch
 
 
@@ -54,9 +54,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _fold(word: str) -> int:
     if word == "all":
-        raise argparse.ArgumentTypeError(
-            "fold 'all' trains on every case and has no validation cases, so there is nothing to compare; train it "
-            "with `nnUNetv2_train DATASET CONFIGURATION all -tr TRAINER`"
+        raise OptionError(
+            "Fold 'all' trains on every case and has no validation cases, so there is nothing to compare.",
+            where="--folds",
+            remedy="Train it with `nnUNetv2_train DATASET CONFIGURATION all -tr TRAINER`.",
         )
     return count("--folds", 0)(word)
 

@@ -59,8 +59,8 @@ def words(*trainers: str, folds: str = "0 1", dataset: str = "902", configuratio
         (words(OURS, configuration="3d_fulres"), "Did you mean 3d_fullres?"),
         ([*words(OURS), "--plans", "nnUNetPlan"], "Did you mean nnUNetPlans"),
         (words(OURS, dataset="903"), "There is no data set 903."),
-        ([*words(OURS), "--jobs", "0"], "--jobs is at least 1, not 0."),
-        ([*words(OURS), "--repeats", "0"], "--repeats is at least 1, not 0."),
+        ([*words(OURS), "--jobs", "0"], "where: --jobs\n  what to do: A whole number: at least 1."),
+        ([*words(OURS), "--repeats", "0"], "where: --repeats\n  what to do: A whole number: at least 1."),
         (words("nnUNetTrainerBenchmark_5epochs", folds="1"), "Stick with 0"),
     ],
 )
@@ -73,8 +73,7 @@ def test_what_does_not_exist_is_refused(
 
 
 def test_fold_all_is_refused_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(words(OURS, folds="all"))
+    assert main(words(OURS, folds="all")) == 1
     assert "has no validation cases, so there is nothing to compare" in capsys.readouterr().err
 
 
