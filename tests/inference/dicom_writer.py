@@ -93,7 +93,7 @@ class Study:
         one = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
         one.SOPClassUID, one.SOPInstanceUID = sop_class, meta.MediaStorageSOPInstanceUID
         one.StudyInstanceUID, one.SeriesInstanceUID = self.uid, series
-        one.PatientID, one.PatientName = self.patient, "Anonymous"
+        one.PatientID, one.PatientName = self.patient, "Doe^John"
         one.PatientBirthDate, one.PatientSex = "19500101", "M"
         one.StudyDate, one.StudyTime, one.StudyID, one.AccessionNumber = "20240101", "120000", "1", ""
         one.SeriesDate, one.SeriesTime = "20240101", "120000"

@@ -68,9 +68,7 @@ def test_channels_are_found_by_their_attributes(study: Study) -> None:
 
 def test_two_t2_series_are_listed_and_one_can_be_named(study: Study) -> None:
     study.series(volume(50, 500), 4, "t2_tse_tra_repeat")
-    with pytest.raises(
-        DataError, match=r"2 series fit(.|\n)*t2_tse_tra_320(.|\n)*t2_tse_tra_repeat(.|\n)*--series T2W="
-    ):
+    with pytest.raises(DataError, match=r"2 series fit(.|\n)*tra_320(.|\n)*tra_repeat(.|\n)*--series T2W="):
         chosen(study)
     assert chosen(study, T2W="4")["T2W"] == "4"
     with pytest.raises(DataError, match="0 series are called '99'"):
@@ -152,8 +150,8 @@ def test_files_of_two_patients(study: Study) -> None:
 def test_other_files_are_told_and_truncated_ones_refused(study: Study) -> None:
     (study.folder / "notes.txt").write_text("no image")
     assert find_series(study.folder)[1] == [study.folder / "notes.txt"]
+    (study.folder / "empty").mkdir()
     with pytest.raises(DataError, match="no DICOM image series"):
-        (study.folder / "empty").mkdir()
         find_series(study.folder / "empty")
     path = study.folder / "003" / "0002.dcm"
     path.write_bytes(path.read_bytes()[:-200])

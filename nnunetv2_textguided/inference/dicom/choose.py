@@ -113,7 +113,7 @@ def _as_high_b(one: Series) -> Choice | None:
         return None
     b = max(one.b_values, default=0.0)
     if b >= HIGH_B:
-        return Choice(one, f"axial, b = {b:g} s/mm2", b if len(one.b_values) > 1 else None)
+        return Choice(one, f"axial, b = {b:g} s/mm2", b)
     told = [float(found["b"]) for found in _HIGH.finditer(one.description)]
     if not one.b_values and max(told, default=0.0) >= HIGH_B:
         return Choice(one, f"axial, described as {one.description!r}")

@@ -136,7 +136,7 @@ def _report(found: Found, sources: Sequence[Dataset], tracking: Sequence[tuple[s
     hd = require("highdicom")
     codes = require("pydicom.sr.codedict").codes
     groups = [
-        _lesion_group(found, dict(lesion), name, uid, segmentation, number)
+        _lesion_group(found, dict(lesion), name, uid, segmentation, number, sources[0].SeriesInstanceUID)
         for number, (lesion, (name, uid)) in enumerate(zip(found.lesions, tracking, strict=True), start=1)
     ]
     groups.append(_case_group(found, sources))
@@ -167,19 +167,31 @@ def _report(found: Found, sources: Sequence[Dataset], tracking: Sequence[tuple[s
 
 
 def _lesion_group(
-    found: Found, lesion: Mapping[str, float], name: str, uid: Any, segmentation: Any, number: int
+    found: Found, lesion: Mapping[str, float], name: str, uid: Any, segmentation: Any, number: int, source_series: str
 ) -> Any:
     hd = require("highdicom")
     codes = require("pydicom.sr.codedict").codes
     diameter = hd.sr.CodedConcept("L0JK", "IBSI", "Maximum 3D Diameter")
     measurements = [
-        hd.sr.Measurement(codes.SCT.Volume, round(lesion["volume_ml"], 4), codes.UCUM.Milliliter),
-        hd.sr.Measurement(diameter, round(lesion["diameter_mm"], 2), codes.UCUM.Millimeter),
-        hd.sr.Measurement(codes.DCM.CertaintyOfFinding, round(100 * lesion["confidence"], 2), codes.UCUM.Percent),
+        hd.sr.Measurement(
+            codes.SCT.Volume, round(lesion["volume_ml"], 4), hd.sr.CodedConcept("ml", "UCUM", "milliliter")
+        ),
+        hd.sr.Measurement(diameter, round(lesion["diameter_mm"], 2), hd.sr.CodedConcept("mm", "UCUM", "millimeter")),
+        hd.sr.Measurement(
+            codes.DCM.CertaintyOfFinding,
+            round(100 * lesion["confidence"], 2),
+            hd.sr.CodedConcept("%", "UCUM", "percent"),
+        ),
     ]
     group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=uid, identifier=name),
-        referenced_segment=hd.sr.ReferencedSegment.from_segmentation(segmentation, number),
+        # Not from_segmentation: highdicom 0.28 fails where a segmentation has a single segment.
+        referenced_segment=hd.sr.ReferencedSegment(
+            sop_class_uid=segmentation.SOPClassUID,
+            sop_instance_uid=segmentation.SOPInstanceUID,
+            segment_number=number,
+            source_series=hd.sr.SourceSeriesForSegmentation(source_series),
+        ),
         finding_type=codes.SCT.Lesion,
         finding_sites=[hd.sr.FindingSite(codes.SCT.Prostate)],
         measurements=measurements,
@@ -196,7 +208,9 @@ def _case_group(found: Found, sources: Sequence[Dataset]) -> Any:
         tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier=f"{found.label}, whole study"),
         source_images=[hd.sr.SourceImageForMeasurementGroup.from_source_image(sources[0])],
         finding_sites=[hd.sr.FindingSite(codes.SCT.Prostate)],
-        measurements=[hd.sr.Measurement(codes.DCM.CertaintyOfFinding, likelihood, codes.UCUM.Percent)],
+        measurements=[
+            hd.sr.Measurement(codes.DCM.CertaintyOfFinding, likelihood, hd.sr.CodedConcept("%", "UCUM", "percent"))
+        ],
     )
     return _with_comments(group, found)
 
