@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "encode": "embed the prompts of a data set with a text encoder",
     "export-container": "write a Grand Challenge algorithm container around a trained model",
     "inspect": "say what a trained model is: trainer, preset, prompts, encoder, phases, folds, Dice",
+    "likelihood": "fit how likely a case has the disease: image, clinical facts and PI-RADS, cross-fitted",
     "predict": "predict as nnUNetv2_predict does, with heatmaps, lesion table, overlays and viewer",
     "predict-case": "predict one patient from image files or DICOM, with report, DICOM segmentation and SR",
     "plan": "plan a data set for this network: patch and batch that fit the GPU, all encoders counted",

@@ -15,6 +15,7 @@ from nnunetv2_textguided.files import read_json
 
 if TYPE_CHECKING:
     from nnunetv2_textguided.inference.patient import LoadedModel, Result
+    from nnunetv2_textguided.text.case_text import CaseText
 
 USUAL = ("T2W", "ADC", "HBV")
 """Channels whose options `--help` shows where no model is named."""
@@ -29,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="with --study: number or UID of a channel's series, such as T2W=4")  # fmt: skip
     parser.add_argument("--name", help="what the result files are called (default: case, or the study folder's name)")
     parser.add_argument("--dicom", action="store_true", help="also write a DICOM segmentation and a structured report")
+    known = parser.add_argument_group("what is known of the patient (for the combined likelihood, not the network)")
+    known.add_argument("--finding", action="append", default=[], help="a sentence, such as 'PI-RADS 4 lesion'")
+    known.add_argument("--psa", type=float, help="ng/mL")
+    known.add_argument("--age", type=float, help="years")
+    known.add_argument("--volume", type=float, help="of the prostate, mL")
     parser.add_argument("--candidates", default="dynamic", help="as in predict (default: dynamic)")
     parser.add_argument("--heatmaps", action="store_true", help="also write the text's heatmaps")
     parser.add_argument("--disable_tta", action="store_true", help="no test-time mirroring")
@@ -73,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.output.is_dir() and any(args.output.iterdir()):
         raise DataError("The folder is not empty.", where=args.output, remedy="Choose a new folder: one per patient.")
+    text = _text(args)
     named = dict(_named_series(word) for word in args.series)
     from nnunetv2_textguided.inference.channels import from_study, gather
     from nnunetv2_textguided.inference.patient_report import write_report
@@ -88,12 +95,19 @@ def run(args: argparse.Namespace) -> int:
             where="--dicom",
             remedy="Give the DICOM series, or leave --dicom out.",
         )
-    result = loaded.predict_patient(patient, args.output, name)
+    result = loaded.predict_patient(patient, args.output, name, text)
     write_report(args.output / "report.html", result, name, loaded)
     if args.dicom:
         _write_dicom(args, result, loaded, patient.datasets)
     _say(result, args.output)
     return 0
+
+
+def _text(args: argparse.Namespace) -> CaseText:
+    from nnunetv2_textguided.text.case_text import parse_entry
+
+    facts = {"psa_ng_per_ml": args.psa, "age_years": args.age, "prostate_volume_ml": args.volume}
+    return parse_entry({"findings": args.finding, "clinical": facts}, "--finding, --psa, --age, --volume")
 
 
 def _named_series(word: str) -> tuple[str, str]:
@@ -146,7 +160,9 @@ def _say(result: Result, folder: Path) -> None:
             f"confidence {lesion['confidence']:.2f}"
         )
     if result.likelihood is not None:
-        print(f"likelihood {result.likelihood:.3f} (not calibrated; research use only)")
+        print(f"likelihood by the image {result.likelihood:.3f} (not calibrated; research use only)")
+    if result.combined is not None:
+        print(f"likelihood by {' + '.join(result.combined_from)} {result.combined:.3f} (research use only)")
     for remark in result.remarks:
         print(f"note: {remark}", file=sys.stderr)
     print(folder)

@@ -14,12 +14,14 @@ from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json, write_json
 from nnunetv2_textguided.inference import cases as places
 from nnunetv2_textguided.inference.cases import Case
-from nnunetv2_textguided.inference.channels import Patient, Source, from_study, gather
+from nnunetv2_textguided.inference.channels import Patient, Source, gather
 from nnunetv2_textguided.inference.cohort import Cohort
 from nnunetv2_textguided.inference.grand_challenge import find_model
+from nnunetv2_textguided.inference.likelihood import combined_likelihood
 from nnunetv2_textguided.inference.loading import Session, open_session
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
 from nnunetv2_textguided.inference.run import predict_cases
+from nnunetv2_textguided.text.case_text import CaseText
 
 DECISIONS = "decisions.json"
 
@@ -34,7 +36,10 @@ class Result:
         lesion_numbers: number of the candidate at each voxel, 0 elsewhere; None likewise.
         heatmaps: text-image similarity by label, where they were asked for.
         lesions: the candidates with their measurements, the most confident first.
-        likelihood: of the case, in [0, 1]; None where the model lists no candidates.
+        likelihood: of the case by the image alone, in [0, 1]; None where the model lists no candidates.
+        combined: the likelihood by the model folder's regression on the image and what is known of the patient; None
+            where none was fitted.
+        combined_from: what that was computed from.
         remarks: what a reader has to know.
         decisions: what was decided about the input.
     """
@@ -45,6 +50,8 @@ class Result:
     heatmaps: Mapping[str, sitk.Image]
     lesions: tuple[Mapping[str, Any], ...]
     likelihood: float | None
+    combined: float | None
+    combined_from: tuple[str, ...]
     remarks: tuple[str, ...]
     decisions: tuple[str, ...] = field(default=())
 
@@ -65,34 +72,33 @@ class LoadedModel:
         """The channels that a patient has to have, in order."""
         return self.session.channels
 
-    def predict(self, folder: Path | None = None, name: str = "case", **channels: Source) -> Result:
+    def predict(
+        self, folder: Path | None = None, name: str = "case", text: CaseText | None = None, **channels: Source
+    ) -> Result:
         """Predict one patient.
 
         Args:
             folder: where the files go; None: nowhere.
             name: of the case, which its files are called by.
+            text: what is known of the patient: it enters the combined likelihood, not the network.
             channels: one for each of the model's channels, by its name in lower case (t2w=..., adc=..., hbv=...): a
                 file, a folder of one DICOM series, a SimpleITK image, or a pair of (z, y, x) values and spacing in mm.
 
         Raises:
             DataError: a channel is missing or damaged, or the patient cannot be predicted.
         """
-        return self.predict_patient(gather(channels, self.channels), folder, name)
+        return self.predict_patient(gather(channels, self.channels), folder, name, text)
 
-    def predict_study(
-        self, study: Path, folder: Path | None = None, name: str = "case", series: Mapping[str, str] | None = None
+    def predict_patient(
+        self, patient: Patient, folder: Path | None = None, name: str = "case", text: CaseText | None = None
     ) -> Result:
-        """Predict one patient from a folder of mixed DICOM series; `series` names the series of a channel."""
-        return self.predict_patient(from_study(Path(study), self.channels, series), folder, name)
-
-    def predict_patient(self, patient: Patient, folder: Path | None = None, name: str = "case") -> Result:
         """Predict channels that are gathered already."""
         if folder is None:
             with tempfile.TemporaryDirectory() as temporary:
-                return self._predict(patient, Path(temporary), name)
-        return self._predict(patient, Path(folder), name)
+                return self._predict(patient, Path(temporary), name, text or CaseText())
+        return self._predict(patient, Path(folder), name, text or CaseText())
 
-    def _predict(self, patient: Patient, folder: Path, name: str) -> Result:
+    def _predict(self, patient: Patient, folder: Path, name: str, text: CaseText) -> Result:
         output = replace(self.session.exporter.output, folder=folder)
         session = replace(self.session, exporter=replace(self.session.exporter, output=output))
         cohort = Cohort([Case(name, patient.images)], {})
@@ -100,16 +106,17 @@ class LoadedModel:
         if summary.failed:
             raise DataError(f"The patient could not be predicted. {summary.failed[name]}", where=name)
         write_json(folder / DECISIONS, list(patient.decisions))
-        return self._result(session, folder, name, patient)
+        return self._result(session, folder, name, patient, text)
 
-    def _result(self, session: Session, folder: Path, name: str, patient: Patient) -> Result:
+    def _result(self, session: Session, folder: Path, name: str, patient: Patient, text: CaseText) -> Result:
         record = read_json(folder / places.CASES / f"{name}.json")
 
         def image(kind: str) -> sitk.Image | None:
             path = folder / kind / f"{name}.nii.gz"
             return sitk.ReadImage(str(path)) if path.is_file() else None
 
-        labels = session.exporter.layout.labels
+        labels, score = session.exporter.layout.labels, record.get("case_likelihood")
+        combined = None if score is None else combined_likelihood(session.model.folder, score, text)
         found = {label: image(f"{places.HEATMAPS}/{places.file_name(label)}") for label in labels}
         return Result(
             sitk.ReadImage(str(folder / (name + session.ending))),
@@ -117,7 +124,9 @@ class LoadedModel:
             image(places.LESIONS),
             {label: heatmap for label, heatmap in found.items() if heatmap is not None},
             tuple(record.get("candidates", ())),
-            record.get("case_likelihood"),
+            score,
+            None if combined is None else combined[0],
+            () if combined is None else combined[1],
             tuple(record.get("remarks", ())),
             patient.decisions,
         )

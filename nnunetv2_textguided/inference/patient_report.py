@@ -58,7 +58,9 @@ def write_report(path: Path, result: Result, name: str, loaded: LoadedModel) -> 
         f"nnunetv2-textguided {__version__}",
     ]
     notes = [*result.decisions, *result.remarks]
-    likelihood = "" if result.likelihood is None else f"<p>Likelihood of the case: <b>{result.likelihood:.3f}</b></p>"
+    likelihood = "" if result.likelihood is None else f"<p>Likelihood by the image: <b>{result.likelihood:.3f}</b></p>"
+    if result.combined is not None:
+        likelihood += f"<p>Likelihood by {' + '.join(result.combined_from)}: <b>{result.combined:.3f}</b></p>"
     body = (
         f"<h1>{escape(name)}</h1>{likelihood}<div class=limits>{escape(LIMITS)}</div>"
         f"<h2>Lesions</h2>{_table(result)}{picture}"

@@ -37,7 +37,7 @@ class Found:
         likelihood: of the case, in [0, 1].
         label: what the lesions are, such as csPCa.
         model: name of the model, for the algorithm's identification.
-        sentence: the finding that was given to the model, if any.
+        sentence: the finding that was given beside the images, if any.
     """
 
     numbers: sitk.Image
@@ -218,7 +218,7 @@ def _case_group(found: Found, sources: Sequence[Dataset]) -> Any:
 def _with_comments(group: Any, found: Found) -> Any:
     hd = require("highdicom")
     codes = require("pydicom.sr.codedict").codes
-    texts = [RESEARCH_ONLY, *([f"Given to the model: {found.sentence}"] if found.sentence else [])]
+    texts = [RESEARCH_ONLY, *([f"Given beside the images: {found.sentence}"] if found.sentence else [])]
     for text in texts:
         item = hd.sr.TextContentItem(codes.DCM.Comment, text, hd.sr.RelationshipTypeValues.CONTAINS)
         group[0].ContentSequence.append(item)
