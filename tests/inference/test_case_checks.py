@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.inference.cases import Case
@@ -225,3 +226,20 @@ def test_a_damaged_fingerprint_is_an_error(predict: Predict, model: Model, tmp_p
     (trained / "dataset_fingerprint.json").write_text('{"spacings": [[1, 2]], "shapes_after_crop": "?"}')
     with pytest.raises(DataError, match="does not hold what it should"):
         predict(trained=trained)
+
+
+def test_a_heatmap_that_was_never_calibrated_is_called_so(
+    predict: Predict, model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predict(heatmaps=True)
+    record = tmp_path / "out" / "predict_from_raw_data_args.json"
+    assert "never calibrated" in json.loads(record.read_text())["warning"]
+    assert "never calibrated" in capsys.readouterr().out
+    trained = Path(shutil.copytree(model.folder, tmp_path / "trained"))
+    path = trained / "fold_0" / "checkpoint_final.pth"
+    content = torch.load(path, weights_only=False)
+    content["network_weights"]["alignment.calibration.mass"] += 1
+    torch.save(content, path)
+    predict(trained=trained, heatmaps=True, folder=tmp_path / "fitted")
+    assert "never calibrated" not in capsys.readouterr().out
+    assert "warning" not in json.loads((tmp_path / "fitted" / record.name).read_text())
