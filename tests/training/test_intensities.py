@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_textguided.imaging.intensities import LEVELS
 from nnunetv2_textguided.inference.training_range import read_training_range
+from nnunetv2_textguided.training.checkpointing import CheckpointingTrainer
 from nnunetv2_textguided.training.intensities import MOST_CASES, write_training_intensities
 
 RNG = np.random.default_rng(0)
@@ -60,3 +63,19 @@ def test_large_data_sets_are_sampled(tmp_path: Path) -> None:
     data = Data({f"c{i:04d}": one for i in range(3 * MOST_CASES + 1)})
     write_training_intensities(data, tmp_path)
     assert MOST_CASES // 2 < data.read <= MOST_CASES
+
+
+def test_a_training_s_end_leaves_the_file_beside_its_checkpoint(tmp_path: Path, monkeypatch: Any) -> None:
+    """On nnU-Net's own preprocessed files; the training itself is covered by test_end_to_end."""
+    folder = tmp_path / "preprocessed"
+    folder.mkdir()
+    for number in range(3):
+        data, seg = image(), np.zeros((1, 8, 20, 20), np.int16)
+        nnUNetDatasetBlosc2.save_case(data, seg, {"spacing": [3, 1, 1]}, str(folder / f"c{number}"))
+    monkeypatch.setattr(nnUNetTrainer, "on_train_end", lambda self: None)
+    dataset = nnUNetDatasetBlosc2(str(folder), [f"c{number}" for number in range(3)])
+    trainer = CheckpointingTrainer.__new__(CheckpointingTrainer)
+    trainer.local_rank, trainer.output_folder = 0, str(tmp_path / "fold_0")
+    monkeypatch.setattr(trainer, "get_tr_and_val_datasets", lambda: (dataset, None), raising=False)
+    trainer.on_train_end()
+    assert read_training_range(tmp_path, (0,), ("T2W", "ADC")).compare(image(), (3, 1, 1), (8, 20, 20)).unlike == ()
