@@ -179,3 +179,23 @@ def test_resampling_is_the_preparations(loaded: LoadedModel) -> None:
     sample.preprocess()
     for ours, theirs in zip(patient.images, sample.scans, strict=True):
         np.testing.assert_allclose(sitk.GetArrayFromImage(ours), sitk.GetArrayFromImage(theirs), atol=1e-4)
+
+
+def test_a_folder_of_patients_and_the_one_that_fails(
+    plain_adc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "patients"
+    for name, count in (("anna", 3), ("bert", 2), ("carl", 3)):
+        (source / name).mkdir(parents=True)
+        for channel, one in zip(("t2w", "scan_flair", "high-b")[:count], channels(), strict=False):
+            sitk.WriteImage(image(one), str(source / name / f"{channel}.mha"))
+    (source / ".DS_Store").mkdir()
+    out = tmp_path / "out"
+    command = ["predict", "--layout", "studies", "-i", source, "-o", out, "-m", plain_adc, "-f", "0", "--device", "cpu"]
+    command += ["--candidates", "mask", "-npp", "0", "-nps", "0", "--disable_tta"]
+    assert main([str(word) for word in command]) == 1
+    told = capsys.readouterr()
+    assert "2 predicted, 0 complete before, 1 failed" in told.out
+    assert "High-b missing" in told.err
+    assert sorted(path.name for path in out.glob("*.nii.gz")) == ["anna.nii.gz", "carl.nii.gz"]
+    assert (out / "cases.csv").read_text().count("\n") == 3
