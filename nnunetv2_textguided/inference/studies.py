@@ -22,7 +22,7 @@ _ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 def predict_studies(session: Session, source: Path, work: WorkOptions) -> Summary:
     """Predict every patient of a folder of patients' folders; the failures are told at the end.
 
-    Every patient's channels are brought onto the first channel's grid first, in files that are removed afterwards, so that
+    Every patient's channels are brought onto the first channel's grid first, in files that are removed after, so that
     memory does not follow the cohort.
 
     Args:
