@@ -30,6 +30,7 @@ from nnunetv2_textguided.benchmark.lock import NAME, holder, try_lock
 from nnunetv2_textguided.benchmark.progress import Progress, ProgressReader
 from nnunetv2_textguided.benchmark.record import Recorder, read_record
 from nnunetv2_textguided.benchmark.workflow import Training, read_training
+from nnunetv2_textguided.files import visible
 from nnunetv2_textguided.nnunet.folders import RESULTS, required_path
 from nnunetv2_textguided.processes.command import find_command, tail
 from nnunetv2_textguided.processes.supervised import supervised
@@ -65,6 +66,8 @@ def main(path: str, what: str, key: str, attempt: str) -> int:
     training = read_training(Path(path), key)
     folder = training.cell.folder(required_path(RESULTS), training.dataset)
     parent = os.getppid()
+    if next_step(folder, training.cases) is Step.NOTHING:  # a done fold is not even locked
+        return 0
 
     def check() -> None:
         if os.getppid() != parent:
@@ -203,7 +206,7 @@ def _take_gpu(training: Training, check: Callable[[], None]) -> tuple[str | None
 def _state(folder: Path, progress: Progress) -> tuple[Any, ...]:
     """Something that differs when a training has come forward."""
     validation = folder / "validation"
-    return progress.epochs, (folder / FINAL).is_file(), len(list(validation.glob("*.nii.gz")))
+    return progress.epochs, (folder / FINAL).is_file(), len(visible(validation, "*.nii.gz"))
 
 
 def _ended(status: int) -> str:

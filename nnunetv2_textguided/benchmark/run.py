@@ -160,7 +160,7 @@ def _set_halves_aside(study: Study, results: Path, cases: Mapping[int, tuple[str
     """To a workflow, a file that exists is done: what is not whole gets another name, unless somebody works on it."""
     for cell in study.cells():
         folder = cell.folder(results, study.dataset)
-        if not folder.is_dir():
+        if not folder.is_dir() or next_step(folder, cases[cell.fold]) is Step.NOTHING:
             continue
         lock = try_lock(folder / NAME)
         if lock is not None:
