@@ -13,20 +13,22 @@ from nnunetv2_textguided.inference.tables import read_records
 
 PAGE = "viewer.html"
 ASSETS = Path(__file__).parent / "assets"
-_BESIDE = ("niivue.js", "LICENSE.niivue", "viewer.js")
+_BESIDE = ("niivue.js", "LICENSE.niivue", "lesions.js", "viewer.js")
 
 
-def write_page(folder: Path) -> Path:
+def write_page(folder: Path) -> Path | None:
     """Write viewer.html and what it needs into a prediction folder; lists the cases that have a script there.
 
     Returns:
-        The page.
+        The page; None where there is no case to show, and then nothing is written.
     """
     listed = [
         {"name": record["case"], "likelihood": record["case_likelihood"]}
         for record in read_records(folder)
         if (folder / VIEWER / f"{record['case']}.js").is_file()
     ]
+    if not listed:
+        return None
     for name in (*_BESIDE, PAGE):
         if not (ASSETS / name).is_file():
             raise TextGuidedError(
