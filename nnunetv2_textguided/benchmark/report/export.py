@@ -8,13 +8,13 @@ from typing import Any
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
 from nnunetv2_textguided.benchmark.report.figures.catalogue import FIGURES, reading
-from nnunetv2_textguided.benchmark.report.figures.style import draw_svg, inline, write_pdf
 from nnunetv2_textguided.benchmark.report.latex import latex_table
 from nnunetv2_textguided.benchmark.report.methods import methods
 from nnunetv2_textguided.benchmark.report.model_card import model_card
 from nnunetv2_textguided.benchmark.report.page import LIBRARIES, render_page
 from nnunetv2_textguided.benchmark.report.tables import all_tables
 from nnunetv2_textguided.files import write_json, write_text
+from nnunetv2_textguided.pages.figures import draw_svg, inline, write_pdf
 from nnunetv2_textguided.software import software_versions
 
 PAGE = "report.html"

@@ -11,7 +11,7 @@ from typing import Any
 from nnunetv2_textguided import __version__
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
 from nnunetv2_textguided.benchmark.report.costs import COLUMNS, cost_text
-from nnunetv2_textguided.benchmark.report.figures.style import colours
+from nnunetv2_textguided.benchmark.report.figures.colours import colours
 from nnunetv2_textguided.benchmark.report.methods import methods
 from nnunetv2_textguided.benchmark.report.pictures import draw_cases
 from nnunetv2_textguided.benchmark.report.verdict import Outcome
@@ -20,6 +20,7 @@ from nnunetv2_textguided.evaluation.estimates import Estimate
 from nnunetv2_textguided.evaluation.metrics import DASH, METRICS, Metric
 from nnunetv2_textguided.evaluation.strata import FOUND
 from nnunetv2_textguided.nnunet.variant import Variant
+from nnunetv2_textguided.pages.render import render
 from nnunetv2_textguided.software import software_versions
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -43,17 +44,13 @@ def render_page(analysis: Analysis, figures: Mapping[str, tuple[str, str]], file
         files: names of the files beside the page.
         command: that made it.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     answer, tone = _ANSWERS[analysis.verdict.outcome]
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(
+    return render(
+        TEMPLATE,
         study=analysis.study,
         results=analysis.results,
-        positive=int((analysis.results.lesions > 0).sum()),
-        patients=len(set(analysis.results.patients)),
         scored=analysis.scored,
         answer=answer,
         tone=tone,
@@ -102,7 +99,10 @@ def _key_figures(analysis: Analysis) -> list[tuple[str, str]]:
     if found:
         difference = analysis.primary.text(found[0].difference, sign=True)
         figures.insert(1, (difference, f"{analysis.primary.title} against {names[analysis.baseline]}"))
-    return figures
+    results = analysis.results
+    patients, positive = len(set(results.patients)), int((results.lesions > 0).sum())
+    what = f"cases of {patients} patients, {positive} with {' or '.join(results.classes)}"
+    return [*figures, (str(len(results.cases)), what)]
 
 
 def _cell(analysis: Analysis, variant: Variant, metric: Metric) -> dict[str, Any]:

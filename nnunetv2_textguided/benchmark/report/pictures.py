@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from nnunetv2_textguided.evaluation.predictions import read_prediction
 from nnunetv2_textguided.imaging.crop import Box, square_around
 from nnunetv2_textguided.imaging.images import read_image, read_mask
 from nnunetv2_textguided.nnunet.variant import Variant
+from nnunetv2_textguided.pages.render import data_uri
 
 FIELD_MM = 64.0  # edge of what is shown, more if the outlines need it
 PIXELS = 300  # edge of a picture
@@ -167,4 +167,4 @@ def _picture(image: np.ndarray, number: int, box: Box) -> str:
     part = whole.resize((PIXELS, PIXELS), Image.Resampling.BICUBIC, box=(left, top, left + width, top + height))
     file = io.BytesIO()
     part.save(file, "JPEG", quality=85, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+    return data_uri(file.getvalue(), "image/jpeg")

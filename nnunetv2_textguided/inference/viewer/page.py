@@ -10,6 +10,7 @@ from nnunetv2_textguided.errors import TextGuidedError
 from nnunetv2_textguided.files import atomic_path, write_text
 from nnunetv2_textguided.inference.cases import VIEWER
 from nnunetv2_textguided.inference.tables import read_records
+from nnunetv2_textguided.pages.render import render
 
 PAGE = "viewer.html"
 ASSETS = Path(__file__).parent / "assets"
@@ -29,15 +30,15 @@ def write_page(folder: Path) -> Path | None:
     ]
     if not listed:
         return None
-    for name in (*_BESIDE, PAGE):
+    for name in _BESIDE:
         if not (ASSETS / name).is_file():
             raise TextGuidedError(
                 f"The viewer's file {name} is missing.",
                 where=ASSETS,
                 remedy="Reinstall, or run `python -m nnunetv2_textguided.inference.viewer.vendor` (needs npm).",
             )
-        target = folder / name if name == PAGE else folder / VIEWER / name
-        with atomic_path(target) as path:
+        with atomic_path(folder / VIEWER / name) as path:
             shutil.copyfile(ASSETS / name, path)
     write_text(folder / VIEWER / "cases.js", f"window.PREDICTION = {json.dumps({'cases': listed})};\n")
+    write_text(folder / PAGE, render(ASSETS / "viewer.html.j2"))
     return folder / PAGE

@@ -7,19 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
-from nnunetv2_textguided.benchmark.report.figures.style import (
-    FAINT,
-    GROUND,
-    INK,
-    SOFT,
-    colours,
-    new_figure,
-    quiet,
-    title,
-)
+from nnunetv2_textguided.benchmark.report.figures.colours import colours
 from nnunetv2_textguided.benchmark.report.verdict import QUESTION
 from nnunetv2_textguided.evaluation.comparison import Comparison
 from nnunetv2_textguided.evaluation.metrics import METRICS, Metric
+from nnunetv2_textguided.pages.figures import FAINT, GROUND, INK, SOFT, new_figure, quiet, title
 
 _BESIDE = ("dice", "nsd_1mm", "auroc", "ap")
 

@@ -4,7 +4,7 @@
   const $ = (id) => document.getElementById(id);
   const cases = window.PREDICTION.cases;
   const viewer = new niivue.Niivue({
-    backColor: [0.05, 0.07, 0.09, 1],
+    backColor: [0, 0, 0, 1],
     crosshairWidth: 0,
     dragAndDropEnabled: false,
     isRadiologicalConvention: true,
