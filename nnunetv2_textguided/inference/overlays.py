@@ -27,8 +27,8 @@ COLOURS = (
 )  # fmt: skip
 """Of the candidates, by number; distinct on grey, also for the colour-blind as far as eight can be."""
 HEAT = (255, 64, 32)
-LINE, WIDTH = 18, 2
-"""Height of the line of text above a row, and width of an outline, in pixels."""
+LINE, WIDTH = 18, 3
+"""Height of the line of text above a row, and width of the outline of a row's own candidate, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _row(scene: Scene, axis: int, index: int, number: int, text: str) -> Image:
     for name, values, heat in planes:
         low, high = _window(scene, values, axis, box)
         grey = np.clip((np.take(values, index, axis) - low) / max(high - low, 1e-6), 0, 1)
-        panels.append((name, _paint(_crop(grey, box, spacing), numbers, heat)))
+        panels.append((name, _paint(_crop(grey, box, spacing), numbers, heat, number)))
     strip = Image.new("RGB", (sum(p.width for _, p in panels), PANEL + LINE), "black")
     pen, left = ImageDraw.Draw(strip), 0
     for name, panel in panels:
@@ -149,8 +149,8 @@ def _crop(plane: np.ndarray, box: Box, spacing: Sequence[float], smooth: bool = 
     return np.asarray(Image.fromarray(plane.astype(np.float32)).resize(size, method, box=part))
 
 
-def _paint(grey: np.ndarray, numbers: np.ndarray, heat: np.ndarray | None) -> Image:
-    """A panel: grey (y, x) in 0..1, the heat above it, and outline and number of each candidate."""
+def _paint(grey: np.ndarray, numbers: np.ndarray, heat: np.ndarray | None, own: int) -> Image:
+    """A panel: grey (y, x) in 0..1, the heat above it, and outline and number of each candidate, the row's own bold."""
     from PIL import Image, ImageDraw
 
     colours = np.repeat(np.clip(grey, 0, 1)[..., None] * 255, 3, axis=2)
@@ -159,7 +159,7 @@ def _paint(grey: np.ndarray, numbers: np.ndarray, heat: np.ndarray | None) -> Im
         colours = colours * (1 - strength) + np.array(HEAT) * strength
     seen = [int(number) for number in np.unique(numbers) if number]
     for number in seen:
-        colours[_outline(numbers == number)] = colour(number)
+        colours[_outline(numbers == number, WIDTH if number == own else 1)] = colour(number)
     picture = Image.fromarray(colours.astype(np.uint8))
     pen = ImageDraw.Draw(picture)
     for number in seen:
@@ -169,8 +169,8 @@ def _paint(grey: np.ndarray, numbers: np.ndarray, heat: np.ndarray | None) -> Im
     return picture
 
 
-def _outline(mask: np.ndarray) -> np.ndarray:
+def _outline(mask: np.ndarray, width: int) -> np.ndarray:
     """The rim of a mask (y, x), from within."""
     from scipy import ndimage
 
-    return mask & ~ndimage.binary_erosion(mask, iterations=WIDTH)
+    return mask & ~ndimage.binary_erosion(mask, iterations=width)
