@@ -87,8 +87,9 @@ def _study(args: argparse.Namespace, folders: Folders) -> Study:
     from nnunetv2_textguided.benchmark.report.collect import found_trainers
     from nnunetv2_textguided.benchmark.study import Study
     from nnunetv2_textguided.nnunet.datasets import dataset_name
+    from nnunetv2_textguided.nnunet.variant import split_repeat
 
-    dataset, plans = dataset_name(args.dataset), tuple(dict.fromkeys(args.plans))
+    dataset, plans = dataset_name(args.dataset), tuple(dict.fromkeys(split_repeat(name)[0] for name in args.plans))
     trainers = tuple(dict.fromkeys(args.trainers or found_trainers(folders, dataset, args.configuration, plans)))
     if not trainers:
         raise DataError(
