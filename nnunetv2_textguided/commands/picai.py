@@ -113,7 +113,7 @@ def _nnunet_raw() -> Path:
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="the raw data set, nnUNet_raw/DatasetNNN_NAME")
-    parser.add_argument("--json", type=Path, help="also write the findings to this file")
+    parser.add_argument("--json", type=Path, help="also write the problems to this file")
     parser.add_argument("--jobs", type=count("--jobs"), help="worker processes (default: one per processor, at most 8)")
 
 
@@ -121,17 +121,17 @@ def _check(args: argparse.Namespace) -> int:
     from nnunetv2_textguided.files import write_json
     from nnunetv2_textguided.nnunet.folders import PREPROCESSED, nnunet_path
     from nnunetv2_textguided.picai.check_dataset import check_dataset
-    from nnunetv2_textguided.picai.findings import Severity
+    from nnunetv2_textguided.picai.problems import Severity
     from nnunetv2_textguided.processes.pool import default_workers
 
     workers = args.jobs or default_workers()
-    findings = check_dataset(args.folder, workers=workers, preprocessed=nnunet_path(PREPROCESSED))
-    for finding in findings:
-        print(finding)
+    problems = check_dataset(args.folder, workers=workers, preprocessed=nnunet_path(PREPROCESSED))
+    for problem in problems:
+        print(problem)
     if args.json:
-        write_json(args.json, [finding.as_json() for finding in findings])
-    errors = sum(finding.severity is Severity.ERROR for finding in findings)
-    print(f"{errors} errors, {len(findings) - errors} warnings in {args.folder}")
+        write_json(args.json, [problem.as_json() for problem in problems])
+    errors = sum(problem.severity is Severity.ERROR for problem in problems)
+    print(f"{errors} errors, {len(problems) - errors} warnings in {args.folder}")
     return 1 if errors else 0
 
 
