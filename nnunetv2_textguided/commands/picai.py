@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunetv2_textguided.commands.numbers import count, number
+from nnunetv2_textguided.commands.scoring import add_scoring, read_scoring
 from nnunetv2_textguided.errors import DataError
 
 if TYPE_CHECKING:
@@ -144,17 +145,13 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fold", type=count("--fold", 0), help="only the validation cases of this fold; all have to be predicted"
     )
-    parser.add_argument("--extraction", default="dynamic", help="dynamic (the default), dynamic-fast, or a probability")
+    add_scoring(parser)
     parser.add_argument(
         "--mask-threshold",
         type=number("--mask-threshold", float, above=0, below=1),
         default=0.5,
         help="where only a probability map is given",
     )
-    parser.add_argument("--empty", choices=("positives-only", "paper", "nnunet"), default="positives-only",
-                        help="what an empty mask counts as in overlap metrics (default: positives-only)")  # fmt: skip
-    parser.add_argument("--missed-hd95", choices=("exclude", "diagonal"), default="exclude",
-                        help="HD95 where exactly one mask is empty (default: exclude)")  # fmt: skip
     parser.add_argument(
         "--bootstrap", type=count("--bootstrap", 0), default=1000, help="replicates of the patient bootstrap"
     )
@@ -163,20 +160,14 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from nnunetv2_textguided.evaluation.conventions import EmptyMask, MissedDistance
-    from nnunetv2_textguided.evaluation.options import Resampling, Scoring, read_extraction
+    from nnunetv2_textguided.evaluation.options import Resampling
     from nnunetv2_textguided.nnunet.labels import find_target
     from nnunetv2_textguided.picai.evaluation import plan_evaluation, run_evaluation
     from nnunetv2_textguided.picai.report import table, write_report
     from nnunetv2_textguided.processes.pool import default_workers
 
     target, source = find_target((args.labels.parent, args.labels, args.predictions), args.label)
-    scoring = Scoring(
-        extraction=read_extraction(args.extraction),
-        mask_threshold=args.mask_threshold,
-        empty=EmptyMask(args.empty),
-        missed=MissedDistance(args.missed_hd95),
-    )
+    scoring = read_scoring(args, mask_threshold=args.mask_threshold)
     jobs, unpredicted = plan_evaluation(args.predictions, args.labels, target, scoring, args.fold)
     print(f"{target.name}: label values {sorted(target.values)} by {source or 'the convention of picai_labels'}")
     resampling = Resampling(args.bootstrap, args.seed)
