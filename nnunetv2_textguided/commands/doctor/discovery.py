@@ -11,7 +11,7 @@ import site
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_textguided.commands.doctor.result import Finding, fails, works
+from nnunetv2_textguided.commands.doctor.result import CheckResult, fails, works
 from nnunetv2_textguided.startup import OPT_OUT, VARIABLE, shim_folder
 
 TRAINER = "nnUNetTrainerAlignRefine"
@@ -19,7 +19,7 @@ _NOT_FOUND = fails("There is no class to check: the stock lookup fails.", "Mend 
 _EXPORT = 'eval "$(nnUNetv2_textguided env)"  (and in the file that your shell reads at start)'
 
 
-def check_registered() -> Finding:
+def check_registered() -> CheckResult:
     """nnUNet_extTrainer names the shim folder in a fresh interpreter."""
     folder = shim_folder()
     if folder is None:
@@ -50,7 +50,7 @@ def stock_lookup(name: str) -> type[Any]:
     return found
 
 
-def check_lookup() -> Finding:
+def check_lookup() -> CheckResult:
     """nnU-Net's own lookup finds the trainer."""
     try:
         found = stock_lookup(TRAINER)
@@ -64,7 +64,7 @@ def check_lookup() -> Finding:
     return works(f"-tr {TRAINER} is {found.__module__}.{found.__qualname__}")
 
 
-def check_all_trainers() -> Finding:
+def check_all_trainers() -> CheckResult:
     """So it does every other trainer of this package."""
     missing: list[str] = []
     last: Exception | None = None
@@ -83,7 +83,7 @@ def check_all_trainers() -> Finding:
     return works(f"{len(names)} found")
 
 
-def check_identity() -> Finding:
+def check_identity() -> CheckResult:
     """The class found is the one that the package defines, each time: two would break checkpoints and isinstance."""
     try:
         found, again = stock_lookup(TRAINER), stock_lookup(TRAINER)
@@ -98,7 +98,7 @@ def check_identity() -> Finding:
     )
 
 
-def check_pickling() -> Finding:
+def check_pickling() -> CheckResult:
     """The class survives pickling, which multi-processing needs."""
     try:
         found = stock_lookup(TRAINER)
