@@ -7,15 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
 from nnunetv2_textguided.benchmark.study import Study
-from nnunetv2_textguided.commands.doctor.discovery import stock_lookup
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.nnunet.datasets import dataset_name
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RESULTS, required_path
+from nnunetv2_textguided.nnunet.plans import merged_configuration
+from nnunetv2_textguided.nnunet.trainers import imported_trainers, stock_lookup
 
 SPLITS = "splits_final.json"
 
@@ -73,19 +71,12 @@ def _check_trainer(trainer: str) -> None:
         if "Could not find" not in str(error):
             raise
         # nnU-Net has just imported every trainer that there is.
-        remedy = f"{_near(trainer, _trainer_names(nnUNetTrainer))} A trainer elsewhere: name its folder in "
+        remedy = f"{_near(trainer, imported_trainers())} A trainer elsewhere: name its folder in "
         raise DataError(
             f"nnU-Net finds no trainer {trainer!r}.", where="--trainers", remedy=f"{remedy}nnUNet_extTrainer."
         ) from error
     except AssertionError as error:  # nnU-Net's way to say that the class found is no trainer
         raise DataError(f"{trainer!r} is no nnU-Net trainer: {error}.", where="--trainers") from error
-
-
-def _trainer_names(base: type[Any]) -> set[str]:
-    names = {base.__name__}
-    for derived in base.__subclasses__():
-        names |= _trainer_names(derived)
-    return names
 
 
 def _check_folds(study: Study, folder: Path) -> None:
@@ -121,7 +112,7 @@ def _check_plans(study: Study, plans: str, folder: Path) -> None:
             where=f"-c; {path}",
             remedy=_near(study.configuration, content.get("configurations", {})),
         )
-    identifier = PlansManager(content).get_configuration(study.configuration).data_identifier
+    identifier = merged_configuration(content, study.configuration)["data_identifier"]
     # A configuration that inherits from another uses its data.
     owners = [name for name, own in content["configurations"].items() if own.get("data_identifier") == identifier]
     remedy = f"Run `nnUNetv2_preprocess -d {study.dataset} -plans_name {plans} -c {' '.join(owners)}`."

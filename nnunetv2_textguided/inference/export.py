@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import torch
-from nnunetv2.inference.export_prediction import export_prediction_from_logits
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunetv2_textguided.files import write_json
 from nnunetv2_textguided.inference import cases as places
@@ -23,6 +21,8 @@ from nnunetv2_textguided.inference.findings import Evidence, read_mask, write_fi
 from nnunetv2_textguided.inference.grid import image_like, to_cropped_grid, to_image_grid
 from nnunetv2_textguided.inference.options import OutputOptions
 from nnunetv2_textguided.inference.predictor import HEATMAP_SCALE, Layout
+from nnunetv2_textguided.nnunet.masks import write_mask
+from nnunetv2_textguided.nnunet.plans import ConfigurationManager, PlansManager
 
 COMPRESSION = 3
 """zlib level of float maps: a tenth larger than the default, several times faster."""
@@ -90,15 +90,14 @@ class Exporter:
         cropped = to_cropped_grid(predicted, properties, self.plans, self.configuration)
         logits = cropped[: self.layout.heads]
         # What remains for nnU-Net's own export to do: its resampling leaves alone what has the shape already.
-        export_prediction_from_logits(
+        write_mask(
             logits,
             properties,
             self.configuration,
             self.plans,
-            dict(self.dataset),
-            str(folder / case.name),
+            self.dataset,
+            folder / case.name,
             self.output.probabilities,
-            num_threads_torch=1,
         )
         record: dict[str, Any] = {"case": case.name, "files": [file.name for file in case.files]}
         heatmaps = self._write_maps(folder, case, cropped, properties) if self.layout.explained else {}

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.inference.cases import Case, check_files
+from nnunetv2_textguided.nnunet.plans import ConfigurationManager, PlansManager
 
 
 @dataclass(frozen=True)

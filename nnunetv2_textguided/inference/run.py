@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 
 from nnunetv2_textguided.errors import TextGuidedError
 from nnunetv2_textguided.files import write_json
@@ -27,6 +26,7 @@ from nnunetv2_textguided.inference.prepare import Prepared, prepare_case
 from nnunetv2_textguided.inference.tables import write_tables
 from nnunetv2_textguided.inference.viewer.page import write_page
 from nnunetv2_textguided.inference.zones import zone_file
+from nnunetv2_textguided.nnunet.plans import image_channels
 from nnunetv2_textguided.processes.background import Pending, Workers, workers
 
 
@@ -63,9 +63,7 @@ def predict_folder(source: Path, model: ModelOptions, output: OutputOptions, wor
     if output.heatmaps or (output.viewer and predictor.settings is not None and predictor.settings.uses_text):
         predictor.explain()
     exporter = make_exporter(predictor, output)
-    channels = determine_num_input_channels(
-        predictor.plans_manager, predictor.configuration_manager, predictor.dataset_json
-    )
+    channels = image_channels(predictor.plans_manager, predictor.configuration_manager, predictor.dataset_json)
     cases = find_cases(source, predictor.dataset_json["file_ending"], channels)[work.part :: work.parts]
     for case in cases if output.zones is not None else ():
         zone_file(output.zones or Path(), case.name)

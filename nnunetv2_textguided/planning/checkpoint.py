@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor
 
 from nnunetv2_textguided.errors import NetworkError
+from nnunetv2_textguided.nnunet.plans import merged_configuration
 from nnunetv2_textguided.planning.topology import stock_architecture
 
 _PREFIXES = ("module.", "_orig_mod.")
@@ -130,8 +130,7 @@ def _check_training(content: Mapping[str, Any], architecture: Mapping[str, Any],
             where=path,
             remedy="Use a checkpoint that nnUNetv2_train wrote.",
         )
-    known = {key: value for key, value in plans.items() if key != "continue_training"}
-    theirs = stock_architecture(PlansManager(known).get_configuration(configuration).configuration["architecture"])
+    theirs = stock_architecture(merged_configuration(plans, str(configuration))["architecture"])
     found = list(_differences(theirs, architecture))
     name = plans.get("plans_name", "?")
     if found:

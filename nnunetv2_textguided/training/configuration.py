@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Annotated, Any
 
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nnunetv2_textguided.errors import TrainingError
 from nnunetv2_textguided.files import MAX_DEPTH, is_deep
+from nnunetv2_textguided.nnunet.plans import LabelManager, PlansManager
 
 _REMEDY = "Plan the data set again (nnUNetv2_plan_experiment or nnUNetv2_textguided plan), or restore the file."
 _LABELS = 'nnU-Net v2 expects {"background": 0, "name": 1, ...}, for regions also regions_class_order.'

@@ -7,12 +7,11 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
-
 from nnunetv2_textguided import software
 from nnunetv2_textguided.anatomy.labels import anatomy_labels
 from nnunetv2_textguided.errors import TrainingError
 from nnunetv2_textguided.network.from_plans import NETWORK_CLASS
+from nnunetv2_textguided.nnunet.plans import LabelManager
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK, Settings
 from nnunetv2_textguided.training.configuration import read_configuration, read_labels

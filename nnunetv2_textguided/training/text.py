@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import Tensor
 
 from nnunetv2_textguided.errors import SettingsError
+from nnunetv2_textguided.nnunet.plans import LabelManager
 from nnunetv2_textguided.settings import ResolvedText, Settings
 from nnunetv2_textguided.text.resolve import resolve_text
 
