@@ -1,12 +1,30 @@
-"""What a benchmark compares: variants (trainer and plans) of one configuration, on the folds of one data set."""
+"""What a benchmark compares: variants (trainer and plans) of one configuration, on the folds of one data set.
+
+A variant may be trained several times. Repeat 1 is trained under the variant's own plans name, repeat N under a copy of
+its plans called `<plans>_repeatN`: nnU-Net names model folders by plans, so that its own commands read every repeat.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nnunetv2_textguided.nnunet.folders import model_name
+
+_REPEAT = re.compile(r"(?P<plans>.+)_repeat(?P<repeat>[2-9]|[1-9]\d+)")
+
+
+def repeat_plans(plans: str, repeat: int) -> str:
+    """The plans name under which a repeat is trained: `nnUNetPlans`, `nnUNetPlans_repeat2`, ..."""
+    return plans if repeat == 1 else f"{plans}_repeat{repeat}"
+
+
+def split_repeat(plans: str) -> tuple[str, int]:
+    """The variant's own plans name and the repeat, of the name under which it was trained."""
+    match = _REPEAT.fullmatch(plans)
+    return (match["plans"], int(match["repeat"])) if match else (plans, 1)
 
 
 @dataclass(frozen=True, order=True)
@@ -22,17 +40,46 @@ class Variant:
         """nnU-Net's name of the model folder."""
         return model_name(self.trainer, self.plans, self.configuration)
 
+    def repeated(self, repeat: int) -> Variant:
+        """The model as it is trained in a repeat: under that repeat's plans name."""
+        return replace(self, plans=repeat_plans(self.plans, repeat))
+
+
+def variant_and_repeat(model: Variant) -> tuple[Variant, int]:
+    """The variant that a trained model belongs to, and which of its repeats it is."""
+    plans, repeat = split_repeat(model.plans)
+    return replace(model, plans=plans), repeat
+
+
+def find_repeats(dataset_results: Path, variant: Variant) -> tuple[int, ...]:
+    """The repeats of a variant that have folds.
+
+    Args:
+        dataset_results: the data set's folder in nnUNet_results.
+        variant: under its own plans name.
+    """
+    pattern = f"{variant.trainer}__{variant.plans}*__{variant.configuration}"
+    folders = [path for path in dataset_results.glob(pattern) if any(path.glob("fold_*"))]
+    found = [split_repeat(path.name.split("__")[1]) for path in folders]
+    return tuple(sorted(repeat for plans, repeat in found if plans == variant.plans))
+
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One training: a variant on a fold."""
+    """One training: a variant on a fold, in one of its repeats."""
 
     variant: Variant
     fold: int
+    repeat: int = 1
+
+    @property
+    def model(self) -> Variant:
+        """The variant under the repeat's plans name."""
+        return self.variant.repeated(self.repeat)
 
     def folder(self, results: Path, dataset: str) -> Path:
         """The fold's folder in nnUNet_results; nnU-Net puts checkpoints and `validation/` there."""
-        return results / dataset / self.variant.name / f"fold_{self.fold}"
+        return results / dataset / self.model.name / f"fold_{self.fold}"
 
 
 @dataclass(frozen=True)
@@ -45,6 +92,7 @@ class Study:
         trainers: in the order in which they are reported.
         plans: plans names.
         folds: folds of the data set's splits.
+        repeats: how often every variant is trained on every fold.
     """
 
     dataset: str
@@ -52,6 +100,7 @@ class Study:
     trainers: tuple[str, ...]
     plans: tuple[str, ...] = ("nnUNetPlans",)
     folds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    repeats: int = 1
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -60,4 +109,5 @@ class Study:
 
     def cells(self) -> Iterator[Cell]:
         """All trainings, fold by fold, so that an unfinished benchmark has complete folds to compare."""
-        return (Cell(variant, fold) for fold in self.folds for variant in self.variants)
+        for repeat in range(1, self.repeats + 1):
+            yield from (Cell(variant, fold, repeat) for fold in self.folds for variant in self.variants)
