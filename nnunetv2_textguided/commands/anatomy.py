@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 
+from nnunetv2_textguided.commands.numbers import count
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
     parser.add_argument("-d", dest="dataset", required=True, metavar="DATASET", help="data set, by id or name")
     parser.add_argument("-c", dest="configuration", default="3d_fullres", help="configuration (default: %(default)s)")
     parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="plans (default: %(default)s)")
-    parser.add_argument("-np", dest="processes", type=int, default=2, help="worker processes (default: %(default)s)")
+    parser.add_argument(
+        "-np", dest="processes", type=count("-np"), default=2, help="worker processes (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,15 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nnunetv2_textguided.benchmark.study import (
-    Cell,
-    Study,
-    Variant,
-    find_repeats,
-    repeat_plans,
-    split_repeat,
-    variant_and_repeat,
-)
+from nnunetv2_textguided.benchmark.study import Cell, Study, find_repeats
+from nnunetv2_textguided.nnunet.variant import Variant, repeat_plans, split_repeat, variant_and_repeat
 
 VARIANT = Variant("nnUNetTrainer", "nnUNetPlans", "3d_fullres")
 
