@@ -12,10 +12,10 @@ from nnunetv2_textguided.inference.exchange import exchange_prompts
 from nnunetv2_textguided.inference.export import Exporter
 from nnunetv2_textguided.inference.gland import gland_labels
 from nnunetv2_textguided.inference.lesions import check_candidates
-from nnunetv2_textguided.nnunet.plans import image_channels
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions
 from nnunetv2_textguided.inference.predictor import TextGuidedPredictor
 from nnunetv2_textguided.inference.training_range import TrainingRange, read_training_range
+from nnunetv2_textguided.nnunet.plans import image_channels
 from nnunetv2_textguided.nnunet.readers import WITHOUT_GEOMETRY
 from nnunetv2_textguided.processes.noise import ForeignOutput
 
@@ -68,9 +68,7 @@ def open_session(model: ModelOptions, output: OutputOptions, foreign: ForeignOut
             predictor.explain()
     exporter = make_exporter(predictor, output)
     _check_output(exporter)
-    count = image_channels(
-        predictor.plans_manager, predictor.configuration_manager, predictor.dataset_json
-    )
+    count = image_channels(predictor.plans_manager, predictor.configuration_manager, predictor.dataset_json)
     channels = tuple([*exporter.channels, *(f"channel {i}" for i in range(len(exporter.channels), count))][:count])
     training = read_training_range(model.folder, predictor.folds, channels)
     model = replace(model, folds=predictor.folds)
