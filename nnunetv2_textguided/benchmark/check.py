@@ -12,10 +12,10 @@ from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.nnunet.datasets import dataset_name
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RESULTS, required_path
+from nnunetv2_textguided.nnunet.labels import trainable_labels
 from nnunetv2_textguided.nnunet.plans import merged_configuration
+from nnunetv2_textguided.nnunet.splits import SPLITS, check_folds, read_splits
 from nnunetv2_textguided.nnunet.trainers import imported_trainers, stock_lookup
-
-SPLITS = "splits_final.json"
 
 
 def check_study(
@@ -37,6 +37,7 @@ def check_study(
     study = Study(name, configuration, _unique(trainers), _unique(plans), _unique(folds))
     for trainer in study.trainers:
         _check_trainer(trainer)
+    trainable_labels(read_json(folder / "dataset.json", error=DataError), folder / "dataset.json")
     _check_folds(study, folder)
     for each in study.plans:
         _check_plans(study, each, folder)
@@ -50,7 +51,7 @@ def validation_cases(study: Study) -> dict[int, tuple[str, ...]]:
         DataError: the file of folds is missing or damaged.
     """
     path = required_path(PREPROCESSED) / study.dataset / SPLITS
-    return {fold: tuple(part["val"]) for fold, part in enumerate(_splits(path))}
+    return {fold: tuple(part["val"]) for fold, part in enumerate(read_splits(path))}
 
 
 def _unique(values: Iterable[Any]) -> tuple[Any, ...]:
@@ -82,7 +83,7 @@ def _check_trainer(trainer: str) -> None:
 def _check_folds(study: Study, folder: Path) -> None:
     path = folder / SPLITS
     # Where there are none, nnU-Net will make five.
-    count = len(_splits(path)) if path.is_file() else 5
+    count = len(read_splits(path)) if path.is_file() else 5
     wrong = [fold for fold in study.folds if not 0 <= fold < count]
     if wrong or not study.folds:
         raise DataError(
@@ -90,14 +91,6 @@ def _check_folds(study: Study, folder: Path) -> None:
             where=f"--folds; {path}",
             remedy="nnU-Net would train on a random split instead, which compares with nothing.",
         )
-
-
-def _splits(path: Path) -> list[dict[str, list[str]]]:
-    splits = read_json(path, error=DataError)
-    whole = isinstance(splits, list) and all(isinstance(s, dict) and {"train", "val"} <= s.keys() for s in splits)
-    if not whole or not splits:
-        raise DataError("The file holds no folds.", where=path, remedy="Delete it; nnU-Net then makes five.")
-    return splits  # type: ignore[no-any-return]
 
 
 def _check_plans(study: Study, plans: str, folder: Path) -> None:
@@ -124,11 +117,15 @@ def _check_data(study: Study, folder: Path, data: Path, remedy: str) -> None:
     if not there:
         raise DataError("There are no preprocessed data.", where=data, remedy=remedy)
     if (folder / SPLITS).is_file():
-        splits = _splits(folder / SPLITS)
-        needed = {case for fold in study.folds for part in ("train", "val") for case in splits[fold][part]}
-        missing = sorted(needed - there)
+        # The reference segmentations tell a case that is not preprocessed yet from one that there is not.
+        ending = str(read_json(folder / "dataset.json", error=DataError).get("file_ending"))
+        references = {path.name.removesuffix(ending) for path in (folder / "gt_segmentations").glob("*")}
+        splits = read_splits(folder / SPLITS)
+        needed = {case for fold in study.folds for part in splits[fold].values() for case in part}
+        missing = sorted((needed & references) - there)
         if missing:
             what = f"{len(missing)} of {len(needed)} cases are not preprocessed: {', '.join(missing[:5])}"
             raise DataError(f"{what}{' ...' if len(missing) > 5 else '.'}", where=data, remedy=remedy)
+        check_folds(folder / SPLITS, there, study.folds)
     if not (folder / "gt_segmentations").is_dir():
         raise DataError("The reference segmentations are missing.", where=folder / "gt_segmentations", remedy=remedy)

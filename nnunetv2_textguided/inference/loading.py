@@ -115,7 +115,7 @@ def load_predictor(model: ModelOptions) -> TextGuidedPredictor:
         device=torch.device(model.device),
         allow_tqdm=False,
     )
-    predictor.load(model.folder, model.folds, model.checkpoint)
+    predictor.load(model.folder, model.folds, model.checkpoint, model.trust)
     return predictor
 
 

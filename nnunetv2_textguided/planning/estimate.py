@@ -13,8 +13,8 @@ from torch import nn
 
 from nnunetv2_textguided.anatomy.labels import anatomy_labels
 from nnunetv2_textguided.network.from_plans import build_from_architecture
+from nnunetv2_textguided.nnunet.labels import read_labels
 from nnunetv2_textguided.nnunet.networks import build_network
-from nnunetv2_textguided.nnunet.plans import LabelManager
 from nnunetv2_textguided.planning.memory import StepCost, StepCounter
 from nnunetv2_textguided.planning.step import Labels
 from nnunetv2_textguided.settings import ResolvedText, Settings
@@ -41,13 +41,8 @@ class Reference:
 
 def dataset_labels(dataset_json: Mapping[str, Any]) -> Labels:
     """Foreground labels or regions of a data set."""
-    manager = LabelManager(dict(dataset_json["labels"]), dataset_json.get("regions_class_order"))
-    names = [
-        name
-        for name, value in dataset_json["labels"].items()
-        if name != "ignore" and set(value if isinstance(value, (list, tuple)) else [value]) != {0}
-    ]
-    return Labels(tuple(names), manager.has_regions, tuple(anatomy_labels(dataset_json)))
+    described = read_labels(dataset_json)
+    return Labels(described.foreground, described.regions, tuple(anatomy_labels(dataset_json)))
 
 
 def assumed_text(settings: Settings, labels: Labels) -> ResolvedText:

@@ -13,6 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunetv2_textguided.anatomy.labels import anatomy_labels
+from nnunetv2_textguided.errors import print_without_traceback
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.network.from_plans import build_from_architecture
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, nnunet_path
@@ -58,6 +59,7 @@ class nnUNetTrainerAlignRefine(ValidationTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net's signature)
     ) -> None:
+        print_without_traceback()
         self.continued = bool(plans.get("continue_training", False))
         name = plans.get("dataset_name")
         preprocessed = nnunet_path(PREPROCESSED)
