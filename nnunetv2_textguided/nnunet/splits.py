@@ -11,7 +11,6 @@ from nnunetv2_textguided.files import read_json
 SPLITS = "splits_final.json"
 PARTS = ("train", "val")
 Splits = list[dict[str, list[str]]]
-_REMEDY = 'Expected [{"train": [cases], "val": [cases]}, ...]. nnU-Net makes a new one if it is deleted.'
 
 
 def read_splits(path: Path, error: type[TextGuidedError] = DataError) -> Splits:
@@ -27,7 +26,11 @@ def read_splits(path: Path, error: type[TextGuidedError] = DataError) -> Splits:
         for fold in splits
     )
     if not whole or not splits:
-        raise error("The file does not hold folds.", where=path, remedy=_REMEDY)
+        raise error(
+            'The file does not hold folds: it is not a list of {"train": [...], "val": [...]}.',
+            where=path,
+            remedy="Correct it, or delete it: nnU-Net then makes five folds.",
+        )
     return splits  # type: ignore[no-any-return]
 
 
