@@ -48,3 +48,19 @@ def test_no_reader_executes_what_it_reads(executing: Path, read: Any, error: typ
     assert not (executing.parent / "EXECUTED").exists()
     torch.load(executing, weights_only=False)  # what it would have done
     assert (executing.parent / "EXECUTED").exists()
+
+
+def test_prediction_refuses_before_nnunet_loads_unless_trusted(executing: Path) -> None:
+    from nnunetv2_textguided.inference.predictor import TextGuidedPredictor
+
+    folder = executing.parent
+    (folder / "fold_0").mkdir()
+    executing.rename(folder / "fold_0" / executing.name)
+    for name in ("plans.json", "dataset.json"):
+        (folder / name).write_text("{}")
+    for folds in ((0,), None):
+        with pytest.raises(DataError, match=r"(?s)system.*predict with --trust"):
+            TextGuidedPredictor().load(folder, folds, executing.name)
+    assert not (folder / "EXECUTED").exists()
+    with pytest.raises(Exception):  # noqa: B017, PT011  (nnU-Net's, over the empty plans or checkpoint)
+        TextGuidedPredictor().load(folder, (0,), executing.name, trust=True)
