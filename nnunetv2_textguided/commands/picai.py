@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunetv2_textguided.commands.numbers import count, number
+from nnunetv2_textguided.commands.scoring import add_scoring, read_scoring
 from nnunetv2_textguided.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nnunetv2_textguided.picai.marksheet import Row
     from nnunetv2_textguided.picai.options import PrepareOptions
 
 
@@ -57,6 +61,10 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
         "--matrix-size", type=count("--matrix-size"), nargs=3, metavar=("Z", "Y", "X"), help="crop or pad to this size"
     )
     parser.add_argument("--crop-centre", choices=("image", "gland"), default="image", help="what the crop is about")
+    parser.add_argument("--case-text", nargs="+", choices=("clinical", "pirads", "findings", "none"), default=["none"],
+                        help="write case_text.json (default: none)")  # fmt: skip
+    parser.add_argument("--prostatex-findings", type=Path, metavar="FILE",
+                        help="ProstateX's table of findings, for --case-text findings")  # fmt: skip
     parser.add_argument("--jobs", type=count("--jobs"), help="worker processes (default: one per processor, at most 8)")
     parser.add_argument("--overwrite", action="store_true", help="prepare every case again")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
@@ -68,6 +76,7 @@ def _prepare(args: argparse.Namespace) -> int:
     from nnunetv2_textguided.processes.pool import default_workers
 
     options = _options(args)
+    _check_case_text(args)
     dataset = dataset_folder(args.raw or _nnunet_raw(), args.dataset, args.name)
     plan = make_plan(args.images, args.labels, dataset, options)
     print(plan.describe())
@@ -80,8 +89,38 @@ def _prepare(args: argparse.Namespace) -> int:
     summary = prepare_dataset(plan, dataset, options, workers=args.jobs or default_workers(), overwrite=args.overwrite)
     for line in summary.lines():
         print(line, file=sys.stderr if line.startswith("FAILED") else sys.stdout)
+    _write_case_text(args, plan.rows, dataset)
     print(dataset)
     return 0 if summary.succeeded else 1
+
+
+def _check_case_text(args: argparse.Namespace) -> None:
+    if "none" in args.case_text and len(args.case_text) > 1:
+        raise DataError("'none' excludes other kinds of case text.", where="--case-text")
+    if ("findings" in args.case_text) != (args.prostatex_findings is not None):
+        raise DataError(
+            "--case-text findings and --prostatex-findings FILE belong together.",
+            where="--case-text",
+            remedy="The table is ProstateX-Findings-Train.csv of the ProstateX collection.",
+        )
+
+
+def _write_case_text(args: argparse.Namespace, rows: Mapping[str, Row], dataset: Path) -> None:
+    """Write case_text.json for the cases that the data set holds, or leave it alone where none is asked for."""
+    from nnunetv2_textguided.picai.case_text import archive_case_text
+    from nnunetv2_textguided.picai.dataset_files import CASES, read_cases
+    from nnunetv2_textguided.text.case_text import JSON_NAME, write_case_text
+
+    if "none" in args.case_text or not (dataset / CASES).is_file():
+        return
+    cases = [case for case in read_cases(dataset / CASES) if case in rows]
+    texts, remarks = archive_case_text(rows, cases, args.labels, args.case_text, args.prostatex_findings)
+    write_case_text(dataset / JSON_NAME, texts)
+    for remark in remarks:
+        print(f"warning: {remark}")
+    sentences = sum(bool(text.findings) for text in texts.values())
+    clinical = sum(bool(text.clinical) for text in texts.values())
+    print(f"{JSON_NAME}: {sentences} of {len(cases)} cases with sentences, {clinical} with clinical facts")
 
 
 def _options(args: argparse.Namespace) -> PrepareOptions:
@@ -113,7 +152,7 @@ def _nnunet_raw() -> Path:
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="the raw data set, nnUNet_raw/DatasetNNN_NAME")
-    parser.add_argument("--json", type=Path, help="also write the findings to this file")
+    parser.add_argument("--json", type=Path, help="also write the problems to this file")
     parser.add_argument("--jobs", type=count("--jobs"), help="worker processes (default: one per processor, at most 8)")
 
 
@@ -121,17 +160,17 @@ def _check(args: argparse.Namespace) -> int:
     from nnunetv2_textguided.files import write_json
     from nnunetv2_textguided.nnunet.folders import PREPROCESSED, nnunet_path
     from nnunetv2_textguided.picai.check_dataset import check_dataset
-    from nnunetv2_textguided.picai.findings import Severity
+    from nnunetv2_textguided.picai.problems import Severity
     from nnunetv2_textguided.processes.pool import default_workers
 
     workers = args.jobs or default_workers()
-    findings = check_dataset(args.folder, workers=workers, preprocessed=nnunet_path(PREPROCESSED))
-    for finding in findings:
-        print(finding)
+    problems = check_dataset(args.folder, workers=workers, preprocessed=nnunet_path(PREPROCESSED))
+    for problem in problems:
+        print(problem)
     if args.json:
-        write_json(args.json, [finding.as_json() for finding in findings])
-    errors = sum(finding.severity is Severity.ERROR for finding in findings)
-    print(f"{errors} errors, {len(findings) - errors} warnings in {args.folder}")
+        write_json(args.json, [problem.as_json() for problem in problems])
+    errors = sum(problem.severity is Severity.ERROR for problem in problems)
+    print(f"{errors} errors, {len(problems) - errors} warnings in {args.folder}")
     return 1 if errors else 0
 
 
@@ -144,17 +183,13 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fold", type=count("--fold", 0), help="only the validation cases of this fold; all have to be predicted"
     )
-    parser.add_argument("--extraction", default="dynamic", help="dynamic (the default), dynamic-fast, or a probability")
+    add_scoring(parser)
     parser.add_argument(
         "--mask-threshold",
         type=number("--mask-threshold", float, above=0, below=1),
         default=0.5,
         help="where only a probability map is given",
     )
-    parser.add_argument("--empty", choices=("positives-only", "paper", "nnunet"), default="positives-only",
-                        help="what an empty mask counts as in overlap metrics (default: positives-only)")  # fmt: skip
-    parser.add_argument("--missed-hd95", choices=("exclude", "diagonal"), default="exclude",
-                        help="HD95 where exactly one mask is empty (default: exclude)")  # fmt: skip
     parser.add_argument(
         "--bootstrap", type=count("--bootstrap", 0), default=1000, help="replicates of the patient bootstrap"
     )
@@ -163,20 +198,14 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from nnunetv2_textguided.evaluation.conventions import EmptyMask, MissedDistance
-    from nnunetv2_textguided.evaluation.options import Resampling, Scoring, read_extraction
+    from nnunetv2_textguided.evaluation.options import Resampling
     from nnunetv2_textguided.nnunet.labels import find_target
     from nnunetv2_textguided.picai.evaluation import plan_evaluation, run_evaluation
     from nnunetv2_textguided.picai.report import table, write_report
     from nnunetv2_textguided.processes.pool import default_workers
 
     target, source = find_target((args.labels.parent, args.labels, args.predictions), args.label)
-    scoring = Scoring(
-        extraction=read_extraction(args.extraction),
-        mask_threshold=args.mask_threshold,
-        empty=EmptyMask(args.empty),
-        missed=MissedDistance(args.missed_hd95),
-    )
+    scoring = read_scoring(args, mask_threshold=args.mask_threshold)
     jobs, unpredicted = plan_evaluation(args.predictions, args.labels, target, scoring, args.fold)
     print(f"{target.name}: label values {sorted(target.values)} by {source or 'the convention of picai_labels'}")
     resampling = Resampling(args.bootstrap, args.seed)

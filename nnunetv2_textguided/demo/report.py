@@ -16,7 +16,7 @@ from nnunetv2_textguided.demo.film import LEVELS, change_colours, heat_colours
 from nnunetv2_textguided.demo.phantom import LESION
 from nnunetv2_textguided.demo.record import DemoRecord
 from nnunetv2_textguided.demo.report_case import case_card, case_styles, verdict
-from nnunetv2_textguided.demo.scores import CaseScore, mean_dice
+from nnunetv2_textguided.demo.scores import DemoScore, mean_dice
 from nnunetv2_textguided.files import write_text
 
 TEMPLATE = Path(__file__).with_name("template.html")
@@ -117,7 +117,7 @@ def _table(record: DemoRecord) -> str:
     return head + "".join(rows) + mean
 
 
-def _cells(score: CaseScore, kind: str, where: str) -> str:
+def _cells(score: DemoScore, kind: str, where: str) -> str:
     if score.dice is None:
         return f'<td class="n">{score.predicted_voxels} voxels</td><td class="{where}"></td>'
     meter = f'<span class="meter"><i class="{kind}" style="width:{100 * score.dice:.1f}%"></i></span>'

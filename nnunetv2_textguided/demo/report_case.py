@@ -17,7 +17,7 @@ from nnunetv2_textguided.demo.film import (
 )
 from nnunetv2_textguided.demo.phantom import CHANNELS
 from nnunetv2_textguided.demo.record import CaseRecord
-from nnunetv2_textguided.demo.scores import CaseScore
+from nnunetv2_textguided.demo.scores import DemoScore
 
 REFERENCE, PREDICTED, GATE = (56, 189, 248), (251, 191, 36), (192, 132, 252)  # as in template.html
 FOUND_DICE = 0.1
@@ -56,7 +56,7 @@ def _layers(case: CaseRecord, limit: float) -> dict[str, str]:
     }
 
 
-def verdict(score: CaseScore) -> tuple[str, bool]:
+def verdict(score: DemoScore) -> tuple[str, bool]:
     """A word for a case, and whether it is good news."""
     if score.dice is None:
         return ("no lesion, none marked", True) if not score.predicted_voxels else ("false alarm", False)

@@ -140,8 +140,11 @@ def _compare_detection(
 
 
 def _exchanged(variant: Variant, baseline: Variant, metric: str, results: Results, owner: np.ndarray) -> Statistic:
-    """The difference of a detection metric as a statistic of signs (R, P): -1 exchanges a patient's results."""
-    both = [a.with_cases_of(b) for a, b in zip(results.found(variant), results.found(baseline), strict=True)]
+    """The difference of a detection metric as a statistic of signs (R, P): -1 exchanges a patient's results.
+
+    Repeats are exchanged with repeats of the same number, as many as both variants have.
+    """
+    both = [a.with_cases_of(b) for a, b in zip(results.found(variant), results.found(baseline), strict=False)]
 
     def statistic(signs: np.ndarray) -> np.ndarray:
         kept = (np.asarray(signs) > 0)[:, owner].astype(np.int32)

@@ -58,7 +58,7 @@ class Evaluation:
     @property
     def cases(self) -> dict[str, Score]:
         """Case -> score."""
-        return dict(zip(self.table.cases, self.table.first_class, strict=True))
+        return dict(zip(self.table.cases, self.table.lists[0], strict=True))
 
 
 def plan_evaluation(
@@ -124,7 +124,7 @@ def run_evaluation(
         first = next(iter(failed.values()))
         raise DataError(f"No case could be scored; the first: {first.what}", where=first.where, remedy=first.remedy)
     infos = {case: known.get(case, CaseInfo(case, patient_of(case))) for case in scores}
-    table = build_table(_MODEL, infos, {case: folds.get(case) for case in scores}, scores)
+    table = build_table({1: _MODEL}, {case: folds.get(case) for case in scores}, infos, scores)
     weights = draw(table.patients, resampling.resamples, resampling.seed)
     estimates, replicates = estimate(table, weights, resampling.level)
     metrics = picai_metrics(table.cases, table.found()[0])

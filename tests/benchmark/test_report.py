@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from nnunetv2_textguided.errors import DataError
 from tests.benchmark.conftest import Report
-from tests.benchmark.study_builder import METHOD, NO_TEXT, RANDOM, STOCK, FakeStudy, Quality, save
+from tests.benchmark.study_builder import METHOD, NO_TEXT, PLANS, RANDOM, STOCK, FakeStudy, Quality, save
 
 FOUR = ["--trainers", STOCK, NO_TEXT, METHOD, RANDOM]
 
@@ -51,6 +51,33 @@ def test_everything_is_written_and_agrees(shared_study: FakeStudy, report: Repor
     assert "positives-only: cases without a reference lesion do not count" in text
     assert "For every variant: none." in text
     assert content(folder)["verdict"]["sentence"] in text
+
+
+def test_repeats_are_averaged_and_each_has_its_rows(study: FakeStudy, tables: Report) -> None:
+    study.validate(METHOD, Quality(shift=1.5, missed=0.1, alarms=0.4, seed=5), plans=f"{PLANS}_repeat2")
+    folder = tables(study, "--trainers", STOCK, METHOD)
+    rows = [row for row in rows_of(folder, "per_case") if row["trainer"] == METHOD]
+    assert [(row["plans"], row["repeat"]) for row in rows] == [(PLANS, "1")] * 18 + [(PLANS, "2")] * 18
+    assert len({(row["case"], row["patient"], row["fold"]) for row in rows}) == 18
+    dice = [[float(row["dice"]) for row in rows if row["repeat"] == repeat and row["dice"]] for repeat in "12"]
+    assert np.mean(dice[0]) > np.mean(dice[1]) + 0.05
+    summary = next(r for r in rows_of(folder, "summary") if r["trainer"] == METHOD and r["metric"] == "dice")
+    assert float(summary["value"]) == pytest.approx(np.mean(dice))
+    assert {row["repeat"] for row in rows_of(folder, "per_lesion") if row["trainer"] == METHOD} == {"1", "2"}
+    stock = next(r for r in rows_of(folder, "summary") if r["trainer"] == STOCK and r["metric"] == "ap")
+    method = next(r for r in rows_of(folder, "summary") if r["trainer"] == METHOD and r["metric"] == "ap")
+    compared = next(r for r in rows_of(folder, "comparisons") if r["metric"] == "ap")
+    assert float(compared["difference"]) == pytest.approx(float(method["value"]) - float(stock["value"]))
+    (check,) = [check for check in content(folder)["fairness"] if check["title"] == "Repeats"]
+    assert "AlignRefine 2" in check["text"]
+    assert list(content(folder)["repeats"].values()) == [[1], [1, 2]]
+
+
+def test_a_repeat_that_is_incomplete_is_named(study: FakeStudy, tables: Report) -> None:
+    study.validate(METHOD, Quality(shift=1.5, missed=0.1, alarms=0.4, seed=5), plans=f"{PLANS}_repeat2")
+    shutil.rmtree(study.model(METHOD, f"{PLANS}_repeat2") / "fold_1" / "validation")
+    with pytest.raises(DataError, match=f"{METHOD}__{PLANS}_repeat2__3d_fullres, fold 1: not validated"):
+        tables(study, "--trainers", STOCK, METHOD)
 
 
 def test_identical_runs_give_no_difference(study: FakeStudy, tables: Report) -> None:

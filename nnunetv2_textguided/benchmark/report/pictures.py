@@ -92,7 +92,7 @@ def _draw(analysis: Analysis, case: str, why: str) -> CasePictures:
     reference = np.isin(sitk.GetArrayFromImage(label), values)
     masks = {}
     for variant in analysis.results.variants:
-        files = collected.predictions[variant][case]
+        files = collected.predictions[collected.models[variant][0]][case]
         mask = np.zeros_like(reference)
         for one in target:
             mask |= postprocess(read_prediction(files, one).mask, analysis.options.scoring)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +43,11 @@ def _per_case(analysis: Analysis) -> Iterator[dict[str, Any]]:
 
 def _per_lesion(analysis: Analysis) -> Iterator[dict[str, Any]]:
     for variant, table in analysis.results.tables.items():
-        for name, scores in table.scores.items():
+        trainings = itertools.product(table.repeats, table.classes)
+        for (repeat, name), scores in zip(trainings, table.lists, strict=True):
             for info, fold, score in zip(table.infos, table.folds.tolist(), scores, strict=True):
                 for number, lesion in enumerate(score.lesions, 1):
-                    place = {"fold": fold, "case": info.case, "class": name}
+                    place = {"fold": fold, "repeat": repeat, "case": info.case, "class": name}
                     yield {**_who(variant), **place, "lesion": number, **vars(lesion)}
 
 
