@@ -12,13 +12,14 @@ from tqdm import tqdm
 from nnunetv2_textguided.anatomy.labels import RAW_FOLDER as ANATOMY
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
-from nnunetv2_textguided.nnunet.labels import LESION_LABEL, label_values
+from nnunetv2_textguided.nnunet.labels import LESION_LABEL, label_values, read_labels, trainable_labels
 from nnunetv2_textguided.nnunet.readers import files_per_case, reader_class
+from nnunetv2_textguided.nnunet.splits import PARTS, Splits, fold_problems, read_splits
 from nnunetv2_textguided.picai.archive import patient_of
 from nnunetv2_textguided.picai.check_anatomy import anatomy_values, check_anatomy
 from nnunetv2_textguided.picai.check_case import CaseCheck, CheckJob, check_case
 from nnunetv2_textguided.picai.dataset_files import CASES, OPTIONS, SPLITS, read_cases
-from nnunetv2_textguided.picai.folds import Splits, check_folds, leaks
+from nnunetv2_textguided.picai.folds import leaks
 from nnunetv2_textguided.picai.problems import Problem, Severity, error, warning
 from nnunetv2_textguided.processes.pool import run_jobs
 
@@ -48,7 +49,8 @@ def check_dataset(
     reader = reader_class(dataset, first)
     channels = files_per_case(reader, first, len(dataset["channel_names"]))
     again = _PREPARE if (folder / OPTIONS).is_file() else ""
-    problems = _check_names(folder, images, labels, suffix, channels, again)
+    problems = _check_labels(folder, dataset)
+    problems += _check_names(folder, images, labels, suffix, channels, again)
     problems += check_anatomy(folder, dataset, labels, _files(folder / ANATOMY, suffix))
     table = read_cases(folder / CASES) if (folder / CASES).is_file() else {}
     jobs = [_job(folder, case, channels, reader, dataset, table, again) for case in sorted(labels)]
@@ -78,15 +80,16 @@ def check_split_file(
         again: what to do about folds that name unknown cases.
     """
     try:
-        splits: Splits = check_folds(read_json(path, error=DataError), path)
+        splits = read_splits(path)
     except DataError as problem:
         return [error(problem.what, problem.where or path, again or _FOLDS)]
     separate = "Use the official folds." if again else "Put all cases of a patient into the same part."
     found = [error(f"Leakage: {text}.", path, separate) for text in leaks(splits, patients or _patients(splits))]
-    named = {case for fold in splits for part in fold.values() for case in part}
-    if named - cases:
-        what = f"The folds name {len(named - cases)} cases that the data set lacks, for example {min(named - cases)}."
-        found.append(error(what, path, again or _FOLDS))
+    for number, fold in enumerate(splits):
+        # Empty parts are told below.
+        problems = fold_problems(fold, cases) if fold["train"] else []
+        found += [error(f"Fold {number} {what}.", path, again or remedy) for what, remedy in problems]
+    named = {case for fold in splits for part in PARTS for case in fold[part]}
     if cases - named:
         what = f"{len(cases - named)} cases are in no fold, for example {min(cases - named)}: no fold trains on them."
         found.append(warning(what, path))
@@ -117,6 +120,20 @@ def _dataset_json(folder: Path) -> dict[str, Any]:
             remedy="Pass the folder of a raw data set, nnUNet_raw/DatasetNNN_NAME.",
         )
     return dataset
+
+
+def _check_labels(folder: Path, dataset: dict[str, Any]) -> list[Problem]:
+    """Labels that can be read but on which no network can be trained; those that cannot be read end the check."""
+    where = folder / "dataset.json"
+    values = read_labels(dataset, where).map_values
+    try:
+        regions = trainable_labels(dataset, where).regions
+    except DataError as problem:
+        return [error(problem.what, problem.where, problem.remedy or "")]
+    if regions and sorted(values) != list(range(len(values))):
+        what = f"Values are left out: {', '.join(map(str, sorted(values)))}. nnU-Net's --verify_dataset_integrity"
+        return [warning(f"{what} refuses them.", where, "Renumber them in dataset.json and in the label maps.")]
+    return []
 
 
 def _files(folder: Path, suffix: str) -> set[str]:

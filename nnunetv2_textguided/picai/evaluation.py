@@ -22,11 +22,11 @@ from nnunetv2_textguided.evaluation.predictions import IMAGE_SUFFIXES, find_pred
 from nnunetv2_textguided.evaluation.results import CaseTable, build_table
 from nnunetv2_textguided.evaluation.score import Score, ScoreJob
 from nnunetv2_textguided.evaluation.scoring import score_all
-from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.nnunet.labels import Target
+from nnunetv2_textguided.nnunet.splits import Splits, read_splits
 from nnunetv2_textguided.picai.archive import patient_of
 from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS
-from nnunetv2_textguided.picai.folds import Splits, check_folds, validation_fold
+from nnunetv2_textguided.picai.folds import validation_fold
 
 _MODEL = "predictions"
 
@@ -173,7 +173,7 @@ def _labels(folder: Path) -> dict[str, Path]:
 
 
 def _splits(path: Path) -> Splits:
-    return check_folds(read_json(path, error=DataError), path)
+    return read_splits(path)
 
 
 def _validation_cases(path: Path, fold: int) -> set[str]:

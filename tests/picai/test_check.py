@@ -139,7 +139,7 @@ def test_the_same_images_under_two_patients_are_found(dataset: Path) -> None:
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
-        ([{"train": ["9_9"], "val": list(CASES)}], "name 1 cases that the data set lacks"),
+        ([{"train": ["9_9"], "val": list(CASES)}], "Fold 0 names 9_9, which the data set does not have"),
         ({"train": []}, "not a list of"),
         ("nonsense", "not a list of"),
     ],

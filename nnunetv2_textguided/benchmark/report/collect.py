@@ -16,9 +16,9 @@ from nnunetv2_textguided.evaluation.score import ScoreJob
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.nnunet.folders import Folders
 from nnunetv2_textguided.nnunet.labels import Target
+from nnunetv2_textguided.nnunet.splits import Splits, read_splits
 from nnunetv2_textguided.nnunet.variant import Variant
 from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS
-from nnunetv2_textguided.picai.folds import Splits, check_folds
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def collect(study: Study, folders: Folders, *, allow_incomplete: bool = False) -
     """
     preprocessed = folders.preprocessed / study.dataset
     dataset_json = read_json(preprocessed / "dataset.json", error=DataError)
-    splits = check_folds(read_json(preprocessed / SPLITS, error=DataError), preprocessed / SPLITS)
+    splits = read_splits(preprocessed / SPLITS)
     expected = _expected(study, splits, preprocessed / SPLITS)
     ending = str(dataset_json.get("file_ending", ".nii.gz"))
     cells = list(_cells(study, folders.results / study.dataset))

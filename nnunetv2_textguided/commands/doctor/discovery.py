@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
 import os
 import pickle
 import site
 from pathlib import Path
-from typing import Any
 
 from nnunetv2_textguided.commands.doctor.result import CheckResult, fails, works
+from nnunetv2_textguided.nnunet.trainers import stock_lookup
 from nnunetv2_textguided.startup import OPT_OUT, VARIABLE, shim_folder
 
 TRAINER = "nnUNetTrainerAlignRefine"
@@ -39,15 +37,6 @@ def check_registered() -> CheckResult:
             f"pip install nnunetv2-textguided, or: {_EXPORT}",
         )
     return fails("This Python did not run the start-up file nnunetv2_textguided.pth (python -S?).", _EXPORT)
-
-
-def stock_lookup(name: str) -> type[Any]:
-    """What `nnUNetv2_train -tr <name>` does to find a trainer, without its messages."""
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        found: type[Any] = recursive_find_trainer_class_by_name(name)
-    return found
 
 
 def check_lookup() -> CheckResult:
