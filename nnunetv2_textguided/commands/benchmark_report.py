@@ -62,9 +62,7 @@ def _add_statistics(group: argparse._ArgumentGroup) -> None:
     metrics = ("dice", "nsd_1mm", "nsd_2mm", "hd95", "precision", "recall")
     group.add_argument("--primary", default="dice", choices=metrics,
                        help="metric of the verdict and the worst cases (default: dice)")  # fmt: skip
-    group.add_argument(
-        "--resamples", type=count("--resamples"), default=2000, help="bootstrap replicates and permutations"
-    )
+    group.add_argument("--resamples", type=count("--resamples"), default=2000, help="bootstrap replicates")
     group.add_argument("--seed", type=count("--seed", 0), default=0, help="of both")
     group.add_argument(
         "--level",
@@ -152,4 +150,4 @@ def _print(analysis: Analysis) -> None:
         ends = f"[{primary.text(estimate.interval.low)}, {primary.text(estimate.interval.high)}]"
         print(f"{names[variant]:<30}{primary.title} {primary.text(estimate.value)} {ends}")
     print()
-    print(analysis.verdict.sentence)
+    print(analysis.verdict.sentence, *analysis.verdict.notes, sep="\n")

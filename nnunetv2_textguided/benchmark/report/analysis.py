@@ -111,7 +111,7 @@ def _analyse_results(collected: Collected, results: Results, options: ReportOpti
     estimates = estimate_all(results, weights, options.level)
 
     def compare(pairs: list[tuple[Variant, Variant]], metric: str) -> list[Comparison]:
-        return compare_all(pairs, metric, results, estimates, weights, options)
+        return compare_all(pairs, metric, results, options.level)
 
     costs = {variant: read_costs(collected.fold_folders(variant)) for variant in variants}
     curves = {variant: read_curves(collected.fold_folders(variant)) for variant in variants}

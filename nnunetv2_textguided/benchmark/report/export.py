@@ -91,6 +91,7 @@ def _as_json(analysis: Analysis, command: str) -> dict[str, Any]:
         "answer": {
             "outcome": verdict.outcome.value,
             "sentence": verdict.sentence,
+            "notes": list(verdict.notes),
             "missing": [role.value for role in verdict.missing],
         },
         "records": {v.name: list(costs.records) for v, costs in analysis.costs.items()},

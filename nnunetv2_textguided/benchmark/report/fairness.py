@@ -60,13 +60,17 @@ def check_fairness(
 
 
 def _repeats(collected: Collected, names: Mapping[Variant, str]) -> Check:
-    chance = "Intervals and tests cover the choice of patients, not the chance in training: "
     repeats = {names[variant]: len(models) for variant, models in collected.models.items()}
     if set(repeats.values()) == {1}:
-        text = "another seed would give other numbers, and small differences can change their sign. Repeat before "
-        return Check("One training per fold", Status.NOTE, f"{chance}{text}believing them.")
+        text = "How much of a difference is chance in training shows only in how it varies between folds, so intervals "
+        text += "are wide. Repeats (`benchmark run --repeats`) narrow them."
+        return Check("One training per fold", Status.NOTE, text)
     listed = ", ".join(f"{name} {number}" for name, number in repeats.items())
-    text = f"Every number is the mean over a variant's repeats ({listed}). {chance}other seeds would give others."
+    text = f"Every number is the mean over a variant's repeats ({listed}). "
+    if 1 in repeats.values():
+        text += "Where one of two models has no repeats, their difference is judged by how it varies between folds."
+    else:
+        text += "Chance in training is measured between repeats and is part of every interval of a difference."
     return Check("Repeats", Status.NOTE, text)
 
 
