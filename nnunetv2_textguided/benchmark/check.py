@@ -117,15 +117,16 @@ def _check_data(study: Study, folder: Path, data: Path, remedy: str) -> None:
     if not there:
         raise DataError("There are no preprocessed data.", where=data, remedy=remedy)
     if (folder / SPLITS).is_file():
-        # The reference segmentations tell a case that is not preprocessed yet from one that there is not.
-        ending = str(read_json(folder / "dataset.json", error=DataError).get("file_ending"))
-        references = {path.name.removesuffix(ending) for path in (folder / "gt_segmentations").glob("*")}
         splits = read_splits(folder / SPLITS)
         needed = {case for fold in study.folds for part in splits[fold].values() for case in part}
-        missing = sorted((needed & references) - there)
+        missing = {case for case in needed - there if not any(case.startswith(f"{known}.") for known in there)}
+        check_folds(folder / SPLITS, there | missing, study.folds)
         if missing:
-            what = f"{len(missing)} of {len(needed)} cases are not preprocessed: {', '.join(missing[:5])}"
-            raise DataError(f"{what}{' ...' if len(missing) > 5 else '.'}", where=data, remedy=remedy)
-        check_folds(folder / SPLITS, there, study.folds)
+            what = f"{len(missing)} of {len(needed)} cases are not preprocessed: {', '.join(sorted(missing)[:5])}"
+            raise DataError(
+                f"{what}{' ...' if len(missing) > 5 else '.'}",
+                where=f"{data}; {folder / SPLITS}",
+                remedy=f"{remedy} Cases that the data set does not have have to be taken out of the folds.",
+            )
     if not (folder / "gt_segmentations").is_dir():
         raise DataError("The reference segmentations are missing.", where=folder / "gt_segmentations", remedy=remedy)
