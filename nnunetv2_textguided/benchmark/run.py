@@ -199,7 +199,7 @@ def _notes(study: Study, results: Path, facts: Mapping[Variant, ModelFacts], dev
             if record is not None and record.get(key) != getattr(facts[cell.variant], key):
                 unlike.setdefault((cell.variant, what), []).append(str(cell.fold))
         validation = folder / "validation"
-        if (validation / "summary.json").is_file() and not any(validation.glob("*.npz")):
+        if (validation / "summary.json").is_file() and not visible(validation, "*.npz"):
             line = command_line(command(cell, study.dataset, Step.VALIDATE, device))
             yield f"NOTE: {folder} has no probabilities, which detection metrics need; they come with: {line}"
     for (variant, what), folds in unlike.items():

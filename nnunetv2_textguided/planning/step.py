@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
-from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
-from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import Tensor, nn
 
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.losses.segmentation import SegmentationLoss
+from nnunetv2_textguided.nnunet.losses import deep_supervision, stock_loss
 from nnunetv2_textguided.settings import Settings
 
 
@@ -60,7 +58,7 @@ def step_loss(labels: Labels, settings: Settings | None) -> Callable[..., Tensor
     def run(network: Any, data: Tensor, targets: list[Tensor] | None = None) -> Tensor:
         outputs, similarity = (network(data), None) if guidance is None else network(data, return_similarity=True)
         targets = [_target(output, labels) for output in outputs] if targets is None else targets
-        total: Tensor = _deep_supervision(loss, len(outputs))(outputs, targets)
+        total: Tensor = deep_supervision(loss, len(outputs))(outputs, targets)
         if guidance is not None and similarity is not None:
             aligned = torch.cat([targets[0], torch.zeros_like(targets[0])], 1) if anatomy else targets[0]
             total = total + guidance(similarity, aligned).weighted
@@ -75,15 +73,7 @@ def _segmentation_loss(labels: Labels, settings: Settings | None) -> nn.Module:
         chosen = settings.segmentation_loss
         if (chosen.region, chosen.voxel) != ("dice", "ce"):
             return SegmentationLoss(chosen, labels.regions, None, False)
-    dice = {"batch_dice": False, "smooth": 1e-5, "do_bg": labels.regions, "ddp": False}
-    if labels.regions:
-        return DC_and_BCE_loss({}, dice, dice_class=MemoryEfficientSoftDiceLoss)
-    return DC_and_CE_loss(dice, {}, dice_class=MemoryEfficientSoftDiceLoss)
-
-
-def _deep_supervision(loss: nn.Module, outputs: int) -> nn.Module:
-    """nnU-Net's weights: halved with every resolution, the lowest one unused."""
-    return DeepSupervisionWrapper(loss, [0.5**i for i in range(outputs - 1)] + [0.0])
+    return stock_loss(labels.regions)
 
 
 def _target(output: Tensor, labels: Labels) -> Tensor:

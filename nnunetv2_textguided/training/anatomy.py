@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.paths import nnUNet_raw
-from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import Tensor, distributed
 
 from nnunetv2_textguided.anatomy.labels import RAW_FOLDER, anatomy_folder
 from nnunetv2_textguided.anatomy.preprocessing import preprocess_anatomy
 from nnunetv2_textguided.errors import TrainingError
+from nnunetv2_textguided.nnunet.folders import RAW, nnunet_path
+from nnunetv2_textguided.nnunet.preprocessed import loader_processes
 from nnunetv2_textguided.training.checkpointing import CheckpointingTrainer
 
 
@@ -44,9 +44,10 @@ class AnatomyTrainer(CheckpointingTrainer):
 
     def _preprocess_anatomy(self) -> None:
         plans = self.plans_manager
-        if not nnUNet_raw.is_set() or not (raw := Path(nnUNet_raw) / plans.dataset_name / RAW_FOLDER).is_dir():
+        raw_folder = nnunet_path(RAW)
+        if raw_folder is None or not (raw := raw_folder / plans.dataset_name / RAW_FOLDER).is_dir():
             return  # A machine that only trains; what is there must do.
-        preprocessed, processes = Path(self.preprocessed_dataset_folder_base), max(1, get_allowed_n_proc_DA())
+        preprocessed, processes = Path(self.preprocessed_dataset_folder_base), max(1, loader_processes())
         cases, done, folder = preprocess_anatomy(
             raw.parent, preprocessed, plans.plans_name, self.configuration_name, processes
         )

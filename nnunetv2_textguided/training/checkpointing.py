@@ -12,7 +12,8 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from nnunetv2_textguided.errors import TrainingError
-from nnunetv2_textguided.files import atomic_path, read_json, remove_partials, write_json
+from nnunetv2_textguided.files import atomic_path, remove_partials, write_json
+from nnunetv2_textguided.nnunet.splits import SPLITS, check_folds
 from nnunetv2_textguided.training.consistency import check_continuation
 from nnunetv2_textguided.training.continuation import (
     ORDER,
@@ -37,16 +38,16 @@ class CheckpointingTrainer(nnUNetTrainer):
         """nnU-Net's split, created so that folds which start at the same second cannot read half of it.
 
         Raises:
-            TrainingError: there are too few cases for five folds, or the file is not valid.
+            TrainingError: there are too few cases for five folds, or the file or the fold is not valid.
         """
         if self.fold != "all" and self.preprocessed_dataset_folder_base is not None:
-            path = Path(self.preprocessed_dataset_folder_base) / "splits_final.json"
+            path = Path(self.preprocessed_dataset_folder_base) / SPLITS
+            if self.dataset_class is None:  # not initialised yet: nnU-Net's own split can be asked for then, too
+                self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
+            cases = sorted(self.dataset_class.get_identifiers(self.preprocessed_dataset_folder))
             if path.is_file():
-                _check_splits(path)
+                check_folds(path, cases, {int(self.fold)}, TrainingError)
             else:
-                if self.dataset_class is None:  # not initialised yet: nnU-Net's own split can be asked for then, too
-                    self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
-                cases = sorted(self.dataset_class.get_identifiers(self.preprocessed_dataset_folder))
                 if len(cases) < 5:
                     raise TrainingError(
                         f"The data set has {len(cases)} cases, too few for nnU-Net's five folds.",
@@ -135,17 +136,3 @@ class CheckpointingTrainer(nnUNetTrainer):
                 remedy="Restore the plans that it was trained with, or start a new training.",
             ) from e
         self._best_ema = best_so_far(self.logger.get_value("ema_fg_dice", None))
-
-
-def _check_splits(path: Path) -> None:
-    splits = read_json(path, error=TrainingError)
-    whole = isinstance(splits, list) and all(
-        isinstance(split, dict) and all(isinstance(split.get(part), list) for part in ("train", "val"))
-        for split in splits
-    )
-    if not whole:
-        raise TrainingError(
-            "The file does not hold folds.",
-            where=path,
-            remedy='Expected [{"train": [cases], "val": [cases]}, ...]. nnU-Net makes a new one if it is deleted.',
-        )

@@ -9,8 +9,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from nnunetv2.training.logging.nnunet_logger import MetaLogger
-
 from nnunetv2_textguided.files import write_text
 
 PREFIX = "text_guidance/"
@@ -42,7 +40,7 @@ STOCK = {
 class Logbook:
     """Adds this package's keys to nnU-Net's logger, which otherwise refuses keys that it does not know."""
 
-    def __init__(self, logger: MetaLogger) -> None:
+    def __init__(self, logger: Any) -> None:
         self.logger = logger
         self.align_with(epoch=0)
 

@@ -8,14 +8,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.collate_outputs import collate_outputs
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
 from nnunetv2_textguided.anatomy.labels import anatomy_labels
+from nnunetv2_textguided.errors import print_without_traceback
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.network.from_plans import build_from_architecture
+from nnunetv2_textguided.nnunet.folders import PREPROCESSED, nnunet_path
 from nnunetv2_textguided.schedule import History, PhaseWeights, phase_weights
 from nnunetv2_textguided.settings import BLOCK, Settings
 from nnunetv2_textguided.training.consistency import check_model_folder
@@ -58,9 +59,11 @@ class nnUNetTrainerAlignRefine(ValidationTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net's signature)
     ) -> None:
+        print_without_traceback()
         self.continued = bool(plans.get("continue_training", False))
         name = plans.get("dataset_name")
-        folder = Path(nnUNet_preprocessed) / name if nnUNet_preprocessed.is_set() and isinstance(name, str) else None
+        preprocessed = nnunet_path(PREPROCESSED)
+        folder = preprocessed / name if preprocessed is not None and isinstance(name, str) else None
         plans, self.settings, self.text = describe_training(plans, configuration, dataset_json, self.fixed, folder)
         super().__init__(plans, configuration, fold, dataset_json, device)
         self._apply_training_settings()
