@@ -25,7 +25,7 @@ from nnunetv2_textguided.benchmark.states import State, Watch
 from nnunetv2_textguided.benchmark.study import Study
 from nnunetv2_textguided.benchmark.workflow import FOLDER, write_workflow
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import read_json, write_json
+from nnunetv2_textguided.files import read_json, visible, write_json
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RESULTS, required_path
 from nnunetv2_textguided.nnunet.variant import Variant
 
