@@ -6,12 +6,16 @@ import csv
 import io
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
+from torch.optim import Optimizer
 
 from nnunetv2_textguided.files import write_text
+from nnunetv2_textguided.network import AlignRefineUNet
+from nnunetv2_textguided.schedule import PhaseWeights
+from nnunetv2_textguided.training.optimiser import GROUPS
 
 PREFIX = "text_guidance/"
 OWN = (
@@ -37,6 +41,37 @@ STOCK = {
     "mean_fg_dice": "mean_fg_dice",
     "ema_fg_dice": "ema_fg_dice",
 }
+
+
+def epoch_record(
+    step_means: Mapping[str, float],
+    weights: PhaseWeights,
+    refinement: Sequence[float],
+    network: AlignRefineUNet,
+    optimiser: Optimizer,
+) -> dict[str, Any]:
+    """An epoch's values for `OWN`.
+
+    Args:
+        step_means: means of the terms of its training steps.
+        weights: its phase and weights.
+        refinement: share of voxels that passed the gate, and the mean change of their logits.
+        network: the bare network.
+        optimiser: with the groups of `GROUPS`.
+    """
+    alignment = network.alignment
+    rates = {f"lr_{name}": group["lr"] for name, group in zip(GROUPS, optimiser.param_groups, strict=True)}
+    return {
+        **step_means,
+        "phase": weights.phase,
+        "lambda_align": weights.align,
+        "lambda_heat": weights.heat,
+        "alpha": weights.alpha,
+        "scale": math.nan if alignment is None else float(alignment.scale.detach()),
+        "gate_fraction": refinement[0],
+        "mean_change": refinement[1],
+        **rates,
+    }
 
 
 class Logbook:
