@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name == chosen:
             command = importlib.import_module(f"nnunetv2_textguided.commands.{name.replace('-', '_')}")
             command.add_arguments(subparser)
-    args = parser.parse_args(words)
     try:
+        args = parser.parse_args(words)
         return int(command.run(args))
     except TextGuidedError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.paths import nnUNet_preprocessed, nnUNet_results
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -15,7 +14,8 @@ from nnunetv2_textguided.benchmark.study import Study
 from nnunetv2_textguided.commands.doctor.discovery import stock_lookup
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
-from nnunetv2_textguided.planning.run import dataset_name
+from nnunetv2_textguided.nnunet.datasets import dataset_name
+from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RESULTS, required_path
 
 SPLITS = "splits_final.json"
 
@@ -26,11 +26,10 @@ def check_study(
     """The study, if all of it exists.
 
     Raises:
-        DataError: an unknown trainer, plans, configuration or fold; preprocessed data that are missing.
-        PlanningError: an unknown data set, or nnU-Net's variables are not set.
+        DataError: an unknown data set, trainer, plans, configuration or fold; preprocessed data that are missing.
     """
-    name = dataset_name(dataset, nnUNet_preprocessed, nnUNet_results)
-    folder = Path(nnUNet_preprocessed) / name
+    name = dataset_name(dataset, PREPROCESSED, RESULTS)
+    folder = required_path(PREPROCESSED) / name
     if not folder.is_dir():
         raise DataError(
             "The data set is not preprocessed.",
@@ -52,7 +51,7 @@ def validation_cases(study: Study) -> dict[int, tuple[str, ...]]:
     Raises:
         DataError: the file of folds is missing or damaged.
     """
-    path = Path(nnUNet_preprocessed) / study.dataset / SPLITS
+    path = required_path(PREPROCESSED) / study.dataset / SPLITS
     return {fold: tuple(part["val"]) for fold, part in enumerate(_splits(path))}
 
 

@@ -9,11 +9,9 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.run.run_training import get_trainer_from_args
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -22,9 +20,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from nnunetv2_textguided.benchmark.facts import ModelFacts
 from nnunetv2_textguided.benchmark.study import Study, Variant
 from nnunetv2_textguided.errors import DataError, TextGuidedError
+from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RESULTS, required_path
 from nnunetv2_textguided.settings import BLOCK
 
-RESULTS, WANDB = "nnUNet_results", "nnUNet_wandb_enabled"
+WANDB = "nnUNet_wandb_enabled"
 
 
 def describe_study(study: Study) -> dict[Variant, ModelFacts]:
@@ -37,7 +36,7 @@ def describe_study(study: Study) -> dict[Variant, ModelFacts]:
 
 
 def _describe(variant: Variant, study: Study) -> ModelFacts:
-    folder = Path(nnUNet_preprocessed) / study.dataset
+    folder = required_path(PREPROCESSED) / study.dataset
     with _elsewhere():
         trainer = _trainer(variant, study)
         if not (folder / "splits_final.json").is_file():

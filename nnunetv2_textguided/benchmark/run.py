@@ -17,6 +17,7 @@ from nnunetv2_textguided.benchmark.fairness import describe_fairness
 from nnunetv2_textguided.benchmark.pool import Pool, PoolOptions, local_slots
 from nnunetv2_textguided.benchmark.record import read_record
 from nnunetv2_textguided.benchmark.study import Cell, Study, Variant
+from nnunetv2_textguided.nnunet.folders import RESULTS, required_path
 
 JOBS = ".benchmark_jobs"
 """Folder of submitit's files, in the data set's folder in nnUNet_results."""
@@ -64,12 +65,10 @@ def run_benchmark(
     Raises:
         DataError: something that was asked for does not exist.
     """
-    from nnunetv2.paths import nnUNet_results
-
     study = check_study(dataset, configuration, trainers, plans, folds)
     facts = describe_study(study)
     cases = validation_cases(study)
-    results = Path(nnUNet_results)
+    results = required_path(RESULTS)
     text = describe_fairness(study, facts, cases)
     notes = list(_notes(study, results, facts))
     if options.dry_run:

@@ -6,31 +6,38 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunetv2_textguided.nnunet.variant import Variant, split_repeat
 
-@dataclass(frozen=True, order=True)
-class Variant:
-    """One of the models that are compared."""
 
-    trainer: str
-    plans: str
-    configuration: str
+def find_repeats(dataset_results: Path, variant: Variant) -> tuple[int, ...]:
+    """The repeats of a variant that have folds.
 
-    @property
-    def name(self) -> str:
-        """nnU-Net's name of the model folder (nnunetv2/utilities/file_path_utilities.py)."""
-        return f"{self.trainer}__{self.plans}__{self.configuration}"
+    Args:
+        dataset_results: the data set's folder in nnUNet_results.
+        variant: under its own plans name.
+    """
+    pattern = f"{variant.trainer}__{variant.plans}*__{variant.configuration}"
+    folders = [path for path in dataset_results.glob(pattern) if any(path.glob("fold_*"))]
+    found = [split_repeat(path.name.split("__")[1]) for path in folders]
+    return tuple(sorted(repeat for plans, repeat in found if plans == variant.plans))
 
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One training: a variant on a fold."""
+    """One training: a variant on a fold, in one of its repeats."""
 
     variant: Variant
     fold: int
+    repeat: int = 1
+
+    @property
+    def model(self) -> Variant:
+        """The variant under the repeat's plans name."""
+        return self.variant.repeated(self.repeat)
 
     def folder(self, results: Path, dataset: str) -> Path:
         """The fold's folder in nnUNet_results; nnU-Net puts checkpoints and `validation/` there."""
-        return results / dataset / self.variant.name / f"fold_{self.fold}"
+        return results / dataset / self.model.name / f"fold_{self.fold}"
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class Study:
         trainers: in the order in which they are reported.
         plans: plans names.
         folds: folds of the data set's splits.
+        repeats: how often every variant is trained on every fold.
     """
 
     dataset: str
@@ -50,6 +58,7 @@ class Study:
     trainers: tuple[str, ...]
     plans: tuple[str, ...] = ("nnUNetPlans",)
     folds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    repeats: int = 1
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -58,4 +67,5 @@ class Study:
 
     def cells(self) -> Iterator[Cell]:
         """All trainings, fold by fold, so that an unfinished benchmark has complete folds to compare."""
-        return (Cell(variant, fold) for fold in self.folds for variant in self.variants)
+        for repeat in range(1, self.repeats + 1):
+            yield from (Cell(variant, fold, repeat) for fold in self.folds for variant in self.variants)

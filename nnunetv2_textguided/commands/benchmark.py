@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nnunetv2_textguided.commands import benchmark_report as report_command
+from nnunetv2_textguided.commands.numbers import count, number
 from nnunetv2_textguided.processes.jobs import EXECUTORS, parse_sbatch
 
 
@@ -27,18 +28,24 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--configuration", default="3d_fullres", help="configuration (default: 3d_fullres)")
     parser.add_argument("--trainers", nargs="+", required=True, metavar="TRAINER", help="the first is the reference")
     parser.add_argument("--plans", nargs="+", default=["nnUNetPlans"], metavar="PLANS", help="default: nnUNetPlans")
-    parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="FOLD", help="default: 0 to 4")
+    parser.add_argument(
+        "--folds", nargs="+", type=count("--folds", 0), default=[0, 1, 2, 3, 4], metavar="FOLD", help="default: 0 to 4"
+    )
     parser.add_argument("--device", choices=("cuda", "cpu", "mps"), default="cuda", help="nnU-Net's (default: cuda)")
     parser.add_argument("--dry-run", action="store_true", help="print nnU-Net's commands for what is missing, and stop")
     where = parser.add_argument_group("where")
     where.add_argument("--executor", choices=EXECUTORS, default="local", help="this machine (default), or SLURM")
-    where.add_argument("--gpus", type=int, metavar="N", help="GPUs of this machine to use (default: all visible)")
-    where.add_argument("--jobs", type=int, metavar="N",
+    where.add_argument(
+        "--gpus", type=count("--gpus", 0), metavar="N", help="GPUs of this machine to use (default: all visible)"
+    )
+    where.add_argument("--jobs", type=count("--jobs"), metavar="N",
                        help="trainings at a time (default: one per GPU; 1 without GPU; all on SLURM)")  # fmt: skip
-    where.add_argument("--retries", type=int, default=2, metavar="N",
+    where.add_argument("--retries", type=count("--retries", 0), default=2, metavar="N",
                        help="how often a training whose worker was lost is tried again (default: 2)")  # fmt: skip
-    where.add_argument("--hours", type=float, default=24.0, help="time limit of a SLURM job (default: 24)")
-    where.add_argument("--cpus", type=int, default=12, help="CPUs of a SLURM job (default: 12)")
+    where.add_argument(
+        "--hours", type=number("--hours", float, above=0), default=24.0, help="time limit of a SLURM job (default: 24)"
+    )
+    where.add_argument("--cpus", type=count("--cpus"), default=12, help="CPUs of a SLURM job (default: 12)")
     where.add_argument("--sbatch", nargs="+", default=[], metavar="KEY=VALUE",
                        help="further sbatch options, such as partition=gpu gres=gpu:a100:1")  # fmt: skip
 

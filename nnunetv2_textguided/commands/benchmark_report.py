@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunetv2_textguided.commands.numbers import count, number
 from nnunetv2_textguided.errors import DataError
 
 if TYPE_CHECKING:
     from nnunetv2_textguided.benchmark.report.analysis import Analysis
-    from nnunetv2_textguided.benchmark.report.folders import Folders
     from nnunetv2_textguided.benchmark.report.options import ReportOptions
     from nnunetv2_textguided.benchmark.study import Study
+    from nnunetv2_textguided.nnunet.folders import Folders
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,9 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_statistics(parser.add_argument_group("statistics"))
     folder = "folder for the report (default: benchmark_CONFIGURATION in the data set's results)"
     parser.add_argument("-o", "--output", type=Path, help=folder)
-    parser.add_argument("--pictures", type=int, default=4, help="worst cases to show; as many losses and gains")
+    parser.add_argument(
+        "--pictures", type=count("--pictures", 0), default=4, help="worst cases to show; as many losses and gains"
+    )
     parser.add_argument("--pdf", action="store_true", help="write the figures as PDF, too, not only as SVG")
-    parser.add_argument("--jobs", type=int, help="worker processes (default: one per processor, at most 8)")
+    parser.add_argument("--jobs", type=count("--jobs"), help="worker processes (default: one per processor, at most 8)")
 
 
 def _add_study(group: argparse._ArgumentGroup) -> None:
@@ -34,7 +37,9 @@ def _add_study(group: argparse._ArgumentGroup) -> None:
     group.add_argument("-c", "--configuration", default="3d_fullres", help="default: 3d_fullres")
     group.add_argument("--trainers", nargs="+", help="in this order (default: all with results)")
     group.add_argument("-p", "--plans", nargs="+", default=["nnUNetPlans"], help="default: nnUNetPlans")
-    group.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="default: 0 1 2 3 4")
+    group.add_argument(
+        "--folds", nargs="+", type=count("--folds", 0), default=[0, 1, 2, 3, 4], help="default: 0 1 2 3 4"
+    )
     group.add_argument("--baseline", help="trainer that the others are compared with (default: the first)")
     group.add_argument("--equal", choices=("plans", "compute"), default="plans",
                        help="what the variants are meant to share; checked and printed (default: plans)")  # fmt: skip
@@ -47,7 +52,9 @@ def _add_scoring(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--cases", type=Path, help=table)
     group.add_argument("--extraction", default="dynamic", help="dynamic (the default), dynamic-fast, or a probability")
     group.add_argument("--largest-component", action="store_true", help="post-processing: keep the largest only")
-    group.add_argument("--min-voxels", type=int, default=0, help="post-processing: remove smaller components")
+    group.add_argument(
+        "--min-voxels", type=count("--min-voxels", 0), default=0, help="post-processing: remove smaller components"
+    )
     group.add_argument("--empty", choices=("positives-only", "paper", "nnunet"), default="positives-only",
                        help="what an empty mask counts as (default: positives-only)")  # fmt: skip
     group.add_argument("--missed-hd95", choices=("exclude", "diagonal"), default="exclude",
@@ -58,10 +65,18 @@ def _add_statistics(group: argparse._ArgumentGroup) -> None:
     metrics = ("dice", "nsd_1mm", "nsd_2mm", "hd95", "precision", "recall")
     group.add_argument("--primary", default="dice", choices=metrics,
                        help="metric of the verdict and the worst cases (default: dice)")  # fmt: skip
-    group.add_argument("--resamples", type=int, default=2000, help="bootstrap replicates and permutations")
-    group.add_argument("--seed", type=int, default=0, help="of both")
-    group.add_argument("--level", type=float, default=0.95, help="coverage of intervals (default: 0.95)")
-    group.add_argument("--volume-edges", type=float, nargs="+", default=[], metavar="ML",
+    group.add_argument(
+        "--resamples", type=count("--resamples"), default=2000, help="bootstrap replicates and permutations"
+    )
+    group.add_argument("--seed", type=count("--seed", 0), default=0, help="of both")
+    group.add_argument(
+        "--level",
+        type=number("--level", float, above=0, below=1, called="coverage"),
+        default=0.95,
+        help="coverage of intervals (default: 0.95)",
+    )
+    edge = number("--volume-edges", float, above=0)
+    group.add_argument("--volume-edges", type=edge, nargs="+", default=[], metavar="ML",
                        help="limits between groups of lesion volume in mL (default: terciles)")  # fmt: skip
 
 
@@ -69,10 +84,10 @@ def run(args: argparse.Namespace) -> int:
     """Make the report; returns the exit status."""
     from nnunetv2_textguided.benchmark.report.analysis import analyse
     from nnunetv2_textguided.benchmark.report.export import write_report
-    from nnunetv2_textguided.benchmark.report.extra import require_extra
-    from nnunetv2_textguided.benchmark.report.folders import Folders
+    from nnunetv2_textguided.extras import require_report
+    from nnunetv2_textguided.nnunet.folders import Folders
 
-    require_extra()
+    require_report()
     options, folders = _options(args), Folders.from_environment()
     study = _study(args, folders)
     output = args.output or folders.results / study.dataset / f"benchmark_{study.configuration}"
@@ -86,8 +101,9 @@ def run(args: argparse.Namespace) -> int:
 def _study(args: argparse.Namespace, folders: Folders) -> Study:
     from nnunetv2_textguided.benchmark.report.collect import found_trainers
     from nnunetv2_textguided.benchmark.study import Study
+    from nnunetv2_textguided.nnunet.datasets import dataset_name
 
-    dataset, plans = folders.dataset_name(args.dataset), tuple(dict.fromkeys(args.plans))
+    dataset, plans = dataset_name(args.dataset), tuple(dict.fromkeys(args.plans))
     trainers = tuple(dict.fromkeys(args.trainers or found_trainers(folders, dataset, args.configuration, plans)))
     if not trainers:
         raise DataError(
@@ -99,14 +115,14 @@ def _study(args: argparse.Namespace, folders: Folders) -> Study:
 
 
 def _options(args: argparse.Namespace) -> ReportOptions:
-    from nnunetv2_textguided.benchmark.report.options import ReportOptions, Scoring
+    from nnunetv2_textguided.benchmark.report.options import ReportOptions
     from nnunetv2_textguided.evaluation.conventions import EmptyMask, MissedDistance
+    from nnunetv2_textguided.evaluation.options import Scoring, read_extraction
     from nnunetv2_textguided.processes.pool import default_workers
 
-    _check(0 < args.level < 1, f"{args.level} is no coverage.", "--level", "Give a number such as 0.95.")
     _check(args.resamples >= 100, "Too few resamples.", "--resamples", "Give at least 100; 2000 is the default.")
     scoring = Scoring(
-        extraction=_extraction(args.extraction),
+        extraction=read_extraction(args.extraction),
         largest_only=args.largest_component,
         min_voxels=args.min_voxels,
         empty=EmptyMask(args.empty),
@@ -128,18 +144,6 @@ def _options(args: argparse.Namespace) -> ReportOptions:
         pdf=args.pdf,
         jobs=args.jobs or default_workers(),
     )
-
-
-def _extraction(text: str) -> str | float:
-    if text in ("dynamic", "dynamic-fast"):
-        return text
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    remedy = "Use dynamic, dynamic-fast, or a probability between 0 and 1."
-    _check(0 < value < 1, f"{text!r} is no lesion extraction.", "--extraction", remedy)
-    return value
 
 
 def _check(valid: bool, what: str, where: str, remedy: str) -> None:

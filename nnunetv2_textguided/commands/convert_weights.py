@@ -53,17 +53,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _network_to_train(args: argparse.Namespace) -> tuple[AlignRefineUNet, dict[str, Any], int]:
     """The network as the trainer builds it, the stock architecture behind it, and the number of image channels."""
-    from nnunetv2.paths import nnUNet_preprocessed
     from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     from nnunetv2_textguided.files import read_json
-    from nnunetv2_textguided.planning.run import dataset_name
+    from nnunetv2_textguided.nnunet.datasets import dataset_name
+    from nnunetv2_textguided.nnunet.folders import PREPROCESSED, required_path
     from nnunetv2_textguided.planning.topology import read_plans, stock_architecture
     from nnunetv2_textguided.training.plans import describe_training
 
     trainer = _trainer(args.trainer)
-    folder = Path(nnUNet_preprocessed) / dataset_name(args.dataset, nnUNet_preprocessed)
+    folder = required_path(PREPROCESSED) / dataset_name(args.dataset, PREPROCESSED)
     plans = read_plans(folder / f"{args.plans}.json")
     if args.configuration not in plans["configurations"]:
         raise NetworkError(

@@ -6,13 +6,15 @@ import argparse
 import os
 from pathlib import Path
 
+from nnunetv2_textguided.commands.numbers import count
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
     parser.add_argument(
         "--output", type=Path, default=Path("demo_output"), help="folder to fill (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the phantom (default: %(default)s)")
+    parser.add_argument("--seed", type=count("--seed", 0), default=0, help="seed of the phantom (default: %(default)s)")
     parser.add_argument(
         "--device", choices=("cpu", "cuda", "mps"), default="cpu", help="nnU-Net's -device (default: %(default)s)"
     )

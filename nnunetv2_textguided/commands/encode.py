@@ -6,7 +6,8 @@ import argparse
 import shlex
 from pathlib import Path
 
-from nnunetv2_textguided.text.dataset import embedding_path, find_dataset, prompted_names, read_dataset_json
+from nnunetv2_textguided.nnunet.datasets import dataset_name, read_description
+from nnunetv2_textguided.text.dataset import embedding_path, prompted_names
 from nnunetv2_textguided.text.embeddings import write_embeddings
 from nnunetv2_textguided.text.encode import encode
 from nnunetv2_textguided.text.encoders import NAMES, load_encoder
@@ -30,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Encode and write the file; returns the exit status."""
     if args.d is not None:
-        dataset = find_dataset(args.d)
-        content, path = read_dataset_json(dataset)
+        dataset = dataset_name(args.d)
+        content, path = read_description(dataset)
         labels, target = prompted_names(content, path, anatomy=True), args.o or embedding_path(dataset)
     else:
         labels, target = args.labels, args.o or Path("text_embeddings.safetensors")

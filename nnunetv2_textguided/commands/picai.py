@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunetv2_textguided.commands.numbers import count, number
 from nnunetv2_textguided.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,7 +30,13 @@ def run(args: argparse.Namespace) -> int:
 def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, required=True, help="the archive's folder of patient folders")
     parser.add_argument("--labels", type=Path, required=True, help="checkout of github.com/DIAGNijmegen/picai_labels")
-    parser.add_argument("-d", "--dataset", type=int, required=True, help="number of the data set, for example 2203")
+    parser.add_argument(
+        "-d",
+        "--dataset",
+        type=number("-d", int, least=1, most=999999),
+        required=True,
+        help="number of the data set, for example 2203",
+    )
     parser.add_argument("--name", default="PICAI", help="name of the data set (default: PICAI)")
     parser.add_argument("--raw", type=Path, help="folder to write into (default: nnUNet_raw)")
     parser.add_argument("--folds", choices=("1500", "1295"), default="1500", help="official folds (default: 1500)")
@@ -43,10 +50,14 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
                         help="ADC normalisation: statistics of the whole data set, or of each image")  # fmt: skip
     parser.add_argument("--geometry", choices=("nnunet-baseline", "unet-baseline"), default="nnunet-baseline",
                         help="the T2W series' own grid, or 3.0 0.5 0.5 mm and 20 256 256 voxels")  # fmt: skip
-    parser.add_argument("--spacing", type=float, nargs=3, metavar=("Z", "Y", "X"), help="spacing in mm")
-    parser.add_argument("--matrix-size", type=int, nargs=3, metavar=("Z", "Y", "X"), help="crop or pad to this size")
+    parser.add_argument(
+        "--spacing", type=number("--spacing", float, above=0), nargs=3, metavar=("Z", "Y", "X"), help="spacing in mm"
+    )
+    parser.add_argument(
+        "--matrix-size", type=count("--matrix-size"), nargs=3, metavar=("Z", "Y", "X"), help="crop or pad to this size"
+    )
     parser.add_argument("--crop-centre", choices=("image", "gland"), default="image", help="what the crop is about")
-    parser.add_argument("--jobs", type=int, help="worker processes (default: one per processor, at most 8)")
+    parser.add_argument("--jobs", type=count("--jobs"), help="worker processes (default: one per processor, at most 8)")
     parser.add_argument("--overwrite", action="store_true", help="prepare every case again")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
 
@@ -90,7 +101,7 @@ def _options(args: argparse.Namespace) -> PrepareOptions:
 
 
 def _nnunet_raw() -> Path:
-    from nnunetv2_textguided.nnunet.paths import RAW, nnunet_path
+    from nnunetv2_textguided.nnunet.folders import RAW, nnunet_path
 
     folder = nnunet_path(RAW)
     if folder is None:
@@ -103,12 +114,12 @@ def _nnunet_raw() -> Path:
 def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="the raw data set, nnUNet_raw/DatasetNNN_NAME")
     parser.add_argument("--json", type=Path, help="also write the findings to this file")
-    parser.add_argument("--jobs", type=int, help="worker processes (default: one per processor, at most 8)")
+    parser.add_argument("--jobs", type=count("--jobs"), help="worker processes (default: one per processor, at most 8)")
 
 
 def _check(args: argparse.Namespace) -> int:
     from nnunetv2_textguided.files import write_json
-    from nnunetv2_textguided.nnunet.paths import PREPROCESSED, nnunet_path
+    from nnunetv2_textguided.nnunet.folders import PREPROCESSED, nnunet_path
     from nnunetv2_textguided.picai.check_dataset import check_dataset
     from nnunetv2_textguided.picai.findings import Severity
     from nnunetv2_textguided.processes.pool import default_workers
@@ -130,38 +141,46 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", type=Path, required=True, help="labelsTr, gt_segmentations, or picai_labels' masks")
     parser.add_argument("-o", "--output", type=Path, help="default: picai_evaluation in the prediction folder")
     parser.add_argument("--label", default="csPCa", help="the class to score (default: csPCa)")
-    parser.add_argument("--fold", type=int, help="only the validation cases of this fold; all have to be predicted")
+    parser.add_argument(
+        "--fold", type=count("--fold", 0), help="only the validation cases of this fold; all have to be predicted"
+    )
     parser.add_argument("--extraction", default="dynamic", help="dynamic (the default), dynamic-fast, or a probability")
-    parser.add_argument("--mask-threshold", type=float, default=0.5, help="where only a probability map is given")
+    parser.add_argument(
+        "--mask-threshold",
+        type=number("--mask-threshold", float, above=0, below=1),
+        default=0.5,
+        help="where only a probability map is given",
+    )
     parser.add_argument("--empty", choices=("positives-only", "paper", "nnunet"), default="positives-only",
                         help="what an empty mask counts as in overlap metrics (default: positives-only)")  # fmt: skip
     parser.add_argument("--missed-hd95", choices=("exclude", "diagonal"), default="exclude",
                         help="HD95 where exactly one mask is empty (default: exclude)")  # fmt: skip
-    parser.add_argument("--bootstrap", type=int, default=1000, help="replicates of the patient bootstrap")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
-    parser.add_argument("--jobs", type=int, help="worker processes (default: one per processor, at most 8)")
+    parser.add_argument(
+        "--bootstrap", type=count("--bootstrap", 0), default=1000, help="replicates of the patient bootstrap"
+    )
+    parser.add_argument("--seed", type=count("--seed", 0), default=0, help="of the bootstrap")
+    parser.add_argument("--jobs", type=count("--jobs"), help="worker processes (default: one per processor, at most 8)")
 
 
 def _evaluate(args: argparse.Namespace) -> int:
     from nnunetv2_textguided.evaluation.conventions import EmptyMask, MissedDistance
-    from nnunetv2_textguided.evaluation.evaluate_case import EvaluationOptions
+    from nnunetv2_textguided.evaluation.options import Resampling, Scoring, read_extraction
     from nnunetv2_textguided.nnunet.labels import find_target
-    from nnunetv2_textguided.picai.evaluation import patients_of, plan_evaluation, run_evaluation
+    from nnunetv2_textguided.picai.evaluation import plan_evaluation, run_evaluation
     from nnunetv2_textguided.picai.report import table, write_report
     from nnunetv2_textguided.processes.pool import default_workers
 
     target, source = find_target((args.labels.parent, args.labels, args.predictions), args.label)
-    options = EvaluationOptions(
-        threshold=_extraction(args.extraction),
+    scoring = Scoring(
+        extraction=read_extraction(args.extraction),
         mask_threshold=args.mask_threshold,
         empty=EmptyMask(args.empty),
         missed=MissedDistance(args.missed_hd95),
-        replicates=args.bootstrap,
-        seed=args.seed,
     )
-    jobs, unpredicted = plan_evaluation(args.predictions, args.labels, target, options, args.fold)
+    jobs, unpredicted = plan_evaluation(args.predictions, args.labels, target, scoring, args.fold)
     print(f"{target.name}: label values {sorted(target.values)} by {source or 'the convention of picai_labels'}")
-    evaluation = run_evaluation(jobs, unpredicted, patients_of(args.labels), workers=args.jobs or default_workers())
+    resampling = Resampling(args.bootstrap, args.seed)
+    evaluation = run_evaluation(jobs, unpredicted, resampling, workers=args.jobs or default_workers())
     output = args.output or args.predictions / "picai_evaluation"
     write_report(evaluation, output)
     print(table(evaluation))
@@ -169,16 +188,3 @@ def _evaluate(args: argparse.Namespace) -> int:
         print(f"FAILED {case}: {error}", file=sys.stderr)
     print(output)
     return 1 if evaluation.failed or (args.fold is not None and unpredicted) else 0
-
-
-def _extraction(text: str) -> str | float:
-    if text in ("dynamic", "dynamic-fast"):
-        return text
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1:
-        raise DataError(f"{text!r} is no lesion extraction.", where="--extraction",
-                        remedy="Use dynamic, dynamic-fast, or a probability between 0 and 1.")  # fmt: skip
-    return value

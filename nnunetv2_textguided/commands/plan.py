@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from nnunetv2_textguided.commands.numbers import count, number
 from nnunetv2_textguided.errors import PlanningError
 
 
@@ -17,7 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--residual", choices=("M", "L", "XL"), help="nnU-Net's residual encoders instead of plain convolutions"
     )
     parser.add_argument(
-        "--gpu-memory", type=float, metavar="GB", help="memory target as nnU-Net means it (default 8; L 24, XL 40)"
+        "--gpu-memory",
+        type=number("--gpu-memory", float, above=0, below=1e4, called="memory in GB"),
+        metavar="GB",
+        help="memory target as nnU-Net means it (default 8; L 24, XL 40)",
     )
     parser.add_argument("--preset", help="align_refine (default), paper, smoke, or a JSON file")
     parser.add_argument(
@@ -25,9 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=tuple(STYLES),
         help=f"encoders that make a step cost at most {COST_LIMIT} times the stock network's. {styles}",
     )
-    parser.add_argument("--encoder-width", type=float, metavar="W", help="encoders.width: relative to the plans'")
     parser.add_argument(
-        "--shared-from-stage", type=int, metavar="STAGE", help="encoders.shared_from_stage: one trunk from there on"
+        "--encoder-width",
+        type=number("--encoder-width", float, above=0),
+        metavar="W",
+        help="encoders.width: relative to the plans'",
+    )
+    parser.add_argument(
+        "--shared-from-stage",
+        type=count("--shared-from-stage", 0),
+        metavar="STAGE",
+        help="encoders.shared_from_stage: one trunk from there on",
     )
     parser.add_argument(
         "--topology-of",
@@ -36,7 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--plans-name", metavar="NAME", help="name of the plans instead of nnUNetAlignRefine...Plans")
     parser.add_argument(
-        "--target-spacing", type=float, nargs=3, metavar="MM", help="spacing of 3d_fullres instead of nnU-Net's choice"
+        "--target-spacing",
+        type=number("--target-spacing", float, above=0),
+        nargs=3,
+        metavar="MM",
+        help="spacing of 3d_fullres instead of nnU-Net's choice",
     )
     parser.add_argument(
         "--reset-settings", action="store_true", help="forget the text_guidance blocks of plans that are replaced"
@@ -56,8 +72,6 @@ def run(args: argparse.Namespace) -> int:
             "--constant-cost chooses the encoders itself.",
             remedy="Leave out --encoder-width and --shared-from-stage, or --constant-cost.",
         )
-    if args.gpu_memory is not None and not 0 < args.gpu_memory < 1e4:
-        raise PlanningError(f"--gpu-memory {args.gpu_memory:g} is no memory in GB.")
     request = PlanRequest(args.preset, encoders, args.constant_cost, args.reset_settings, args.topology_of)
     print(
         report(

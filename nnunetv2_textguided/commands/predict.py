@@ -6,10 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from nnunetv2_textguided.commands.numbers import count, number
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.inference.jobs import JobOptions
-from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
+from nnunetv2_textguided.inference.options import OUTSIDE_GLAND, ModelOptions, OutputOptions, WorkOptions
 from nnunetv2_textguided.processes.jobs import EXECUTORS, parse_sbatch
+from nnunetv2_textguided.processes.noise import ForeignOutput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +31,12 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument("-p", dest="plans", default="nnUNetPlans", help="plans (default: nnUNetPlans)")
     group.add_argument("-f", dest="folds", nargs="+", default=["0", "1", "2", "3", "4"], help="folds to average")
     group.add_argument("-chk", dest="checkpoint", default="checkpoint_final.pth", help="default: checkpoint_final.pth")
-    group.add_argument("-step_size", type=float, default=0.5, help="step of the sliding window (default: 0.5)")
+    group.add_argument(
+        "-step_size",
+        type=number("-step_size", float, above=0, most=1),
+        default=0.5,
+        help="step of the sliding window (default: 0.5)",
+    )
     group.add_argument("--disable_tta", action="store_true", help="no test-time mirroring")
     group.add_argument("-device", "--device", choices=("cuda", "cpu", "mps"), default="cuda", help="default: cuda")
     group.add_argument("--not_on_device", action="store_true", help="accumulate in main memory")
@@ -47,34 +54,53 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
                        help="dynamic (PI-CAI's; default), dynamic-fast, a probability, mask, or none")  # fmt: skip
     group.add_argument("--lesion-label", help="label of the candidates (default: csPCa, or the only label)")
     group.add_argument("--zones", type=Path, help="folder of zone masks CASE.nii.gz (1 PZ, 2 TZ)")
+    group.add_argument("--outside-gland", choices=OUTSIDE_GLAND, default="mark",
+                       help="candidates outside the gland (of --zones, or of a model that segments zones)")  # fmt: skip
 
 
 def _add_work(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--continue_prediction", action="store_true", help="leave alone what is complete")
-    group.add_argument("-npp", type=int, default=3, help="background processes that preprocess; 0: none (default: 3)")
-    group.add_argument("-nps", type=int, default=3, help="background processes that export; 0: none (default: 3)")
-    group.add_argument("-num_parts", type=int, default=1, help="number of parts the cases are split into")
-    group.add_argument("-part_id", type=int, default=0, help="which part this command predicts, from 0")
-    group.add_argument("--jobs", type=int, default=1, help="split the cases over this many jobs (default: 1, here)")
+    group.add_argument(
+        "-npp", type=count("-npp", 0), default=3, help="background processes that preprocess; 0: none (default: 3)"
+    )
+    group.add_argument(
+        "-nps", type=count("-nps", 0), default=3, help="background processes that export; 0: none (default: 3)"
+    )
+    group.add_argument(
+        "-num_parts", type=count("-num_parts"), default=1, help="number of parts the cases are split into"
+    )
+    group.add_argument(
+        "-part_id", type=count("-part_id", 0), default=0, help="which part this command predicts, from 0"
+    )
+    group.add_argument(
+        "--jobs", type=count("--jobs"), default=1, help="split the cases over this many jobs (default: 1, here)"
+    )
     group.add_argument("--executor", choices=EXECUTORS, default="local", help="where jobs run")
-    group.add_argument("--hours", type=float, default=24.0, help="time limit of a job (default: 24)")
-    group.add_argument("--cpus", type=int, default=8, help="CPUs of a SLURM job (default: 8)")
+    group.add_argument(
+        "--hours", type=number("--hours", float, above=0), default=24.0, help="time limit of a job (default: 24)"
+    )
+    group.add_argument("--cpus", type=count("--cpus"), default=8, help="CPUs of a SLURM job (default: 8)")
     group.add_argument("--sbatch", nargs="+", default=[], metavar="KEY=VALUE",
                        help="further sbatch options, such as partition=gpu gres=gpu:1")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Predict; the exit status is 1 if a case failed."""
-    model, output, work = _model(args), _output(args), _work(args)
+    foreign = ForeignOutput()
+    with foreign.capture():
+        model, output, work = _model(args), _output(args), _work(args)
     if args.jobs > 1 or args.executor != "local":
         from nnunetv2_textguided.inference.jobs import predict_cohort
 
         summary = predict_cohort(args.input, model, output, work, _jobs(args))
     else:
-        from nnunetv2_textguided.inference.run import predict_folder
+        with foreign.capture():
+            from nnunetv2_textguided.inference.run import predict_folder
 
-        summary = predict_folder(args.input, model, output, work)
+        summary = predict_folder(args.input, model, output, work, foreign)
     failed = summary.failed
+    for case, remarks in summary.remarks.items():
+        print(f"note {case}: {'; '.join(remarks)}")
     print(f"{len(summary.predicted)} predicted, {summary.skipped} complete before, {len(failed)} failed: {args.output}")
     for case, error in failed.items():
         print(f"FAILED {case}: {error}", file=sys.stderr)
@@ -105,15 +131,11 @@ def _fold(text: str) -> int:
 def _model_folder(args: argparse.Namespace) -> Path:
     if args.dataset is None:
         raise DataError("Which model?", where="-d, -m", remedy="Name the data set with -d, or a model folder with -m.")
-    from nnunetv2.paths import nnUNet_results
-    from nnunetv2.utilities.file_path_utilities import get_output_folder
+    from nnunetv2_textguided.nnunet.datasets import dataset_name
+    from nnunetv2_textguided.nnunet.folders import RESULTS, model_name, required_path
 
-    if nnUNet_results is None:
-        raise DataError("nnUNet_results is not set.", where="environment", remedy="Set it, or name the model with -m.")
-    try:
-        return Path(get_output_folder(args.dataset, args.trainer, args.plans, args.configuration))
-    except RuntimeError as error:  # nnU-Net's, for a data set that it does not find
-        raise DataError(f"nnU-Net does not know this data set: {error}", where=f"-d {args.dataset}") from error
+    results = required_path(RESULTS, "Set it, or name the model's folder with -m.")
+    return results / dataset_name(args.dataset) / model_name(args.trainer, args.plans, args.configuration)
 
 
 def _output(args: argparse.Namespace) -> OutputOptions:
@@ -129,6 +151,7 @@ def _output(args: argparse.Namespace) -> OutputOptions:
         candidates=args.candidates,
         lesion_label=args.lesion_label,
         zones=args.zones,
+        outside_gland=args.outside_gland,
     )
 
 

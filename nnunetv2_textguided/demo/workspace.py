@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import shipped, write_text
+from nnunetv2_textguided.nnunet.folders import model_name
 
 DATASET_ID = 901
 DATASET = f"Dataset{DATASET_ID}_ProstatePhantom"
@@ -85,7 +86,7 @@ class Workspace:
     @property
     def model(self) -> Path:
         """The trained model folder."""
-        return self.root / "nnUNet_results" / DATASET / f"{TRAINER}__{PLANS}__{CONFIGURATION}"
+        return self.root / "nnUNet_results" / DATASET / model_name(TRAINER, PLANS, CONFIGURATION)
 
     @property
     def training_log(self) -> Path:

@@ -52,7 +52,7 @@ def read_case_infos(cases: Iterable[str], table: Path | None) -> dict[str, CaseI
     """
     if table is None:
         return {case: CaseInfo(case, case) for case in cases}
-    rows = _read(table)
+    rows = read_case_table(table)
     missing = sorted(set(cases) - rows.keys())
     if missing:
         raise DataError(
@@ -60,10 +60,11 @@ def read_case_infos(cases: Iterable[str], table: Path | None) -> dict[str, CaseI
             where=table,
             remedy="Complete it, or pass another with --cases (or `--cases none` to do without).",
         )
-    return {case: _info(case, rows[case]) for case in cases}
+    return {case: rows[case] for case in cases}
 
 
-def _read(table: Path) -> dict[str, dict[str, str]]:
+def read_case_table(table: Path) -> dict[str, CaseInfo]:
+    """Every case of a cases.csv; see `read_case_infos`."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as handle:
             rows = list(csv.DictReader(handle))
@@ -72,7 +73,7 @@ def _read(table: Path) -> dict[str, dict[str, str]]:
     column = next((name for name in COLUMNS["case"] if rows and name in rows[0]), None)
     if column is None:
         raise DataError(f"The table has no column of case identifiers ({', '.join(COLUMNS['case'])}).", where=table)
-    return {row[column]: row for row in rows}
+    return {row[column]: _info(row[column], row) for row in rows}
 
 
 def _info(case: str, row: Mapping[str, str]) -> CaseInfo:

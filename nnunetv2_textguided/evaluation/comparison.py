@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.report.options import ReportOptions
-from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.evaluation.bootstrap import Interval, interval, means
 from nnunetv2_textguided.evaluation.estimates import Estimates, macro_detection
 from nnunetv2_textguided.evaluation.metrics import METRICS
+from nnunetv2_textguided.evaluation.options import Resampling
 from nnunetv2_textguided.evaluation.results import Results
 from nnunetv2_textguided.evaluation.statistics.effect import Effect, effect_size
 from nnunetv2_textguided.evaluation.statistics.holm import holm
 from nnunetv2_textguided.evaluation.statistics.pairs import pair
 from nnunetv2_textguided.evaluation.statistics.permutation import Statistic, mean_difference, permutation_test
 from nnunetv2_textguided.evaluation.statistics.wilcoxon import wilcoxon_test
+from nnunetv2_textguided.nnunet.variant import Variant
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def compare_all(
     results: Results,
     estimates: Estimates,
     weights: np.ndarray,
-    options: ReportOptions,
+    options: Resampling,
 ) -> list[Comparison]:
     """Compare pairs of (variant, baseline); they are one family for Holm's correction.
 
@@ -92,7 +92,7 @@ def _compare_means(
     results: Results,
     estimates: Estimates,
     weights: np.ndarray,
-    options: ReportOptions,
+    options: Resampling,
 ) -> Comparison:
     values, other = (results.overlap[metric][v] for v in (variant, baseline))
     paired = pair(values, other, results.patients)
@@ -120,7 +120,7 @@ def _compare_detection(
     results: Results,
     estimates: Estimates,
     weights: np.ndarray,
-    options: ReportOptions,
+    options: Resampling,
 ) -> Comparison:
     replicates = estimates.replicates[variant][metric] - estimates.replicates[baseline][metric]
     _, owner = np.unique(np.asarray(results.patients, dtype=str), return_inverse=True)

@@ -1,22 +1,16 @@
-"""Lesion detection as PI-CAI scores it: lesion extraction by report_guided_annotation, scoring by picai_eval."""
+"""Lesion candidates as PI-CAI makes them: detection maps, extracted by report_guided_annotation."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from nnunetv2_textguided.evaluation.crowded import extract_crowded, is_crowded
 from nnunetv2_textguided.evaluation.lesions import count_components
-from nnunetv2_textguided.picai.extra import require
+from nnunetv2_textguided.extras import require
 
-FALSE_POSITIVES_PER_CASE = (0.5, 1.0, 2.0)
 # `dynamic` extraction stops when what is left is below 0.01 and cuts lesions at a fraction 1 / 2.5 of their maximum
 # (defaults of report_guided_annotation), so no voxel below this is ever part of a candidate.
 _NEVER_A_CANDIDATE = 0.01 / 2.5
-
-Candidate = tuple[int, float, float]
 
 
 def extract_candidates(probability: np.ndarray, threshold: str | float = "dynamic") -> np.ndarray:
@@ -39,25 +33,6 @@ def extract_candidates(probability: np.ndarray, threshold: str | float = "dynami
     return detection
 
 
-def score_case(detection: np.ndarray, reference: np.ndarray) -> tuple[list[Candidate], float]:
-    """Match the candidates of one case to its lesions with picai_eval (IoU of at least 0.10).
-
-    Args:
-        detection: detection map (z, y, x).
-        reference: Boolean (z, y, x), same shape.
-
-    Returns:
-        For each candidate or missed lesion (is it a lesion, confidence, overlap); and the case's score, the maximum
-        of the detection map.
-    """
-    box = bounding_box((detection > 0) | reference)
-    if box is None:
-        return [], 0.0
-    case = require("picai_eval.eval").evaluate_case
-    candidates, confidence, *_ = case(y_det=detection[box], y_true=reference[box])
-    return [(int(a), float(b), float(c)) for a, b, c in candidates], float(confidence)
-
-
 def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
     """The smallest box that holds all of a Boolean array; None where it is empty."""
     box = []
@@ -67,15 +42,6 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
             return None
         box.append(slice(int(along[0]), int(along[-1]) + 1))
     return tuple(box)
-
-
-def collect(candidates: Mapping[str, Sequence[Candidate]], scores: Mapping[str, float]) -> Any:
-    """picai_eval's Metrics of all cases, from what `score_case` returned for each."""
-    return require("picai_eval").Metrics(
-        lesion_results={case: list(found) for case, found in candidates.items()},
-        case_target={case: int(any(is_lesion for is_lesion, _, _ in found)) for case, found in candidates.items()},
-        case_pred=dict(scores),
-    )
 
 
 def is_detection_map(values: np.ndarray) -> bool:

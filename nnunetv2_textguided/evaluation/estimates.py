@@ -9,11 +9,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.evaluation.bootstrap import Interval, interval, means
+from nnunetv2_textguided.evaluation.detection_metrics import Found, detection
 from nnunetv2_textguided.evaluation.metrics import DETECTION, OVERLAP
-from nnunetv2_textguided.evaluation.results import Results
-from nnunetv2_textguided.evaluation.statistics.detection_weightings import Found, detection
+from nnunetv2_textguided.evaluation.results import CaseTable, Results
+from nnunetv2_textguided.nnunet.variant import Variant
 
 # The bootstrap's replicates of one number, (R,).
 Replicates: TypeAlias = np.ndarray
@@ -46,21 +46,24 @@ def estimate_all(results: Results, weights: np.ndarray, level: float) -> Estimat
 
     Args:
         results: the scores.
-        weights: (R, C) how often each case counts in each replicate; from `picai.bootstrap.draw`.
+        weights: (R, C) how often each case counts in each replicate; from `bootstrap.draw`.
         level: nominal coverage.
     """
     table: dict[Variant, dict[str, Estimate]] = {}
     drawn: dict[Variant, dict[str, Replicates]] = {}
     for variant in results.variants:
-        overlap = {m.name: mean_estimate(results.overlap[m.name][variant], weights, level) for m in OVERLAP}
-        found = results.found(variant)
-        point = macro_detection(found, np.ones((1, weights.shape[1])))
-        drawn[variant] = macro_detection(found, weights)
-        table[variant] = overlap | {
-            m.name: Estimate(float(point[m.name][0]), interval(drawn[variant][m.name], level), weights.shape[1])
-            for m in DETECTION
-        }
+        table[variant], drawn[variant] = estimate(results.tables[variant], weights, level)
     return Estimates(table, drawn)
+
+
+def estimate(cases: CaseTable, weights: np.ndarray, level: float) -> tuple[dict[str, Estimate], dict[str, Replicates]]:
+    """Every metric of one model, and the replicates of its detection metrics; see `estimate_all`."""
+    overlap = {m.name: mean_estimate(cases.overlap[m.name], weights, level) for m in OVERLAP}
+    point = macro_detection(cases.found(), np.ones((1, weights.shape[1])))
+    drawn = macro_detection(cases.found(), weights)
+    return overlap | {
+        m.name: Estimate(float(point[m.name][0]), interval(drawn[m.name], level), weights.shape[1]) for m in DETECTION
+    }, drawn
 
 
 def mean_estimate(values: np.ndarray, weights: np.ndarray, level: float) -> Estimate:

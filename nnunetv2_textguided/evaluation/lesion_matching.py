@@ -1,13 +1,11 @@
 """Which reference lesion was found, by which candidate: PI-CAI's matching, with the lesions' identities kept.
 
-picai_eval matches candidates to lesions but reports neither which lesion was hit nor how large it is. This is the same
-assignment (as many matches as possible with an IoU of at least 0.10, then the largest total overlap); tests compare
-both on random maps.
+The rule is picai_eval's: as many matches as possible with an IoU of at least 0.10, then the largest total overlap. Its
+own `evaluate_case` reports neither which lesion was hit nor how large it is; tests compare all that it does report.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +13,11 @@ import numpy as np
 from nnunetv2_textguided.evaluation.detection import bounding_box
 
 MIN_IOU = 0.10  # picai_eval's min_overlap
+_EPSILON = 1e-8  # of picai_eval's calculate_iou
 _NEIGHBOURS = np.ones((3, 3, 3))
+
+# Is it a lesion, the confidence, the IoU; a missed lesion has confidence 0, a false alarm IoU 0.
+Candidate = tuple[int, float, float]
 
 
 @dataclass(frozen=True)
@@ -40,44 +42,45 @@ class LesionScore:
 
 def match_lesions(
     reference: np.ndarray, detection: np.ndarray, mask: np.ndarray, voxel_ml: float
-) -> tuple[LesionScore, ...]:
-    """Score every lesion of one case.
+) -> tuple[tuple[Candidate, ...], tuple[LesionScore, ...]]:
+    """Match the candidates of one case to its lesions.
 
     Args:
         reference: Boolean (z, y, x).
-        detection: detection map (z, y, x): one confidence per candidate, 0 elsewhere.
+        detection: detection map (z, y, x): in each candidate its confidence, 0 elsewhere.
         mask: Boolean (z, y, x): the predicted mask.
         voxel_ml: volume of a voxel in mL.
+
+    Returns:
+        The candidates and missed lesions in picai_eval's order (found lesions, missed lesions, false alarms; a
+        candidate that overlaps enough with a lesion to which another was matched is neither), and every lesion.
     """
     box = bounding_box(reference | (detection > 0) | mask)
-    if box is None or not reference.any():
-        return ()
+    if box is None:
+        return (), ()
     from scipy import ndimage, optimize
 
     lesions, number = ndimage.label(reference[box], structure=_NEIGHBOURS)
-    candidates, confidences = _candidates(detection[box])
-    overlap = _iou(lesions, number, candidates, len(confidences))
-    overlap[overlap < MIN_IOU] = 0
-    rows, columns = optimize.linear_sum_assignment(overlap + (overlap > 0), maximize=True)
-    matched = {int(r): int(c) for r, c in zip(rows, columns, strict=True) if overlap[r, c] > 0}
+    candidates, count = ndimage.label(detection[box] > 0, structure=_NEIGHBOURS)
+    confidences = ndimage.maximum(detection[box], candidates, np.arange(1, count + 1)).astype(float) if count else []
+    iou = _iou(lesions, number, candidates, count)
+    iou[iou < MIN_IOU] = 0
+    rows, columns = optimize.linear_sum_assignment(iou + (iou > 0), maximize=True)
+    matched = {int(r): int(c) for r, c in zip(rows, columns, strict=True) if iou[r, c] > 0}
     touching, _ = ndimage.label(mask[box], structure=_NEIGHBOURS)
-    return tuple(
-        _score(lesions == lesion + 1, touching, matched.get(lesion), confidences, overlap[lesion], voxel_ml)
+    scores = tuple(
+        _score(
+            lesions == lesion + 1,
+            touching,
+            (float(confidences[matched[lesion]]), float(iou[lesion, matched[lesion]])) if lesion in matched else None,
+            voxel_ml,
+        )
         for lesion in range(number)
     )
-
-
-def _candidates(detection: np.ndarray) -> tuple[np.ndarray, list[float]]:
-    """Candidates by number 1.. and their confidences: components of one and the same confidence."""
-    from scipy import ndimage
-
-    indexed = np.zeros(detection.shape, dtype=int)
-    confidences: list[float] = []
-    for confidence in np.unique(detection[detection > 0]):
-        labelled, number = ndimage.label(detection == confidence, structure=_NEIGHBOURS)
-        indexed[labelled > 0] = labelled[labelled > 0] + len(confidences)
-        confidences += [float(confidence)] * number
-    return indexed, confidences
+    hits = [(1, score.confidence, score.iou) for score in scores if score.found]
+    missed = [(1, 0.0, 0.0)] * (number - len(hits))
+    alarms = [(0, float(confidences[c]), 0.0) for c in range(count) if not iou[:, c].any()]
+    return (*hits, *missed, *alarms), scores
 
 
 def _iou(lesions: np.ndarray, n_lesions: int, candidates: np.ndarray, n_candidates: int) -> np.ndarray:
@@ -85,29 +88,22 @@ def _iou(lesions: np.ndarray, n_lesions: int, candidates: np.ndarray, n_candidat
     pairs = np.zeros((n_lesions + 1, n_candidates + 1))
     np.add.at(pairs, (lesions.ravel(), candidates.ravel()), 1)
     union = pairs.sum(axis=1, keepdims=True) + pairs.sum(axis=0, keepdims=True) - pairs
-    return (pairs / np.maximum(union, 1))[1:, 1:]
+    return ((pairs + _EPSILON) / (union + _EPSILON))[1:, 1:]
 
 
 def _score(
-    lesion: np.ndarray,
-    components: np.ndarray,
-    candidate: int | None,
-    confidences: list[float],
-    overlap: np.ndarray,
-    voxel_ml: float,
+    lesion: np.ndarray, components: np.ndarray, match: tuple[float, float] | None, voxel_ml: float
 ) -> LesionScore:
     size = int(lesion.sum())
     hit = np.unique(components[lesion])
     predicted = np.isin(components, hit[hit > 0])
     inside = int((lesion & predicted).sum())
-    dice = 2 * inside / (size + int(predicted.sum()))
-    if not math.isfinite(voxel_ml):
-        raise ValueError("the voxel volume is not finite")
+    confidence, iou = match or (0.0, 0.0)
     return LesionScore(
         volume_ml=size * voxel_ml,
-        found=candidate is not None,
-        confidence=confidences[candidate] if candidate is not None else 0.0,
-        iou=float(overlap[candidate]) if candidate is not None else 0.0,
+        found=match is not None,
+        confidence=confidence,
+        iou=iou,
         recall=inside / size,
-        dice=dice,
+        dice=2 * inside / (size + int(predicted.sum())),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from nnunetv2_textguided.picai.extra import require
+from nnunetv2_textguided.extras import require
 
 
 @dataclass(frozen=True)

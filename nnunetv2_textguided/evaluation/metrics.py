@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from nnunetv2_textguided.evaluation.conventions import OVERLAP_METRICS
-from nnunetv2_textguided.evaluation.detection import FALSE_POSITIVES_PER_CASE
 
+FALSE_POSITIVES_PER_CASE = (0.5, 1.0, 2.0)
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
 

@@ -1,11 +1,11 @@
-"""Post-processing of masks, the same for every variant."""
+"""Post-processing of masks, the same for every model that is compared."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.report.options import Scoring
-from nnunetv2_textguided.picai.extra import require
+from nnunetv2_textguided.evaluation.options import Scoring
+from nnunetv2_textguided.extras import require
 
 
 def postprocess(mask: np.ndarray, scoring: Scoring) -> np.ndarray:

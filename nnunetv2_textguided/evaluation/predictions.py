@@ -20,6 +20,8 @@ from nnunetv2_textguided.nnunet.labels import Target
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha")
 # What algorithms and picai_eval append to the case identifier.
 _ENDINGS = ("_detection_map", "_softmax", "")
+_HIGHEST = 1 + 1e-5  # of a probability: single precision's rounding
+_TOLERANCE = 0.01  # of the sum over classes: half precision's rounding of each
 
 
 class Kind(Enum):
@@ -29,6 +31,11 @@ class Kind(Enum):
     PROBABILITY_MAP = "probability map"
     DETECTION_MAP = "detection map"
     MASK = "mask without probabilities: every lesion has confidence 1, so AUROC and AP say little"
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether lesion candidates have to be extracted from it."""
+        return self in (Kind.PROBABILITIES, Kind.PROBABILITY_MAP)
 
 
 @dataclass(frozen=True)
@@ -103,47 +110,55 @@ def _case(path: Path, suffixes: Sequence[str]) -> str | None:
 
 
 def read_prediction(files: Files, target: Target, threshold: float = 0.5) -> Prediction:
-    """Read one prediction.
+    """Read one prediction of one class; see `read_predictions`."""
+    return read_predictions(files, (target,), threshold)[0]
+
+
+def read_predictions(files: Files, targets: Sequence[Target], threshold: float = 0.5) -> list[Prediction]:
+    """Read one case's prediction, each file once.
 
     Args:
         files: from `find_predictions`.
-        target: the class that is evaluated.
+        targets: the classes that are evaluated.
         threshold: where a mask is made from a probability map alone.
+
+    Returns:
+        The prediction of each target.
 
     Raises:
         DataError: a file is damaged, or is not what its name says.
     """
     image = None if files.image is None else read_image(files.image)
     if files.probabilities is not None:
-        return _from_probabilities(files.probabilities, image, files.image, target)
-    if image is None:
+        probabilities = _load(files.probabilities, targets)
+        return [_of_class(probabilities, target, image, files) for target in targets]
+    if image is None or files.image is None:
         raise ValueError("a prediction without any file")
     values = sitk.GetArrayFromImage(image)
     if np.issubdtype(values.dtype, np.integer):
-        mask = np.isin(values, list(target.values))
-        return Prediction(Kind.MASK, mask.astype(np.float32), mask, image)
-    _check_range(values, files.image)
+        masks = [np.isin(values, list(target.values)) for target in targets]
+        return [Prediction(Kind.MASK, mask.astype(np.float32), mask, image) for mask in masks]
+    return [_of_map(values, threshold, image, files.image)] * len(targets)
+
+
+def _of_map(values: np.ndarray, threshold: float, image: sitk.Image, path: Path) -> Prediction:
+    if values.size == 0 or not (values.min() >= 0 and np.isfinite(values).all()):
+        raise _no_probabilities("The map has negative, infinite or NaN voxels", path)
     values = values.astype(np.float32)
-    if is_detection_map(values):
+    if is_detection_map(values):  # its confidences may be any positive numbers
         return Prediction(Kind.DETECTION_MAP, values, values > 0, image)
+    if values.max() > _HIGHEST:
+        raise _no_probabilities(f"The map has values up to {values.max():.4g} and is no detection map", path)
     return Prediction(Kind.PROBABILITY_MAP, values, values >= threshold, image)
 
 
-def _from_probabilities(path: Path, image: sitk.Image | None, image_path: Path | None, target: Target) -> Prediction:
-    probabilities = _load(path)
-    if probabilities.shape[0] <= target.channel:
-        raise DataError(
-            f"The probabilities have {probabilities.shape[0]} channels, {target.name!r} is channel {target.channel}.",
-            where=path,
-            remedy="Put the dataset.json of the model beside the predictions or the labels.",
-        )
+def _of_class(probabilities: np.ndarray, target: Target, image: sitk.Image | None, files: Files) -> Prediction:
     chosen = probabilities[target.channel].astype(np.float32)
-    _check_range(chosen, path)
     if image is not None:
         values = sitk.GetArrayViewFromImage(image)
         if values.shape != chosen.shape:
             what = f"The probabilities have the shape {chosen.shape}, the mask beside them {values.shape}."
-            raise DataError(what, where=f"{path}, {image_path}", remedy="Predict the case again.")
+            raise DataError(what, where=f"{files.probabilities}, {files.image}", remedy="Predict the case again.")
         mask = np.isin(values, list(target.values))
     elif target.regions:
         mask = chosen > 0.5
@@ -152,7 +167,8 @@ def _from_probabilities(path: Path, image: sitk.Image | None, image_path: Path |
     return Prediction(Kind.PROBABILITIES, chosen, mask, image)
 
 
-def _load(path: Path) -> np.ndarray:
+def _load(path: Path, targets: Sequence[Target]) -> np.ndarray:
+    """Probabilities (class, z, y, x)."""
     try:
         with np.load(path) as archive:
             name = next((n for n in ("probabilities", "softmax") if n in archive.files), None)
@@ -161,20 +177,38 @@ def _load(path: Path) -> np.ndarray:
         raise DataError(
             f"The file is truncated or damaged: {error}.", where=path, remedy="Predict it again."
         ) from error
-    if array is None or array.ndim != 4 or not np.issubdtype(array.dtype, np.floating):
+    if array is None or array.ndim != 4 or not array.size or not np.issubdtype(array.dtype, np.floating):
         raise DataError(
             "The file does not hold nnU-Net's probabilities, float (class, z, y, x).",
             where=path,
             remedy="Predict with `nnUNetv2_predict ... --save_probabilities`.",
         )
+    for target in targets:
+        if array.shape[0] <= target.channel:
+            raise DataError(
+                f"The probabilities have {array.shape[0]} channels, {target.name!r} is channel {target.channel}.",
+                where=path,
+                remedy="Put the dataset.json of the model beside the predictions or the labels.",
+            )
+    _check_probabilities(array, any(target.regions for target in targets), path)
     return array
 
 
-def _check_range(values: np.ndarray, path: Path | None) -> None:
-    # Detection maps may exceed 1 (confidences are any positive number); NaN compares false and is caught too.
-    if values.size == 0 or not (values.min() >= 0 and np.isfinite(values).all()):
-        raise DataError(
-            "The map has negative, infinite or NaN voxels: it is neither probabilities nor a detection map.",
-            where=path,
-            remedy="Save probabilities (after softmax), not logits.",
-        )
+def _check_probabilities(array: np.ndarray, regions: bool, path: Path) -> None:
+    lowest, highest = float(array.min()), float(array.max())
+    if not (lowest >= 0 and highest <= _HIGHEST):  # NaN compares false and is caught too
+        raise _no_probabilities(f"The probabilities have values from {lowest:.4g} to {highest:.4g}", path)
+    if not regions:
+        total = array.sum(axis=0, dtype=np.float32)
+        if not np.allclose(total, 1, rtol=0, atol=_TOLERANCE):
+            worst = float(total.flat[np.abs(total - 1).argmax()])
+            raise _no_probabilities(f"The probabilities of the classes add up to {worst:.4g} in a voxel", path)
+
+
+def _no_probabilities(what: str, path: Path) -> DataError:
+    return DataError(
+        f"{what}: these are no probabilities, which lie between 0 and 1 and, of classes that exclude each other, add "
+        "up to 1.",
+        where=path,
+        remedy="Save probabilities (after softmax, or sigmoid for regions), not logits.",
+    )

@@ -1,39 +1,39 @@
-"""All scores of a benchmark as arrays, in one order of variants and cases."""
+"""All scores as arrays: a table of cases for each model, all in one order of cases."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.evaluation.cases import CaseInfo
+from nnunetv2_textguided.evaluation.detection_metrics import Found
 from nnunetv2_textguided.evaluation.metrics import OVERLAP
 from nnunetv2_textguided.evaluation.score import CaseScores, Score
-from nnunetv2_textguided.evaluation.statistics.detection_weightings import Found
+from nnunetv2_textguided.nnunet.variant import Variant
 
 
 @dataclass(frozen=True)
-class Results:
-    """Scores of V variants on C cases.
+class CaseTable:
+    """Scores of one model on C cases.
 
     Attributes:
-        variants: in the order in which they are reported.
-        cases: case identifiers, sorted.
-        folds: (C,) the fold that validated each case.
-        infos: (C,) what is known about each case.
-        classes: names of the classes that are scored (averaged, if several).
-        scores: variant -> class -> (C,) scores.
+        infos: (C,) what is known about each case, sorted by its identifier.
+        folds: (C,) the fold that validated each case; None where unknown.
+        scores: class -> (C,) scores. Several classes are averaged.
     """
 
-    variants: tuple[Variant, ...]
-    cases: tuple[str, ...]
-    folds: np.ndarray
     infos: tuple[CaseInfo, ...]
-    classes: tuple[str, ...]
-    scores: Mapping[Variant, Mapping[str, tuple[Score, ...]]]
+    folds: np.ndarray
+    scores: Mapping[str, tuple[Score, ...]]
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """(C,) case identifiers."""
+        return tuple(info.case for info in self.infos)
 
     @cached_property
     def patients(self) -> tuple[str, ...]:
@@ -41,44 +41,127 @@ class Results:
         return tuple(info.patient for info in self.infos)
 
     @cached_property
-    def overlap(self) -> Mapping[str, Mapping[Variant, np.ndarray]]:
-        """Metric -> variant -> (C,); NaN where a case does not count. Several classes: the mean of those that count."""
+    def overlap(self) -> Mapping[str, np.ndarray]:
+        """Metric -> (C,); NaN where a case does not count. Several classes: the mean of those that count."""
         return {
-            metric.name: {
-                variant: _mean([[s.overlap[metric.name] for s in scores] for scores in by_class.values()])
-                for variant, by_class in self.scores.items()
-            }
+            metric.name: _mean([[s.overlap[metric.name] for s in scores] for scores in self.scores.values()])
             for metric in OVERLAP
         }
 
-    def found(self, variant: Variant, chosen: np.ndarray | None = None) -> tuple[Found, ...]:
-        """For each class, what a variant found (in the chosen cases)."""
-        index = np.arange(len(self.cases)) if chosen is None else np.flatnonzero(chosen)
+    def found(self, chosen: np.ndarray | None = None) -> tuple[Found, ...]:
+        """For each class, what was found (in the chosen cases)."""
+        index = np.arange(len(self.infos)) if chosen is None else np.flatnonzero(chosen)
         return tuple(
             Found(tuple(scores[i].candidates for i in index), np.array([scores[i].score for i in index], float))
-            for scores in self.scores[variant].values()
+            for scores in self.scores.values()
         )
 
     @cached_property
     def reference_ml(self) -> np.ndarray:
         """(C,) volume of the reference, all classes together."""
-        return np.array([[s.reference_ml for s in scores] for scores in self._first.values()]).sum(axis=0)
+        return np.sum([[score.reference_ml for score in scores] for scores in self.scores.values()], axis=0)
 
-    def predicted_ml(self, variant: Variant) -> np.ndarray:
+    @cached_property
+    def predicted_ml(self) -> np.ndarray:
         """(C,) predicted volume, all classes together."""
-        return np.array([[s.predicted_ml for s in scores] for scores in self.scores[variant].values()]).sum(axis=0)
+        return np.sum([[score.predicted_ml for score in scores] for scores in self.scores.values()], axis=0)
 
     @cached_property
     def lesions(self) -> np.ndarray:
         """(C,) number of reference lesions, all classes together."""
-        return np.array([[len(s.lesions) for s in scores] for scores in self._first.values()]).sum(axis=0)
+        return np.sum([[len(score.lesions) for score in scores] for scores in self.scores.values()], axis=0)
+
+    @property
+    def first_class(self) -> tuple[Score, ...]:
+        """(C,) scores of the first class."""
+        return next(iter(self.scores.values()))
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The table of cases as it is written: a row per case."""
+        scores = np.mean([[score.score for score in scores] for scores in self.scores.values()], axis=0)
+        folds = self.folds.tolist()
+        for i, info in enumerate(self.infos):
+            yield {
+                "fold": folds[i],
+                "case": info.case,
+                "patient": info.patient,
+                "centre": info.centre,
+                "ISUP": info.isup,
+                "PI_RADS": info.pirads,
+                "prediction": self.first_class[i].kind.name.lower(),
+                "lesions": int(self.lesions[i]),
+                "reference_ml": float(self.reference_ml[i]),
+                "predicted_ml": float(self.predicted_ml[i]),
+                **{name: float(values[i]) for name, values in self.overlap.items()},
+                "score": float(scores[i]),
+            }
+
+
+@dataclass(frozen=True)
+class Results:
+    """Scores of V variants on the same C cases.
+
+    Attributes:
+        tables: variant, in the order in which they are reported -> its cases.
+    """
+
+    tables: Mapping[Variant, CaseTable]
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """In the order in which they are reported."""
+        return tuple(self.tables)
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """(C,) case identifiers, sorted."""
+        return self._first.cases
+
+    @property
+    def folds(self) -> np.ndarray:
+        """(C,) the fold that validated each case."""
+        return self._first.folds
+
+    @property
+    def infos(self) -> tuple[CaseInfo, ...]:
+        """(C,) what is known about each case."""
+        return self._first.infos
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """(C,) the patient of each case."""
+        return self._first.patients
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that are scored (averaged, if several)."""
+        return tuple(self._first.scores)
+
+    @property
+    def reference_ml(self) -> np.ndarray:
+        """(C,) volume of the reference, all classes together."""
+        return self._first.reference_ml
+
+    @property
+    def lesions(self) -> np.ndarray:
+        """(C,) number of reference lesions, all classes together."""
+        return self._first.lesions
+
+    def found(self, variant: Variant, chosen: np.ndarray | None = None) -> tuple[Found, ...]:
+        """For each class, what a variant found (in the chosen cases)."""
+        return self.tables[variant].found(chosen)
+
+    @cached_property
+    def overlap(self) -> Mapping[str, Mapping[Variant, np.ndarray]]:
+        """Metric -> variant -> (C,); NaN where a case does not count."""
+        return {metric.name: {v: table.overlap[metric.name] for v, table in self.tables.items()} for metric in OVERLAP}
 
     @cached_property
     def without_probabilities(self) -> Mapping[Variant, int]:
         """Variant -> cases of which only the mask was saved, if there are any."""
         counts = {
-            variant: int(sum(not score.probabilities for score in next(iter(by_class.values()))))
-            for variant, by_class in self.scores.items()
+            variant: sum(not score.kind.has_probabilities for score in table.first_class)
+            for variant, table in self.tables.items()
         }
         return {variant: count for variant, count in counts.items() if count}
 
@@ -89,8 +172,27 @@ class Results:
         return counts in ({0}, {len(self.cases)})
 
     @property
-    def _first(self) -> Mapping[str, tuple[Score, ...]]:
-        return self.scores[self.variants[0]]
+    def _first(self) -> CaseTable:
+        return next(iter(self.tables.values()))
+
+
+def build_table(
+    model: str, infos: Mapping[str, CaseInfo], folds: Mapping[str, int | None], scores: Mapping[str, CaseScores]
+) -> CaseTable:
+    """One model's scores in order.
+
+    Args:
+        model: its name in `scores`.
+        infos: case -> what is known about it.
+        folds: case -> fold.
+        scores: case -> model -> class -> score.
+    """
+    cases = sorted(infos)
+    return CaseTable(
+        infos=tuple(infos[case] for case in cases),
+        folds=np.array([folds.get(case) for case in cases]),
+        scores={name: tuple(scores[case][model][name] for case in cases) for name in scores[cases[0]][model]},
+    )
 
 
 def build_results(
@@ -99,27 +201,8 @@ def build_results(
     infos: Mapping[str, CaseInfo],
     scores: Mapping[str, CaseScores],
 ) -> Results:
-    """Put the scores in order.
-
-    Args:
-        variants: those to report.
-        folds: case -> fold.
-        infos: case -> what is known about it.
-        scores: case -> variant's name -> class -> score.
-    """
-    cases = tuple(sorted(folds))
-    classes = tuple(next(iter(scores[cases[0]].values())))
-    return Results(
-        variants=tuple(variants),
-        cases=cases,
-        folds=np.array([folds[case] for case in cases]),
-        infos=tuple(infos[case] for case in cases),
-        classes=classes,
-        scores={
-            variant: {name: tuple(scores[case][variant.name][name] for case in cases) for name in classes}
-            for variant in variants
-        },
-    )
+    """All variants' scores in order; see `build_table`."""
+    return Results({variant: build_table(variant.name, infos, folds, scores) for variant in variants})
 
 
 def _mean(values: list[list[float]]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Scores that an earlier report has made already: one file per case, so that adding a trainer scores only that one.
+"""Scores that an earlier report has made already: one file per case, so that adding a model scores only that one.
 
 A score is reused if it was made from the same files (size and time of change) under the same choices. A damaged file
 only costs scoring the case again.
@@ -14,7 +14,7 @@ from nnunetv2_textguided.evaluation.predictions import Files
 from nnunetv2_textguided.evaluation.score import CaseScores, ScoreJob, as_json, from_json
 from nnunetv2_textguided.files import read_json, write_json
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class ScoreCache:
@@ -24,7 +24,7 @@ class ScoreCache:
         self.folder = folder
 
     def read(self, job: ScoreJob) -> CaseScores:
-        """What is known already of this job's variants."""
+        """What is known already of this job's models."""
         known = self._entries(job)
         found: CaseScores = {}
         for name, files in job.predictions.items():
@@ -41,7 +41,7 @@ class ScoreCache:
         entries = self._entries(job)
         for name, score in scores.items():
             entries[name] = {"files": _stamps(job.predictions[name]), "scores": as_json(score)}
-        write_json(self._path(job), {"made_with": _made_with(job), "variants": entries})
+        write_json(self._path(job), {"made_with": _made_with(job), "models": entries})
 
     def _path(self, job: ScoreJob) -> Path:
         return self.folder / f"{job.case}.json"
@@ -56,7 +56,7 @@ class ScoreCache:
             return {}
         if not isinstance(content, dict) or content.get("made_with") != _made_with(job):
             return {}
-        entries = content.get("variants")
+        entries = content.get("models")
         return entries if isinstance(entries, dict) else {}
 
 

@@ -1,62 +1,48 @@
-"""Scoring all cases of a benchmark, in parallel, reusing what an earlier report has scored."""
+"""Scoring all cases in parallel, reusing what an earlier report has scored."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from nnunetv2_textguided.benchmark.report.collect import Collected
-from nnunetv2_textguided.benchmark.report.options import Scoring
-from nnunetv2_textguided.errors import DataError, TextGuidedError
-from nnunetv2_textguided.evaluation.score import CaseScores, ScoreJob, score_job
+from nnunetv2_textguided.errors import TextGuidedError
+from nnunetv2_textguided.evaluation.score import CaseScores, ScoreJob, score_case
 from nnunetv2_textguided.evaluation.score_cache import ScoreCache
-from nnunetv2_textguided.nnunet.labels import Target
 from nnunetv2_textguided.processes.pool import run_jobs
 
 
 def score_all(
-    collected: Collected,
-    targets: tuple[Target, ...],
-    ignored: int | None,
-    scoring: Scoring,
-    cache_folder: Path,
-    *,
-    workers: int,
-) -> dict[str, CaseScores]:
-    """Case -> variant -> class -> score.
+    jobs: Iterable[ScoreJob], *, workers: int, cache_folder: Path | None = None, progress: bool = True
+) -> tuple[dict[str, CaseScores], dict[str, TextGuidedError]]:
+    """Score cases.
 
     Args:
-        collected: the predictions.
-        targets, ignored: the classes that are scored, and the ignore label.
-        scoring: the choices.
-        cache_folder: where scores are kept.
+        jobs: the cases.
         workers: processes.
+        cache_folder: where scores are kept; None: nowhere.
+        progress: show a progress bar.
 
-    Raises:
-        DataError: a case cannot be scored. None is left out silently: that would favour who fails on hard cases.
+    Returns:
+        Case -> model -> class -> score, and case -> why it could not be scored; both sorted by case.
     """
-    cache = ScoreCache(cache_folder)
+    cache = None if cache_folder is None else ScoreCache(cache_folder)
     known: dict[str, CaseScores] = {}
-    jobs: list[ScoreJob] = []
-    for case, label in collected.labels.items():
-        files = {variant.name: collected.predictions[variant][case] for variant in collected.variants}
-        job = ScoreJob(case, label, files, targets, ignored, scoring)
-        known[case] = cache.read(job)
-        new = {name: f for name, f in files.items() if name not in known[case]}
+    waiting: list[ScoreJob] = []
+    for job in jobs:
+        known[job.case] = {} if cache is None else cache.read(job)
+        new = {name: files for name, files in job.predictions.items() if name not in known[job.case]}
         if new:
-            jobs.append(replace(job, predictions=new))
-    failed: list[TextGuidedError] = []
-    outcomes = run_jobs(score_job, jobs, workers=max(1, min(workers, len(jobs))))
-    for outcome in tqdm(outcomes, total=len(jobs), desc="scoring", unit="case", disable=not jobs):
+            waiting.append(replace(job, predictions=new))
+    failed: dict[str, TextGuidedError] = {}
+    outcomes = run_jobs(score_case, waiting, workers=max(1, min(workers, len(waiting))))
+    for outcome in tqdm(outcomes, total=len(waiting), desc="scoring", unit="case", disable=not (waiting and progress)):
         if outcome.value is not None:
-            cache.write(outcome.job, outcome.value)
             known[outcome.job.case] |= outcome.value
+            if cache is not None:
+                cache.write(outcome.job, outcome.value)
         elif outcome.error is not None:
-            failed.append(outcome.error)
-    if failed:
-        first = failed[0]
-        raise DataError(f"{len(failed)} cases cannot be scored; one: {first.what}", where=first.where,
-                        remedy=first.remedy)  # fmt: skip
-    return known
+            failed[outcome.job.case] = outcome.error
+    return {case: known[case] for case in sorted(known.keys() - failed.keys())}, dict(sorted(failed.items()))

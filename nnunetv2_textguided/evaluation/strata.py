@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.evaluation.bootstrap import Interval, interval
 from nnunetv2_textguided.evaluation.estimates import Estimate, macro_detection, mean_estimate
 from nnunetv2_textguided.evaluation.metrics import DASH, OVERLAP
 from nnunetv2_textguided.evaluation.results import Results
+from nnunetv2_textguided.nnunet.variant import Variant
 
 FOUND = "lesions_found"
 RATE = 1.0  # false positives per case, over all cases, at which lesions count as found
@@ -109,7 +109,7 @@ def _found(
 ) -> Estimate:
     index = np.flatnonzero(chosen)
     hits, lesions = np.zeros(index.size), np.zeros(index.size)
-    for scores, lowest in zip(results.scores[variant].values(), threshold, strict=True):
+    for scores, lowest in zip(results.tables[variant].scores.values(), threshold, strict=True):
         hits += [sum(a.found and a.confidence >= lowest for a in scores[i].lesions) for i in index]
         lesions += [len(scores[i].lesions) for i in index]
     if not lesions.sum():

@@ -1,59 +1,14 @@
-"""Comparing the voxel grids of images whose headers almost agree.
-
-Real headers of one examination differ by 1e-7 to 2e-4 in their direction cosines, which moves a corner voxel by less
-than a tenth of a voxel. So grids are compared by what matters: how far the corner voxels lie apart, in voxels.
-"""
+"""Images of one examination: masks brought onto an image's grid, fields of view and slices compared."""
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_textguided.errors import DataError
-
-# Nearest-neighbour resampling is the identity as long as no voxel moves by half a voxel, so up to here two grids are
-# one grid, and copying the header changes no voxel's value.
-SAME_GRID_VOXELS = 0.5
-
-
-@dataclass(frozen=True)
-class GridDifference:
-    """How far the grid of one image lies from another's.
-
-    Attributes:
-        same_size: whether both have the same number of voxels along every axis.
-        voxels: largest distance between corner voxels of the same index, in voxels of the reference (largest axis).
-        millimetres: the same distance in mm.
-    """
-
-    same_size: bool
-    voxels: float
-    millimetres: float
-
-    @property
-    def same_grid(self) -> bool:
-        """Whether the grids are one grid within tolerance."""
-        return self.same_size and self.voxels < SAME_GRID_VOXELS
-
-    def __str__(self) -> str:
-        if not self.same_size:
-            return "another size"
-        return f"corners {self.voxels:.3f} voxels ({self.millimetres:.3f} mm) apart"
-
-
-def compare_grids(image: sitk.Image, reference: sitk.Image) -> GridDifference:
-    """Compare the grid of `image` with that of `reference` (both 3D)."""
-    voxels = millimetres = 0.0
-    for corner in _corners(reference.GetSize()):
-        here = np.array(reference.TransformIndexToPhysicalPoint(corner))
-        there = image.TransformIndexToPhysicalPoint(corner)
-        index = reference.TransformPhysicalPointToContinuousIndex(there)
-        voxels = max(voxels, float(np.abs(np.array(index) - corner).max()))
-        millimetres = max(millimetres, float(np.linalg.norm(here - there)))
-    return GridDifference(image.GetSize() == reference.GetSize(), voxels, millimetres)
+from nnunetv2_textguided.imaging.grids import compare_grids
 
 
 def mask_onto(mask: sitk.Image, reference: sitk.Image) -> tuple[sitk.Image, str | None]:
@@ -134,10 +89,6 @@ def centred_on(image: sitk.Image, point: tuple[float, float, float]) -> sitk.Ima
     if np.any(np.abs(shift) > size):
         raise ValueError("the point lies outside the image")
     return sitk.ConstantPad(image, np.maximum(-shift, 0).tolist(), np.maximum(shift, 0).tolist(), 0.0)
-
-
-def _corners(size: tuple[int, ...]) -> list[tuple[int, ...]]:
-    return list(itertools.product(*((0, n - 1) for n in size)))
 
 
 def _normal(image: sitk.Image) -> np.ndarray:

@@ -12,7 +12,8 @@ import SimpleITK as sitk
 
 from nnunetv2_textguided.errors import DataError
 
-_AGAIN = "Download or unpack the file again."
+_AGAIN = "Copy, download or unpack the file again."
+_VALUES = "Check that this is the right file; correct its values, or name them where the allowed ones come from."
 
 
 def read_volume(path: str | Path) -> sitk.Image:
@@ -22,7 +23,12 @@ def read_volume(path: str | Path) -> sitk.Image:
         DataError: missing, truncated, not 3D, not scalar, NaN or infinite voxels, or one constant value.
     """
     image = read_image(Path(path))
-    values = sitk.GetArrayViewFromImage(image)
+    check_voxels(sitk.GetArrayViewFromImage(image), path)
+    return image
+
+
+def check_voxels(values: np.ndarray, path: str | Path) -> None:
+    """Raise DataError if the voxels of an image file are NaN or infinite, or all the same."""
     bad = _not_finite(Path(path), values)
     if bad:
         raise DataError(f"{bad} voxels are NaN or infinite.", where=path, remedy=_AGAIN)
@@ -32,29 +38,36 @@ def read_volume(path: str | Path) -> sitk.Image:
             where=path,
             remedy=_AGAIN,
         )
-    return image
 
 
-def read_mask(path: str | Path, allowed: frozenset[int] | None = None) -> sitk.Image:
+def read_mask(path: str | Path, allowed: frozenset[int] | None = None, remedy: str = _VALUES) -> sitk.Image:
     """Read a 3D mask as unsigned 8-bit.
 
     Args:
         path: the file.
         allowed: the values it may have; None allows 0 to 255.
+        remedy: what to do about another value.
 
     Raises:
         DataError: missing, truncated, not 3D, or a value that is not an allowed whole number.
     """
     image = read_image(Path(path))
-    values = np.unique(sitk.GetArrayViewFromImage(image))
-    strange = [v for v in values.tolist() if v != v or v != int(v) or not (v in allowed if allowed else 0 <= v <= 255)]
+    check_mask_values(sitk.GetArrayViewFromImage(image), path, allowed, remedy)
+    return sitk.Cast(image, sitk.sitkUInt8)
+
+
+def check_mask_values(
+    values: np.ndarray, path: str | Path, allowed: frozenset[int] | None = None, remedy: str = _VALUES
+) -> None:
+    """Raise DataError if a mask has a value that is not an allowed whole number."""
+    found = np.unique(values).tolist()
+    strange = [v for v in found if v != v or v != int(v) or not (v in allowed if allowed else 0 <= v <= 255)]
     if strange:
         raise DataError(
             f"The mask has the values {strange[:8]}; allowed are {sorted(allowed) if allowed else '0 to 255'}.",
             where=path,
-            remedy="Check that this is the right file; update the checkout of picai_labels.",
+            remedy=remedy,
         )
-    return sitk.Cast(image, sitk.sitkUInt8)
 
 
 def mask_values(mask: sitk.Image) -> frozenset[int]:
@@ -62,22 +75,23 @@ def mask_values(mask: sitk.Image) -> frozenset[int]:
     return frozenset(int(v) for v in np.unique(sitk.GetArrayViewFromImage(mask)) if v)
 
 
-def read_image(path: Path) -> sitk.Image:
-    """Read a scalar 3D image without looking at its values.
+def read_image(path: Path, dimensions: tuple[int, ...] = (3,)) -> sitk.Image:
+    """Read a scalar image without looking at its values.
+
+    Args:
+        path: the file.
+        dimensions: how many axes it may have.
 
     Raises:
-        DataError: missing, truncated, not 3D, or not scalar.
+        DataError: missing, truncated, of another dimension, not scalar, or its axes are not perpendicular.
     """
-    if not path.is_file():
-        raise DataError("The file does not exist.", where=path, remedy=_AGAIN)
-    if path.name.endswith(".gz"):
-        _verify_gzip(path)
+    verify_whole(path)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise DataError(f"The file is truncated or damaged: {_reason(error)}", where=path, remedy=_AGAIN) from error
+        raise unreadable(error, path) from error
     components = image.GetNumberOfComponentsPerPixel()
-    if image.GetDimension() != 3 or components != 1:
+    if image.GetDimension() not in dimensions or components != 1:
         kind = f"{image.GetDimension()}D" if components == 1 else f"{components} values per voxel"
         raise DataError(
             f"The file is not one 3D volume but {kind}, size {tuple(image.GetSize())}.",
@@ -85,6 +99,46 @@ def read_image(path: Path) -> sitk.Image:
             remedy="Extract the volume that belongs to this modality (a b-value, a time point) and save it alone.",
         )
     return image
+
+
+def read_header(path: Path) -> sitk.ImageFileReader:
+    """Read where an image's voxels lie, and not the voxels.
+
+    Raises:
+        DataError: missing or unreadable, or its axes are not perpendicular.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise unreadable(error, path) from error
+    return reader
+
+
+def verify_whole(path: Path) -> None:
+    """Raise DataError if the file is missing, or is a truncated gzip stream, which ITK fills with zeros silently."""
+    if not path.is_file():
+        raise DataError("The file does not exist.", where=path, remedy=_AGAIN)
+    if path.name.endswith(".gz"):
+        _verify_gzip(path)
+
+
+def unreadable(error: RuntimeError, path: Path) -> DataError:
+    """ITK's exception about a file, in words for users."""
+    reason = _reason(error)
+    if "orthonormal" in str(error):
+        return DataError(
+            "The affine is sheared: the image's axes are not perpendicular, which ITK cannot represent.",
+            where=path,
+            remedy="Resample it onto perpendicular axes (nibabel.processing.resample_to_output), "
+            "or correct the header if the shear is an error of its writer.",
+        )
+    if any(word in str(error).lower() for word in ("unsupported", "not supported", "can not handle")):
+        return DataError(
+            f"ITK cannot read this kind of file: {reason}", where=path, remedy="Convert it to NIfTI, NRRD or MetaImage."
+        )
+    return DataError(f"The file is truncated or damaged: {reason}", where=path, remedy=_AGAIN)
 
 
 def _not_finite(path: Path, values: np.ndarray) -> int:

@@ -1,15 +1,15 @@
-"""Cases of an input folder: their files, checked before anything is predicted, and where their results go."""
+"""A case that is predicted, and where its results go."""
 
 from __future__ import annotations
 
 import re
 import shutil
-import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunetv2_textguided.errors import DataError
+import SimpleITK as sitk
+
 from nnunetv2_textguided.inference.options import OutputOptions
 
 HEATMAPS, CHANGES, CASES, DETECTIONS, OVERLAYS, VIEWER = (
@@ -27,58 +27,15 @@ PARTIAL = ".partial"
 
 @dataclass(frozen=True)
 class Case:
-    """A case: its identifier and one file per channel, in order."""
+    """A case: its identifier and its channels in the model's order, each an image file or an image in memory."""
 
     name: str
-    files: tuple[Path, ...]
+    channels: tuple[Path | sitk.Image, ...]
 
-
-def find_cases(folder: Path, ending: str, channels: int) -> list[Case]:
-    """The cases of an nnU-Net image folder (CASE_0000.nii.gz, CASE_0001.nii.gz, ...), in nnU-Net's order.
-
-    Raises:
-        DataError: there is none, or a channel of one is missing.
-    """
-    if not folder.is_dir():
-        raise DataError("The input folder does not exist.", where=folder, remedy="Check -i.")
-    pattern = re.compile(rf"(?P<case>.+)_\d{{4}}{re.escape(ending)}")
-    found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        if match := pattern.fullmatch(path.name):
-            found.setdefault(match["case"], []).append(path)
-    if not found:
-        raise DataError(
-            f"The input folder holds no image CASE_0000{ending}.",
-            where=folder,
-            remedy="nnU-Net tells channels by _0000, _0001, ... and the model expects this file ending.",
-        )
-    for case, files in found.items():
-        expected = [f"{case}_{channel:04d}{ending}" for channel in range(channels)]
-        if [file.name for file in files] != expected:
-            raise DataError(
-                f"Case {case} has {', '.join(f.name for f in files)}; the model expects {', '.join(expected)}.",
-                where=folder,
-                remedy="Add the missing channels, in the order of the model's dataset.json.",
-            )
-    return [Case(name, tuple(found[name])) for name in sorted(found)]
-
-
-def check_files(case: Case) -> None:
-    """Raise DataError if a file of the case is truncated. ITK silently fills a short NIfTI with zeros."""
-    import gzip
-
-    for path in case.files:
-        if not path.is_file():
-            raise DataError("The image does not exist.", where=path)
-        if path.name.endswith(".gz"):
-            try:
-                with gzip.open(path) as stream:
-                    while stream.read(1 << 22):
-                        pass
-            except (EOFError, OSError, zlib.error) as error:
-                raise DataError(
-                    f"The image is truncated or damaged: {error}.", where=path, remedy="Copy the file again."
-                ) from error
+    @property
+    def sources(self) -> list[str]:
+        """Name of each channel's file."""
+        return [one.name if isinstance(one, Path) else "image in memory" for one in self.channels]
 
 
 def remove_leftovers(folder: Path, cases: Collection[str]) -> None:

@@ -20,9 +20,11 @@ from nnunetv2_textguided.files import write_json
 from nnunetv2_textguided.inference import cases as places
 from nnunetv2_textguided.inference.cases import Case, file_name, results_of
 from nnunetv2_textguided.inference.findings import Evidence, read_mask, write_findings
+from nnunetv2_textguided.inference.gland import gland_of_labels
 from nnunetv2_textguided.inference.grid import image_like, to_cropped_grid, to_image_grid
 from nnunetv2_textguided.inference.options import OutputOptions
 from nnunetv2_textguided.inference.predictor import HEATMAP_SCALE, Layout
+from nnunetv2_textguided.inference.prepare import Notes
 
 COMPRESSION = 3
 """zlib level of float maps: a tenth larger than the default, several times faster."""
@@ -51,7 +53,12 @@ class Exporter:
     channels: tuple[str, ...] = field(default=())
 
     def export(
-        self, case: Case, predicted: np.ndarray, properties: dict[str, Any], seconds: Mapping[str, float]
+        self,
+        case: Case,
+        predicted: np.ndarray,
+        properties: dict[str, Any],
+        seconds: Mapping[str, float],
+        notes: Notes | None = None,
     ) -> dict[str, Any]:
         """Write a case's results; they appear together, the mask last, or not at all.
 
@@ -60,6 +67,7 @@ class Exporter:
             predicted: (channels, *network grid) from the predictor.
             properties: what nnU-Net's preprocessing said about the case.
             seconds: what was spent on it so far, by step.
+            notes: what a reader of its results has to know.
 
         Returns:
             The content of the case's JSON.
@@ -71,7 +79,7 @@ class Exporter:
         try:
             for path in results.required:
                 (hidden / path).parent.mkdir(parents=True, exist_ok=True)
-            record = self._write(hidden, case, predicted, properties)
+            record = self._write(hidden, case, predicted, properties, notes or Notes())
             record["seconds"] = {**seconds, "export": time.perf_counter() - start}
             record["bytes"] = sum(path.stat().st_size for path in hidden.rglob("*") if path.is_file())
             write_json(hidden / places.CASES / f"{case.name}.json", record)
@@ -86,7 +94,9 @@ class Exporter:
     def _ending(self) -> str:
         return str(self.dataset["file_ending"])
 
-    def _write(self, folder: Path, case: Case, predicted: np.ndarray, properties: dict[str, Any]) -> dict[str, Any]:
+    def _write(
+        self, folder: Path, case: Case, predicted: np.ndarray, properties: dict[str, Any], notes: Notes
+    ) -> dict[str, Any]:
         cropped = to_cropped_grid(predicted, properties, self.plans, self.configuration)
         logits = cropped[: self.layout.heads]
         # What remains for nnU-Net's own export to do: its resampling leaves alone what has the shape already.
@@ -100,15 +110,17 @@ class Exporter:
             self.output.probabilities,
             num_threads_torch=1,
         )
-        record: dict[str, Any] = {"case": case.name, "files": [file.name for file in case.files]}
+        record: dict[str, Any] = {"case": case.name, "files": case.sources, **notes.as_json()}
         heatmaps = self._write_maps(folder, case, cropped, properties) if self.layout.explained else {}
         if self.label is not None:
+            written = folder / (case.name + self._ending)
             evidence = Evidence(
                 self._probability(logits, properties),
-                read_mask(folder / (case.name + self._ending), self.dataset["labels"][self.label]),
+                read_mask(written, self.dataset["labels"][self.label]),
                 heatmaps.get(self.label),
+                gland_of_labels(written, self.dataset["labels"], self.label),
             )
-            record |= write_findings(folder, case, evidence, self.label, self.channels, self.output)
+            record |= write_findings(folder, case, evidence, self.label, self.channels, self.output, record)
         return record
 
     def _write_maps(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import SimpleITK as sitk
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.inference import cases as places
 from nnunetv2_textguided.inference.cases import Case
-from nnunetv2_textguided.inference.lesions import detection_map, measure_candidates
+from nnunetv2_textguided.inference.gland import near_gland
+from nnunetv2_textguided.inference.lesions import detection_map, measure_candidates, without_outside
 from nnunetv2_textguided.inference.options import OutputOptions
 from nnunetv2_textguided.inference.overlays import Scene, draw
+from nnunetv2_textguided.inference.reading import load_images
 from nnunetv2_textguided.inference.viewer.case import Layer, write_case
 from nnunetv2_textguided.inference.zones import NAMES, read_zones
 
@@ -27,11 +30,13 @@ class Evidence:
         probability: probability of the lesion.
         mask: (z, y, x) bool, the predicted mask of the lesion.
         heatmap: text-image similarity, if there is one.
+        gland: (z, y, x) bool, the predicted gland, if the model segments it.
     """
 
     probability: sitk.Image
     mask: np.ndarray
     heatmap: sitk.Image | None
+    gland: np.ndarray | None = None
 
 
 def read_mask(path: Path, values: int | list[int]) -> np.ndarray:
@@ -40,7 +45,13 @@ def read_mask(path: Path, values: int | list[int]) -> np.ndarray:
 
 
 def write_findings(
-    folder: Path, case: Case, evidence: Evidence, label: str, channels: tuple[str, ...], output: OutputOptions
+    folder: Path,
+    case: Case,
+    evidence: Evidence,
+    label: str,
+    channels: tuple[str, ...],
+    output: OutputOptions,
+    notes: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Find and measure candidates, write the detection map and, if asked for, pictures.
 
@@ -51,6 +62,7 @@ def write_findings(
         label: the label of the candidates.
         channels: names of the image channels.
         output: what to write.
+        notes: what is known of the case beside its maps: its remarks are added to, and the viewer shows them.
 
     Returns:
         The findings as JSON values.
@@ -60,30 +72,48 @@ def write_findings(
     probability = sitk.GetArrayFromImage(evidence.probability)
     heatmap = None if evidence.heatmap is None else sitk.GetArrayFromImage(evidence.heatmap)
     detection = detection_map(probability, evidence.mask, output.candidates)
+    zones = None if output.zones is None else read_zones(output.zones, case.name, evidence.probability)
+    near, remarks = _gland(evidence, zones)
+    if near is not None and output.outside_gland == "drop":
+        detection, dropped = without_outside(detection, near)
+        remarks += [f"candidates outside the gland that were dropped: {dropped}"] if dropped else []
     image = sitk.GetImageFromArray(detection)
     image.CopyInformation(evidence.probability)
     sitk.WriteImage(image, str(folder / places.DETECTIONS / f"{case.name}_detection_map.nii.gz"), True)
-    zones = None if output.zones is None else read_zones(output.zones, case.name, image)
-    found, numbers = measure_candidates(detection, probability, heatmap, zones, image, NAMES)
+    found, numbers = measure_candidates(detection, probability, heatmap, zones, image, NAMES, near)
+    outside = [c.candidate for c in found if c.outside_gland]
+    remarks += [f"candidates outside the gland: {', '.join(map(str, outside))}"] if outside else []
+    findings = {
+        "label": label,
+        "case_likelihood": max((c.confidence for c in found), default=0.0),
+        "candidates": [c.as_json() for c in found],
+        "remarks": [*notes.get("remarks", ()), *remarks],
+    }
     if output.overlays or output.viewer:
         scene = Scene(_channels(case, channels), numbers, probability, heatmap, image.GetSpacing()[::-1])
         if output.overlays:
             draw(scene, found, case.name, folder / places.OVERLAYS / f"{case.name}.png")
         if output.viewer:
             layers = _layers(scene, evidence.mask)
-            write_case(folder / places.VIEWER / f"{case.name}.js", case.name, layers, found, image)
-    return {
-        "label": label,
-        "case_likelihood": max((c.confidence for c in found), default=0.0),
-        "candidates": [c.as_json() for c in found],
-    }
+            shown = {"remarks": findings["remarks"], "unlike_training": notes.get("unlike_training", "unknown")}
+            write_case(folder / places.VIEWER / f"{case.name}.js", case.name, layers, found, image, shown)
+    return findings
+
+
+def _gland(evidence: Evidence, zones: np.ndarray | None) -> tuple[np.ndarray | None, list[str]]:
+    """The gland with its margin, by the zone masks that were given, else by the model's own; and remarks."""
+    gland = evidence.gland if zones is None else zones > 0
+    if gland is None:
+        return None, []
+    if not gland.any():
+        return None, ["no gland was found in this image"]
+    return near_gland(gland, evidence.probability.GetSpacing()[::-1]), []
 
 
 def _channels(case: Case, names: tuple[str, ...]) -> list[tuple[str, np.ndarray]]:
-    """Name and values (z, y, x) of each image file."""
-    names = (*names, *(f"channel {i}" for i in range(len(names), len(case.files))))
-    scans = [sitk.ReadImage(str(file), sitk.sitkFloat32) for file in case.files]
-    return [(name, sitk.GetArrayFromImage(scan)) for name, scan in zip(names, scans, strict=False)]
+    """Name and values (z, y, x) of each channel."""
+    names = (*names, *(f"channel {i}" for i in range(len(names), len(case.channels))))
+    return [(name, sitk.GetArrayFromImage(scan)) for name, scan in zip(names, load_images(case), strict=False)]
 
 
 def _layers(scene: Scene, mask: np.ndarray) -> list[Layer]:

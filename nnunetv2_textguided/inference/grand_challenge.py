@@ -78,9 +78,9 @@ def read_study(source: Path) -> dict[str, sitk.Image]:
     Raises:
         DataError: a scan is missing, there is more than one, it is damaged, or does not show the T2W series' anatomy.
     """
+    from nnunetv2_textguided.extras import require
     from nnunetv2_textguided.imaging.geometry import check_axial, check_same_anatomy
     from nnunetv2_textguided.imaging.images import read_volume
-    from nnunetv2_textguided.picai.extra import require
 
     paths = {name: _only_file(source / "images" / folder) for name, folder in INPUTS.items()}
     scans = {name: read_volume(path) for name, path in paths.items()}

@@ -89,6 +89,7 @@ def predict_cohort(
             total.predicted += result.predicted
             total.skipped += result.skipped
             total.failed |= result.failed
+            total.remarks |= result.remarks
     finish(output, has_tables=any(True for _ in read_records(output.folder)))
     return total
 

@@ -30,6 +30,7 @@ class Candidate:
         peak_probability: largest probability in it.
         mean_heatmap: mean text-image similarity in it; None without heatmaps.
         zone: where most of it lies, if a zone mask is given.
+        outside_gland: whether all of it lies farther from the gland than masks of it err; None: no gland is known.
     """
 
     candidate: int
@@ -43,6 +44,7 @@ class Candidate:
     peak_probability: float
     mean_heatmap: float | None = None
     zone: str | None = None
+    outside_gland: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -99,6 +101,16 @@ def detection_map(probability: np.ndarray, mask: np.ndarray, method: str) -> np.
     return np.asarray(extract_candidates(probability, threshold), dtype=np.float32)
 
 
+def without_outside(detection: np.ndarray, near_gland: np.ndarray) -> tuple[np.ndarray, int]:
+    """A detection map without the candidates that lie outside the gland, and how many those were."""
+    from scipy import ndimage
+
+    parts, count = ndimage.label(detection > 0, ALL_NEIGHBOURS)
+    inside = np.zeros(count + 1, dtype=bool)
+    inside[np.unique(parts[near_gland])] = True
+    return np.where(inside[parts], detection, 0).astype(detection.dtype), int(count - inside[1:].sum())
+
+
 def measure_candidates(
     detection: np.ndarray,
     probability: np.ndarray,
@@ -106,6 +118,7 @@ def measure_candidates(
     zones: np.ndarray | None,
     image: sitk.Image,
     zone_names: dict[int, str],
+    near_gland: np.ndarray | None = None,
 ) -> tuple[list[Candidate], np.ndarray]:
     """Measure the candidates of a detection map.
 
@@ -116,6 +129,7 @@ def measure_candidates(
         zones: (z, y, x) zone mask, if there is one.
         image: any image with the geometry of these arrays.
         zone_names: name of each zone's value.
+        near_gland: (z, y, x) bool, the gland with its margin, if it is known.
 
     Returns:
         The candidates, the most confident first, and (z, y, x) int32 with their numbers.
@@ -144,6 +158,7 @@ def measure_candidates(
                 peak_probability=float(values.max()),
                 mean_heatmap=None if heatmap is None else float(heatmap[box][inside].mean()),
                 zone=None if zones is None else _zone(zones[box][inside], zone_names),
+                outside_gland=None if near_gland is None else bool(not near_gland[box][inside].any()),
             )
         )
     return found, parts

@@ -1,18 +1,100 @@
-"""A trained model made ready: its predictor, and the export that belongs to it."""
+"""A trained model made ready: its predictor, the export that belongs to it, and what is known of its training data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.inference.exchange import exchange_prompts
 from nnunetv2_textguided.inference.export import Exporter
+from nnunetv2_textguided.inference.gland import gland_labels
+from nnunetv2_textguided.inference.lesions import check_candidates
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions
 from nnunetv2_textguided.inference.predictor import TextGuidedPredictor
+from nnunetv2_textguided.inference.training_range import TrainingRange, read_training_range
+from nnunetv2_textguided.nnunet.readers import WITHOUT_GEOMETRY
+from nnunetv2_textguided.processes.noise import ForeignOutput
 
 LESIONS = ("csPCa", "lesion", "tumour", "tumor", "cancer")
 """Labels whose candidates are listed if none is named, in this order, whatever their case."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A model that is ready to predict cases, and where their results go.
+
+    Attributes:
+        model: what was asked for.
+        predictor: the model on its device.
+        exporter: what is written where.
+        channels: name of each channel that a case has to have, in order.
+        training: what is known of the training data.
+        warning: what a reader of the results has to know about all of them; None: nothing.
+        foreign: what other libraries say.
+    """
+
+    model: ModelOptions
+    predictor: TextGuidedPredictor
+    exporter: Exporter
+    channels: tuple[str, ...]
+    training: TrainingRange
+    warning: str | None
+    foreign: ForeignOutput
+
+    @property
+    def ending(self) -> str:
+        """The file ending of the model's images and masks."""
+        return str(self.predictor.dataset_json["file_ending"])
+
+
+def open_session(model: ModelOptions, output: OutputOptions, foreign: ForeignOutput | None = None) -> Session:
+    """Load a model and check that what is asked for can be had, before any case is read.
+
+    Raises:
+        TextGuidedError: model or options are not valid.
+    """
+    foreign = foreign or ForeignOutput()
+    with foreign.capture():
+        check_candidates(output.candidates)
+        predictor = load_predictor(model)
+        warning = None
+        if model.prompts is not None or model.embeddings is not None:
+            warning = exchange_prompts(predictor, model.prompts, model.embeddings, model.encoder)
+        if output.heatmaps or (output.viewer and predictor.settings is not None and predictor.settings.uses_text):
+            predictor.explain()
+    exporter = make_exporter(predictor, output)
+    _check_output(exporter)
+    count = determine_num_input_channels(
+        predictor.plans_manager, predictor.configuration_manager, predictor.dataset_json
+    )
+    channels = tuple([*exporter.channels, *(f"channel {i}" for i in range(len(exporter.channels), count))][:count])
+    training = read_training_range(model.folder, predictor.folds, channels)
+    model = replace(model, folds=predictor.folds)
+    return Session(model, predictor, exporter, channels, training, warning, foreign)
+
+
+def _check_output(exporter: Exporter) -> None:
+    """Raise DataError for results that this model's cases cannot have."""
+    flat = exporter.plans.plans["image_reader_writer"] in WITHOUT_GEOMETRY
+    if flat and (exporter.label is not None or exporter.layout.explained):
+        raise DataError(
+            "Candidates and heatmaps need images that say where their voxels lie, in 3D.",
+            where=f"plans: image_reader_writer {exporter.plans.plans['image_reader_writer']}",
+            remedy="Use --candidates none, without --heatmaps.",
+        )
+    output = exporter.output
+    if output.outside_gland != "drop" or exporter.label is None or output.zones is not None:
+        return
+    if not gland_labels(exporter.dataset["labels"], exporter.label):
+        raise DataError(
+            "Nothing says where the gland is.",
+            where="--outside-gland drop",
+            remedy="Give zone masks with --zones, or use a model that segments the zones, or --outside-gland mark.",
+        )
 
 
 def load_predictor(model: ModelOptions) -> TextGuidedPredictor:

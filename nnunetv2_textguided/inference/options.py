@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CANDIDATES = ("dynamic", "dynamic-fast", "mask", "none")
+OUTSIDE_GLAND = ("mark", "drop")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class OutputOptions:
         candidates: how lesion candidates are found: one of CANDIDATES, or a probability.
         lesion_label: the label whose candidates are listed; None: csPCa, or the only label.
         zones: folder of zone masks, one per case.
+        outside_gland: what becomes of candidates outside the gland, one of OUTSIDE_GLAND; where no gland is known,
+            nothing is said about them.
     """
 
     folder: Path
@@ -60,6 +63,7 @@ class OutputOptions:
     candidates: str = "dynamic"
     lesion_label: str | None = None
     zones: Path | None = None
+    outside_gland: str = "mark"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch import Tensor, nn
 
 from nnunetv2_textguided.errors import DataError, NetworkError
+from nnunetv2_textguided.inference.progress import WindowProgress
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK, ResolvedText, Settings
@@ -101,6 +102,11 @@ class TextGuidedPredictor(nnUNetPredictor):
     label_manager: Any
     list_of_parameters: Any
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.progress = WindowProgress()
+        self.folds: tuple[int | str, ...] = ()
+
     @property
     def settings(self) -> Settings | None:
         """The model's settings; None for a model of another trainer."""
@@ -123,6 +129,24 @@ class TextGuidedPredictor(nnUNetPredictor):
             )
         return settings.text.resolved
 
+    def _internal_get_sliding_window_slicers(self, image_size: Any) -> Any:
+        windows = super()._internal_get_sliding_window_slicers(image_size)
+        self.progress.expect(len(windows))
+        return windows
+
+    def _internal_maybe_mirror_and_predict(self, x: Tensor) -> Tensor:
+        predicted: Tensor = super()._internal_maybe_mirror_and_predict(x)
+        self.progress.step()
+        return predicted
+
+    def predict_case(self, name: str, data: Tensor) -> Any:
+        """(channels, *grid) of one preprocessed case, as NumPy array, with progress over its windows.
+
+        NumPy as in nnU-Net: tensors cross process borders through shared memory, which can run out.
+        """
+        with self.progress.of(name, len(self.list_of_parameters)):
+            return self.predict_logits_from_preprocessed_data(data).cpu().numpy()
+
     def load(self, folder: Path, folds: tuple[int | str, ...] | None, checkpoint: str) -> None:
         """Load a trained model folder.
 
@@ -130,6 +154,7 @@ class TextGuidedPredictor(nnUNetPredictor):
             DataError: the folder or a fold of it is missing, or the model needs a former stage's predictions.
         """
         check_model_folder(folder, folds, checkpoint)
+        self.folds = tuple(folds or self.auto_detect_available_folds(str(folder), checkpoint))
         self.initialize_from_trained_model_folder(str(folder), folds, checkpoint)
         if self.configuration_manager.previous_stage_name is not None:
             raise DataError("The model is the second stage of a cascade.", where=folder, remedy="Use nnUNetv2_predict.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,36 +11,78 @@ import numpy as np
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.inference.cases import Case, check_files
+from nnunetv2_textguided.inference.cases import Case
+from nnunetv2_textguided.inference.reading import check_grids, read_case
+from nnunetv2_textguided.inference.training_range import Likeness, TrainingRange
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a reader of a case's results has to know.
+
+    Attributes:
+        remarks: what was found in its files.
+        likeness: how it compares with the training data; None: not compared.
+    """
+
+    remarks: tuple[str, ...] = ()
+    likeness: Likeness | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values."""
+        if self.likeness is None:
+            return {"remarks": list(self.remarks)}
+        return {
+            "remarks": list(self.remarks),
+            "training_distance": self.likeness.distance,
+            "unlike_training": self.likeness.verdict,
+        }
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A preprocessed case: (channels, *grid) float32 data, nnU-Net's properties of it, seconds spent."""
+    """A preprocessed case: (channels, *grid) float32 data, nnU-Net's properties of it, seconds spent, notes."""
 
     data: np.ndarray
     properties: dict[str, Any]
     seconds: float
+    notes: Notes = Notes()
 
 
 def prepare_case(
-    case: Case, plans: PlansManager, configuration: ConfigurationManager, dataset: dict[str, Any]
+    case: Case,
+    plans: PlansManager,
+    configuration: ConfigurationManager,
+    dataset: dict[str, Any],
+    channels: Sequence[str] = (),
+    training: TrainingRange | None = None,
 ) -> Prepared:
-    """Read and preprocess a case as nnU-Net does.
+    """Check, read and preprocess a case as nnU-Net does.
+
+    Args:
+        case: the case.
+        plans: the model's plans.
+        configuration: its configuration.
+        dataset: its dataset.json.
+        channels: names of its channels.
+        training: what is known of the training data.
 
     Raises:
-        DataError: a file is damaged, or has values that are not finite.
+        DataError: a file is damaged, lies elsewhere than the first channel, or has values that are not finite.
     """
     start = time.perf_counter()
-    check_files(case)
-    try:
-        data, _, properties = configuration.preprocessor_class(verbose=False).run_case(
-            [str(file) for file in case.files], None, plans, configuration, dataset
-        )
-    except RuntimeError as error:  # what ITK and nnU-Net's readers raise
-        reason = str(error).strip().splitlines()[-1:] or ["its channels differ in size or spacing"]
-        raise DataError(f"The case cannot be read: {reason[0]}", where=", ".join(map(str, case.files))) from error
+    names = [*channels, *(f"channel {number}" for number in range(len(channels), len(case.channels)))]
+    remarks = check_grids(case, names)
+    image, properties = read_case(case, plans, str(dataset["file_ending"]), names)
+    data, _, properties = configuration.preprocessor_class(verbose=False).run_case_npy(
+        image, None, properties, plans, configuration, dataset
+    )
     data = np.ascontiguousarray(data, dtype=np.float32)
     if not np.isfinite(data).all():
-        raise DataError("The preprocessed image has values that are not finite.", where=case.files[0])
-    return Prepared(data, properties, time.perf_counter() - start)
+        raise DataError("The preprocessed image has values that are not finite.", where=f"case {case.name}")
+    likeness = None
+    if training is not None:
+        shape = properties["shape_after_cropping_and_before_resampling"]
+        shape = [shape[axis] for axis in plans.transpose_backward]
+        likeness = training.compare(data, properties["spacing"], shape)
+    return Prepared(data, properties, time.perf_counter() - start, Notes(tuple(remarks), likeness))

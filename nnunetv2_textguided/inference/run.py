@@ -1,33 +1,35 @@
-"""Predict a folder: preprocess ahead, predict, export in the background, one case's failure being that case's."""
+"""Predict cases: preprocess ahead, predict, export in the background, one case's failure being that case's."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 
 from nnunetv2_textguided.errors import TextGuidedError
-from nnunetv2_textguided.files import write_json
-from nnunetv2_textguided.inference.cases import Case, find_cases, remove_leftovers, results_of
-from nnunetv2_textguided.inference.exchange import exchange_prompts
+from nnunetv2_textguided.inference.cases import Case, remove_leftovers, results_of
+from nnunetv2_textguided.inference.cohort import Cohort, find_cases
 from nnunetv2_textguided.inference.export import Exporter
-from nnunetv2_textguided.inference.lesions import check_candidates
-from nnunetv2_textguided.inference.loading import load_predictor, make_exporter
+from nnunetv2_textguided.inference.loading import Session, open_session
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
-from nnunetv2_textguided.inference.predictor import TextGuidedPredictor
-from nnunetv2_textguided.inference.prepare import Prepared, prepare_case
+from nnunetv2_textguided.inference.prepare import Notes, Prepared, prepare_case
+from nnunetv2_textguided.inference.record import cases_in, check_same_origin, write_description
 from nnunetv2_textguided.inference.tables import write_tables
+from nnunetv2_textguided.inference.training_range import UNLIKE
 from nnunetv2_textguided.inference.viewer.page import write_page
 from nnunetv2_textguided.inference.zones import zone_file
 from nnunetv2_textguided.processes.background import Pending, Workers, workers
+from nnunetv2_textguided.processes.noise import ForeignOutput
+
+LOG = "predict.log"
+"""File in the prediction folder for what other libraries print."""
 
 
 @dataclass
@@ -38,49 +40,77 @@ class Summary:
         predicted: cases that were predicted.
         skipped: number of cases that were complete before.
         failed: what was wrong with each case that has no result.
+        remarks: what a reader of a case's results has to know.
     """
 
     predicted: list[str] = field(default_factory=list)
     skipped: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    remarks: dict[str, list[str]] = field(default_factory=dict)
 
 
-Export = tuple[Case, np.ndarray, dict[str, Any], dict[str, float]]
+Export = tuple[Case, np.ndarray, dict[str, Any], dict[str, float], Notes]
 
 
-def predict_folder(source: Path, model: ModelOptions, output: OutputOptions, work: WorkOptions) -> Summary:
+def predict_folder(
+    source: Path, model: ModelOptions, output: OutputOptions, work: WorkOptions, foreign: ForeignOutput | None = None
+) -> Summary:
     """Predict the cases of an nnU-Net image folder.
 
+    Args:
+        source: the folder.
+        model: the model, and how it is applied.
+        output: what is written where.
+        work: how the work is divided.
+        foreign: collects what other libraries print.
+
     Raises:
-        TextGuidedError: nothing can be predicted: model, input folder or options are not valid.
+        TextGuidedError: nothing can be predicted: model, input folder or options are not valid, or the prediction
+            folder holds results of another model.
     """
-    check_candidates(output.candidates)
-    predictor = load_predictor(model)
-    warning = None
-    if model.prompts is not None or model.embeddings is not None:
-        warning = exchange_prompts(predictor, model.prompts, model.embeddings, model.encoder)
-        print(warning)
-    if output.heatmaps or (output.viewer and predictor.settings is not None and predictor.settings.uses_text):
-        predictor.explain()
-    exporter = make_exporter(predictor, output)
-    channels = determine_num_input_channels(
-        predictor.plans_manager, predictor.configuration_manager, predictor.dataset_json
-    )
-    cases = find_cases(source, predictor.dataset_json["file_ending"], channels)[work.part :: work.parts]
-    for case in cases if output.zones is not None else ():
-        zone_file(output.zones or Path(), case.name)
-    remove_leftovers(output.folder, {case.name for case in cases})
-    write_description(predictor, source, model, output, work, warning)
-    todo = [case for case in cases if not (work.continued and is_complete(case, exporter))]
-    print(f"{len(todo)} cases to predict, {len(cases) - len(todo)} complete (part {work.part} of {work.parts})")
-    summary = Summary(skipped=len(cases) - len(todo))
-    _predict(predictor, exporter, todo, work, summary)
+    session = open_session(model, output, foreign)
+    return predict_cases(session, find_cases(source, session.ending, session.channels), str(source), work)
+
+
+def predict_cases(session: Session, cohort: Cohort, source: str, work: WorkOptions) -> Summary:
+    """Predict cases, wherever they come from.
+
+    Args:
+        session: the model, and what is written where.
+        cohort: the cases.
+        source: where they come from, in words, for the record.
+        work: how the work is divided.
+
+    Raises:
+        DataError: the prediction folder holds results of another model or of other settings.
+    """
+    output, exporter = session.exporter.output, session.exporter
+    if session.warning is not None:
+        print(session.warning)
+    names = set(cohort.names)
+    cohort = cohort.part(work.part, work.parts)
+    if output.zones is not None:
+        zones = output.zones
+        cohort = cohort.without(lambda case: zone_file(zones, case.name))
+    done = {case.name for case in cohort.cases if work.continued and is_complete(case, exporter)}
+    there = cases_in(output.folder)
+    check_same_origin(session.model, output, there if work.continued else there - names)
+    remove_leftovers(output.folder, {case.name for case in cohort.cases})
+    todo = [case for case in cohort.cases if case.name not in done]
+    print(f"{len(todo)} cases to predict, {len(done)} complete (part {work.part} of {work.parts})")
+    summary = Summary(skipped=len(done))
+    for name, error in cohort.failed.items():
+        _fail(name, error, summary)
+    describe = partial(write_description, session.predictor, source, session.model, output, work, session.warning)
+    _predict(session, todo, work, summary, describe)
     finish(output, has_tables=exporter.label is not None)
     return summary
 
 
 def finish(output: OutputOptions, has_tables: bool) -> None:
-    """Tables and viewer of all that is in the prediction folder, whoever predicted it."""
+    """Tables and viewer of all that is in the prediction folder, whoever predicted it; nothing for nothing."""
+    if not cases_in(output.folder):
+        return
     if has_tables:
         write_tables(output.folder)
     if output.viewer:
@@ -93,83 +123,77 @@ def is_complete(case: Case, exporter: Exporter) -> bool:
     return results_of(case.name, exporter.layout.labels, ending, exporter.output).complete(exporter.output.folder)
 
 
-def write_description(
-    predictor: TextGuidedPredictor,
-    source: Path,
-    model: ModelOptions,
-    output: OutputOptions,
-    work: WorkOptions,
-    warning: str | None,
-) -> None:
-    """What nnU-Net writes beside its predictions: the model's plans and dataset.json, and what was asked for."""
-    asked = {"input": str(source), "model": asdict(model), "output": asdict(output), "work": asdict(work)}
-    if warning is not None:
-        asked["warning"] = warning
-    write_json(output.folder / "predict_from_raw_data_args.json", _plain(asked))
-    write_json(output.folder / "dataset.json", predictor.dataset_json)
-    write_json(output.folder / "plans.json", predictor.plans_manager.plans)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
-
-
 def export_case(exporter: Exporter, item: Export) -> dict[str, Any]:
     """Exporter.export for one item; a plain function, so that it travels to other processes."""
-    case, predicted, properties, seconds = item
-    return exporter.export(case, predicted, properties, seconds)
+    case, predicted, properties, seconds, notes = item
+    return exporter.export(case, predicted, properties, seconds, notes)
 
 
 def _predict(
-    predictor: TextGuidedPredictor, exporter: Exporter, cases: Sequence[Case], work: WorkOptions, summary: Summary
+    session: Session, cases: Sequence[Case], work: WorkOptions, summary: Summary, describe: Callable[[], None]
 ) -> None:
+    exporter, foreign, described = session.exporter, session.foreign, False
     prepare = partial(
-        prepare_case, plans=exporter.plans, configuration=exporter.configuration, dataset=dict(exporter.dataset)
+        prepare_case,
+        plans=exporter.plans,
+        configuration=exporter.configuration,
+        dataset=dict(exporter.dataset),
+        channels=session.channels,
+        training=session.training,
     )
     exports: deque[tuple[Case, Pending[dict[str, Any]]]] = deque()
     with (
         workers(prepare, min(work.preprocessing, len(cases))) as readers,
         workers(partial(export_case, exporter), min(work.export, len(cases))) as writers,
     ):
-        for case, prepared in _readable(readers, cases, summary):
+        for case, prepared in _readable(readers, cases, summary, foreign):
+            if not described:
+                described = True
+                describe()
             start = time.perf_counter()
-            # NumPy arrays, as in nnU-Net: tensors cross process borders through shared memory, which can run out.
-            predicted = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(prepared.data)).cpu().numpy()
+            with foreign.capture():
+                predicted = session.predictor.predict_case(case.name, torch.from_numpy(prepared.data))
             seconds = {"preprocess": prepared.seconds, "predict": time.perf_counter() - start}
-            exports.append((case, writers.submit((case, predicted, prepared.properties, seconds))))
+            exports.append((case, writers.submit((case, predicted, prepared.properties, seconds, prepared.notes))))
+            foreign.write(exporter.output.folder / LOG)
             while len(exports) > 2 * work.export:
-                _collect(*exports.popleft(), summary)
+                _collect(*exports.popleft(), summary, foreign)
         for export in exports:
-            _collect(*export, summary)
+            _collect(*export, summary, foreign)
 
 
 def _readable(
-    readers: Workers[Case, Prepared], cases: Sequence[Case], summary: Summary
+    readers: Workers[Case, Prepared], cases: Sequence[Case], summary: Summary, foreign: ForeignOutput
 ) -> Iterator[tuple[Case, Prepared]]:
     for case, future in readers.ahead(cases):
         try:
-            yield case, future.result()
+            with foreign.capture():
+                prepared = future.result()
         except TextGuidedError as error:
-            _fail(case, error, summary)
+            _fail(case.name, str(error), summary)
+        else:
+            yield case, prepared
 
 
-def _collect(case: Case, future: Pending[dict[str, Any]], summary: Summary) -> None:
+def _collect(case: Case, future: Pending[dict[str, Any]], summary: Summary, foreign: ForeignOutput) -> None:
     try:
-        record = future.result()
+        with foreign.capture():
+            record = future.result()
     except TextGuidedError as error:
-        _fail(case, error, summary)
+        _fail(case.name, str(error), summary)
         return
     summary.predicted.append(case.name)
+    remarks = list(record["remarks"])
+    if (record.get("training_distance") or 0) >= UNLIKE:
+        remarks.append(f"unlike the training data: {record['unlike_training']}")
+    if remarks:
+        summary.remarks[case.name] = remarks
     likelihood = record.get("case_likelihood")
     found = "" if likelihood is None else f", {len(record['candidates'])} candidates, likelihood {likelihood:.3f}"
     took = ", ".join(f"{step} {value:.1f} s" for step, value in record["seconds"].items())
     print(f"{case.name}{found} ({took})", flush=True)
 
 
-def _fail(case: Case, error: TextGuidedError, summary: Summary) -> None:
-    summary.failed[case.name] = str(error)
-    print(f"FAILED {case.name}: {error}", flush=True)
+def _fail(case: str, error: str, summary: Summary) -> None:
+    summary.failed[case] = error
+    print(f"FAILED {case}", flush=True)

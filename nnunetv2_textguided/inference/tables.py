@@ -15,8 +15,12 @@ from nnunetv2_textguided.inference.cases import CASES
 LESION_COLUMNS = (
     "case", "candidate", "confidence", "volume_ml", "diameter_mm", "centroid_left_mm", "centroid_posterior_mm",
     "centroid_superior_mm", "key_slice", "mean_probability", "peak_probability", "mean_heatmap", "zone",
+    "outside_gland",
 )  # fmt: skip
-CASE_COLUMNS = ("case", "case_likelihood", "candidates", "volume_ml")
+CASE_COLUMNS = (
+    "case", "case_likelihood", "candidates", "volume_ml", "outside_gland", "training_distance",
+    "unlike_training", "remarks",
+)  # fmt: skip
 
 
 def write_tables(folder: Path) -> tuple[int, int]:
@@ -56,7 +60,14 @@ def _lesion_row(case: str, candidate: dict[str, Any]) -> dict[str, Any]:
 
 def _case_row(record: dict[str, Any]) -> dict[str, Any]:
     candidates = record["candidates"]
-    return {**record, "candidates": len(candidates), "volume_ml": sum(c["volume_ml"] for c in candidates)}
+    outside = [c["outside_gland"] for c in candidates if c.get("outside_gland") is not None]
+    return {
+        **record,
+        "candidates": len(candidates),
+        "volume_ml": sum(c["volume_ml"] for c in candidates),
+        "outside_gland": sum(outside) if outside else None,
+        "remarks": " | ".join(record.get("remarks", ())),
+    }
 
 
 @contextlib.contextmanager
@@ -71,4 +82,6 @@ def _table(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Mapping[str
 def _plain(value: Any) -> Any:
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:.4f}" if isinstance(value, float) else value

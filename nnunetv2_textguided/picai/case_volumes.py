@@ -18,6 +18,7 @@ from nnunetv2_textguided.picai.contradictions import grade_mismatch
 # Median ADC in a prostate, in 1e-6 mm2/s: about 1000 to 1600. Far outside of this the map has another unit, or the
 # file is not an ADC map.
 PLAUSIBLE_ADC = (300.0, 3500.0)
+_UPDATE = "Check that this is the right file; update the checkout of picai_labels."
 
 
 @dataclass
@@ -41,7 +42,7 @@ def read_case(job: CaseJob) -> CaseVolumes:
     check_axial(scans[0], job.images[0])
     for scan, path in zip(scans[1:], job.images[1:], strict=True):
         check_same_anatomy(scan, scans[0], path)
-    mask = read_mask(job.lesion, job.source.values)
+    mask = read_mask(job.lesion, job.source.values, _UPDATE)
     volumes = CaseVolumes(scans, mask > 0)
     mismatch = grade_mismatch(mask_values(mask), job.isup)
     if mismatch:
@@ -82,7 +83,7 @@ def _zones(job: CaseJob, volumes: CaseVolumes) -> zone_masks.ZoneChoice:
         )
     candidates = []
     for source, path in job.zones.items():
-        mask, how = mask_onto(read_mask(path, zone_masks.ZONE_VALUES), volumes.scans[0])
+        mask, how = mask_onto(read_mask(path, zone_masks.ZONE_VALUES, _UPDATE), volumes.scans[0])
         agreement = None if volumes.gland is None else zone_masks.dice(mask, volumes.gland)
         remarks = [f"zone mask {how}"] if how else []
         if agreement is not None and agreement < 0.8:

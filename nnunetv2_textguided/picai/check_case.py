@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import SimpleITK as sitk
+import numpy as np
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.imaging.geometry import compare_grids
-from nnunetv2_textguided.imaging.images import mask_values, read_mask, read_volume
+from nnunetv2_textguided.imaging.grids import check_on_grid
+from nnunetv2_textguided.imaging.images import check_mask_values, check_voxels
+from nnunetv2_textguided.imaging.volumes import Volume, load_volume
 from nnunetv2_textguided.picai.findings import Finding, error, warning
-
-# Prepared channels share one grid exactly; only the rounding of a NIfTI header may remain.
-CHANNEL_TOLERANCE_VOXELS = 0.05
 
 
 @dataclass(frozen=True)
@@ -24,22 +23,28 @@ class CheckJob:
     Attributes:
         case: its identifier.
         channels: channel files, in order.
+        count: number of channels that dataset.json names.
+        reader: nnU-Net's reader of the data set.
         label: the label map.
         values: the values that dataset.json allows.
         lesion_value: the value of csPCa, None where the data set has no such label.
         cspca: the marksheet's verdict, None where it is not known.
         anatomy: the label map of what is no class, None where the data set has none.
         anatomy_values: the values that dataset.json allows in it.
+        again: what to do about a file that has to be made again.
     """
 
     case: str
     channels: tuple[Path, ...]
+    count: int
+    reader: type[Any]
     label: Path
     values: frozenset[int]
     lesion_value: int | None = None
     cspca: bool | None = None
     anatomy: Path | None = None
     anatomy_values: frozenset[int] = frozenset()
+    again: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,52 +59,61 @@ class CaseCheck:
 def check_case(job: CheckJob) -> CaseCheck:
     """Check one case; every problem is a finding, none is raised."""
     findings: list[Finding] = []
-    images: list[sitk.Image] = []
+    images: list[Volume] = []
     for path in job.channels:
         try:
-            images.append(read_volume(path))
+            image = load_volume(path, job.reader)
+            check_voxels(image.values, path)
+            images.append(image)
         except DataError as problem:
             findings.append(_from(problem, path))
-    findings.extend(_check_grids(images, job))
-    label = _read_mask(job.label, job.values, findings)
+    if len(images) == len(job.channels):
+        # An unreadable channel is reported; which grid is meant is not known then.
+        findings.extend(_check_channels(images, job))
+    label = _read_mask(job.label, job.values, job, findings)
     if label is not None:
         findings.extend(_check_label(label, images[0] if images else None, job))
     if job.anatomy is not None:
         findings.extend(_check_anatomy(job.anatomy, label, job))
-    voxels = hashlib.blake2b(sitk.GetArrayFromImage(images[0]).tobytes()).hexdigest() if images else ""
+    voxels = hashlib.blake2b(np.ascontiguousarray(images[0].values).tobytes()).hexdigest() if images else ""
     return CaseCheck(job.case, tuple(findings), voxels)
 
 
-def _check_grids(images: list[sitk.Image], job: CheckJob) -> list[Finding]:
-    if len(images) != len(job.channels):
-        return []  # an unreadable channel is reported; which grid is meant is not known
+def _check_channels(images: list[Volume], job: CheckJob) -> list[Finding]:
     found = []
+    held = sum(len(image.values) for image in images)
+    if held != job.count:
+        what = f"The case has {held} channels; dataset.json names {job.count}."
+        found.append(error(what, ", ".join(map(str, job.channels)), "Correct channel_names, or convert the images."))
     for image, path in zip(images[1:], job.channels[1:], strict=True):
-        found.extend(_check_grid(image, images[0], "The channel is not on the grid of channel 0", path))
+        found.extend(_check_grid(image, images[0], "The channel is not on the grid of channel 0", path, job.again))
     return found
 
 
-def _check_grid(image: sitk.Image, reference: sitk.Image, what: str, path: Path) -> list[Finding]:
-    difference = compare_grids(image, reference)
-    if difference.same_size and difference.voxels <= CHANNEL_TOLERANCE_VOXELS:
-        return []
-    return [error(f"{what}: {difference}.", path, _AGAIN)]
-
-
-def _read_mask(path: Path, values: frozenset[int], findings: list[Finding]) -> sitk.Image | None:
+def _check_grid(image: Volume, reference: Volume, what: str, path: Path, again: str) -> list[Finding]:
     try:
-        return read_mask(path, values)
+        remark = check_on_grid(image.grid, reference.grid, what, path)
+    except DataError as problem:
+        return [error(problem.what, path, again or problem.remedy or "")]
+    return [] if remark is None else [warning(remark, path, "Look whether the images lie on each other.")]
+
+
+def _read_mask(path: Path, values: frozenset[int], job: CheckJob, findings: list[Finding]) -> Volume | None:
+    try:
+        mask = load_volume(path, job.reader)
+        check_mask_values(mask.values, path, values, "Correct the file, or name the values in dataset.json.")
     except DataError as problem:
         findings.append(_from(problem, path))
         return None
+    return mask
 
 
-def _check_label(mask: sitk.Image, reference: sitk.Image | None, job: CheckJob) -> list[Finding]:
+def _check_label(mask: Volume, reference: Volume | None, job: CheckJob) -> list[Finding]:
     found = []
     if reference is not None:
-        found.extend(_check_grid(mask, reference, "The label is not on the grid of channel 0", job.label))
+        found.extend(_check_grid(mask, reference, "The label is not on the grid of channel 0", job.label, job.again))
     if job.cspca is not None and job.lesion_value is not None:
-        has_lesion = job.lesion_value in mask_values(mask)
+        has_lesion = bool((mask.values == job.lesion_value).any())
         if has_lesion != job.cspca:
             verdict, content = ("csPCa", "no lesion") if job.cspca else ("no csPCa", "a lesion")
             what = f"cases.csv says {verdict}, the label has {content}."
@@ -107,15 +121,12 @@ def _check_label(mask: sitk.Image, reference: sitk.Image | None, job: CheckJob) 
     return found
 
 
-def _check_anatomy(path: Path, label: sitk.Image | None, job: CheckJob) -> list[Finding]:
+def _check_anatomy(path: Path, label: Volume | None, job: CheckJob) -> list[Finding]:
     found: list[Finding] = []
-    mask = _read_mask(path, job.anatomy_values, found)
+    mask = _read_mask(path, job.anatomy_values, job, found)
     if mask is not None and label is not None:  # an unreadable label is reported
-        found.extend(_check_grid(mask, label, "The anatomy is not on the grid of the label", path))
+        found.extend(_check_grid(mask, label, "The anatomy is not on the grid of the label", path, job.again))
     return found
-
-
-_AGAIN = "Prepare the case again: delete this file and run `nnUNetv2_textguided picai prepare`."
 
 
 def _from(problem: DataError, path: Path) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,18 @@ from nnunetv2_textguided.anatomy.labels import RAW_FOLDER as ANATOMY
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.nnunet.labels import LESION_LABEL, label_values
+from nnunetv2_textguided.nnunet.readers import files_per_case, reader_class
 from nnunetv2_textguided.picai.archive import patient_of
 from nnunetv2_textguided.picai.check_anatomy import anatomy_values, check_anatomy
 from nnunetv2_textguided.picai.check_case import CaseCheck, CheckJob, check_case
-from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS, read_cases
+from nnunetv2_textguided.picai.dataset_files import CASES, OPTIONS, SPLITS, read_cases
 from nnunetv2_textguided.picai.findings import Finding, Severity, error, warning
 from nnunetv2_textguided.picai.folds import Splits, check_folds, leaks
 from nnunetv2_textguided.processes.pool import run_jobs
+
+_PREPARE = "Run `nnUNetv2_textguided picai prepare` again; it makes anew what was deleted."
+_FOLDS = "Correct the folds, or delete the file: nnU-Net then makes new ones."
+_FOLDS = "Correct the folds, or delete the file: nnU-Net then makes new ones."
 
 
 def check_dataset(
@@ -36,43 +42,51 @@ def check_dataset(
         DataError: the folder has no readable dataset.json.
     """
     dataset = _dataset_json(folder)
-    suffix, channels = dataset["file_ending"], len(dataset["channel_names"])
+    suffix = dataset["file_ending"]
     images, labels = _files(folder / "imagesTr", suffix), _files(folder / "labelsTr", suffix)
-    findings = _check_names(folder, images, labels, suffix, channels)
+    first = folder / "imagesTr" / f"{min(images, default='')}{suffix}"
+    reader = reader_class(dataset, first)
+    channels = files_per_case(reader, first, len(dataset["channel_names"]))
+    again = _PREPARE if (folder / OPTIONS).is_file() else ""
+    findings = _check_names(folder, images, labels, suffix, channels, again)
     findings += check_anatomy(folder, dataset, labels, _files(folder / ANATOMY, suffix))
     table = read_cases(folder / CASES) if (folder / CASES).is_file() else {}
-    jobs = [_job(folder, case, suffix, channels, dataset, table) for case in sorted(labels)]
+    jobs = [_job(folder, case, channels, reader, dataset, table, again) for case in sorted(labels)]
     jobs = [job for job in jobs if all(p.name[: -len(suffix)] in images for p in job.channels)]
     findings += _check_cases(jobs, workers, progress)
     if dataset.get("numTraining") != len(labels):
         what = f"dataset.json says {dataset.get('numTraining')} training cases, labelsTr has {len(labels)}."
-        findings.append(error(what, folder / "dataset.json", "Run `nnUNetv2_textguided picai prepare` again."))
-    patients = {case: row["patient"] for case, row in table.items()}
+        findings.append(error(what, folder / "dataset.json", again or "Correct numTraining, or add what is missing."))
+    patients = {case: _patient(case) for case in labels} | {case: row["patient"] for case, row in table.items()}
     places = [folder / SPLITS] + ([preprocessed / folder.name / SPLITS] if preprocessed else [])
     for path in filter(Path.is_file, places):
-        findings += check_split_file(path, labels, patients)
+        findings += check_split_file(path, labels, patients, again)
     if not any(map(Path.is_file, places)):
         findings.append(warning("No folds: nnU-Net will split at random, and may split a patient.", places[0]))
     return sorted(findings, key=lambda f: f.severity is not Severity.ERROR)
 
 
-def check_split_file(path: Path, cases: set[str], patients: dict[str, str] | None = None) -> list[Finding]:
+def check_split_file(
+    path: Path, cases: set[str], patients: dict[str, str] | None = None, again: str = ""
+) -> list[Finding]:
     """Findings about one splits_final.json: leakage, unknown cases, empty parts, cases in no fold.
 
     Args:
         path: the file.
         cases: the cases of the data set.
-        patients: case -> patient; by default the part of the identifier before the first underscore.
+        patients: case -> patient; by default, identifiers <patient>_<study> of two numbers name their patient.
+        again: what to do about folds that name unknown cases.
     """
     try:
         splits: Splits = check_folds(read_json(path, error=DataError), path)
     except DataError as problem:
-        return [error(problem.what, problem.where or path, problem.remedy or "")]
-    found = [error(f"Leakage: {text}.", path, "Use the official folds.") for text in leaks(splits, patients)]
+        return [error(problem.what, problem.where or path, again or _FOLDS)]
+    separate = "Use the official folds." if again else "Put all cases of a patient into the same part."
+    found = [error(f"Leakage: {text}.", path, separate) for text in leaks(splits, patients or _patients(splits))]
     named = {case for fold in splits for part in fold.values() for case in part}
     if named - cases:
         what = f"The folds name {len(named - cases)} cases that the data set lacks, for example {min(named - cases)}."
-        found.append(error(what, path, "Run `nnUNetv2_textguided picai prepare` again; it writes matching folds."))
+        found.append(error(what, path, again or _FOLDS))
     if cases - named:
         what = f"{len(cases - named)} cases are in no fold, for example {min(cases - named)}: no fold trains on them."
         found.append(warning(what, path))
@@ -83,6 +97,15 @@ def check_split_file(path: Path, cases: set[str], patients: dict[str, str] | Non
                     warning(f"Fold {number} has no {part} case: it cannot be trained with `-f {number}`.", path)
                 )
     return found
+
+
+def _patient(case: str) -> str:
+    """PI-CAI's identifiers name the patient; of another data set's case_1 and case_2 nothing is known."""
+    return patient_of(case) if re.fullmatch(r"\d+_\d+", case) else case
+
+
+def _patients(splits: Splits) -> dict[str, str]:
+    return {case: _patient(case) for fold in splits for part in fold.values() for case in part}
 
 
 def _dataset_json(folder: Path) -> dict[str, Any]:
@@ -100,38 +123,49 @@ def _files(folder: Path, suffix: str) -> set[str]:
     return {p.name[: -len(suffix)] for p in folder.glob(f"*{suffix}") if not p.name.startswith(".")}
 
 
-def _check_names(folder: Path, images: set[str], labels: set[str], suffix: str, channels: int) -> list[Finding]:
+def _check_names(
+    folder: Path, images: set[str], labels: set[str], suffix: str, channels: int, again: str
+) -> list[Finding]:
     expected = {f"{case}_{i:04d}" for case in labels for i in range(channels)}
-    again = "Run `nnUNetv2_textguided picai prepare` again."
+    add, remove = again or "Add the file, or take the case out.", again or "Add its label, or move the image away."
     found = [
-        error("A channel of the case is missing.", folder / "imagesTr" / f"{name}{suffix}", again)
+        error("A channel of the case is missing.", folder / "imagesTr" / f"{name}{suffix}", add)
         for name in sorted(expected - images)
     ]
     found += [
-        error("The image belongs to no label.", folder / "imagesTr" / f"{name}{suffix}", again)
+        error("The image belongs to no label.", folder / "imagesTr" / f"{name}{suffix}", remove)
         for name in sorted(images - expected)
     ]
     if not labels:
         found.append(error("The data set has no label.", folder / "labelsTr"))
     leftovers = [p for part in ("imagesTr", "labelsTr", ANATOMY) for p in (folder / part).glob(".*.partial*")]
-    found += [error("The file is left from a run that was killed.", path, again) for path in leftovers]
+    found += [error("The file is left from a run that was killed.", path, again or "Delete it.") for path in leftovers]
     return found
 
 
 def _job(
-    folder: Path, case: str, suffix: str, channels: int, dataset: dict[str, Any], table: dict[str, dict[str, str]]
+    folder: Path,
+    case: str,
+    channels: int,
+    reader: type[Any],
+    dataset: dict[str, Any],
+    table: dict[str, dict[str, str]],
+    again: str,
 ) -> CheckJob:
-    verdict = table.get(case, {}).get("csPCa")
+    verdict, suffix = table.get(case, {}).get("csPCa"), dataset["file_ending"]
     allowed, anatomy = anatomy_values(dataset), folder / ANATOMY / f"{case}{suffix}"
     return CheckJob(
         case=case,
         channels=tuple(folder / "imagesTr" / f"{case}_{i:04d}{suffix}" for i in range(channels)),
+        count=len(dataset["channel_names"]),
+        reader=reader,
         label=folder / "labelsTr" / f"{case}{suffix}",
         values=label_values(dataset["labels"]),
         lesion_value=dataset["labels"].get(LESION_LABEL),
         cspca=None if verdict is None else verdict == "YES",
         anatomy=anatomy if allowed and anatomy.is_file() else None,
         anatomy_values=allowed,
+        again=again,
     )
 
 
@@ -146,7 +180,7 @@ def _check_cases(jobs: list[CheckJob], workers: int, progress: bool) -> list[Fin
             findings.extend(outcome.value.findings)
             _remember(outcome.value, same_voxels)
     for cases in same_voxels.values():
-        if len({patient_of(case) for case in cases}) > 1:
+        if len({_patient(case) for case in cases}) > 1:
             names = ", ".join(sorted(cases))
             findings.append(
                 error("Different patients have voxel for voxel the same images.", names, "Keep one of them.")

@@ -1,38 +1,34 @@
-"""Evaluating a folder of predictions: every case in parallel, then the challenge's scores with intervals."""
+"""Evaluating a folder of predictions: the challenge's scores and the overlap of one model, with intervals."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from nnunetv2_textguided.errors import DataError, TextGuidedError
-from nnunetv2_textguided.evaluation.bootstrap import Interval, draw, interval, means, replicate
+from nnunetv2_textguided.evaluation.bootstrap import draw, interval
+from nnunetv2_textguided.evaluation.cases import CaseInfo, read_case_table
 from nnunetv2_textguided.evaluation.conventions import OVERLAP_METRICS
-from nnunetv2_textguided.evaluation.detection import FALSE_POSITIVES_PER_CASE, collect
-from nnunetv2_textguided.evaluation.evaluate_case import CaseScore, EvaluationJob, EvaluationOptions, evaluate_case
-from nnunetv2_textguided.evaluation.froc import LesionCurve
-from nnunetv2_textguided.evaluation.predictions import IMAGE_SUFFIXES, Files, find_predictions
+from nnunetv2_textguided.evaluation.detection_metrics import Found, picai_metrics
+from nnunetv2_textguided.evaluation.estimates import Estimate, estimate
+from nnunetv2_textguided.evaluation.metrics import FALSE_POSITIVES_PER_CASE, sensitivity_name
+from nnunetv2_textguided.evaluation.options import Resampling, Scoring
+from nnunetv2_textguided.evaluation.predictions import IMAGE_SUFFIXES, find_predictions
+from nnunetv2_textguided.evaluation.results import CaseTable, build_table
+from nnunetv2_textguided.evaluation.score import Score, ScoreJob
+from nnunetv2_textguided.evaluation.scoring import score_all
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.nnunet.labels import Target
 from nnunetv2_textguided.picai.archive import patient_of
-from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS, read_cases
-from nnunetv2_textguided.picai.folds import check_folds
-from nnunetv2_textguided.processes.pool import run_jobs
+from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS
+from nnunetv2_textguided.picai.folds import Splits, check_folds, validation_fold
 
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number over all cases: its value (NaN where undefined), interval, and how many cases it rests on."""
-
-    value: float
-    interval: Interval
-    cases: int
+_MODEL = "predictions"
 
 
 @dataclass(frozen=True)
@@ -40,34 +36,40 @@ class Evaluation:
     """Everything that was scored.
 
     Attributes:
-        options: how.
+        scoring, resampling: how.
         target: the class that was scored.
-        cases: scores by case.
+        table: the cases.
         failed: case -> why it could not be scored.
         unpredicted: labels of the chosen cases without a prediction.
         detection, overlap: metric -> estimate. Overlap metrics are means over the cases that count.
         metrics: picai_eval's Metrics.
     """
 
-    options: EvaluationOptions
+    scoring: Scoring
+    resampling: Resampling
     target: Target
-    cases: dict[str, CaseScore]
+    table: CaseTable
     failed: dict[str, TextGuidedError]
     unpredicted: tuple[str, ...]
     detection: dict[str, Estimate]
     overlap: dict[str, Estimate]
     metrics: Any
 
+    @property
+    def cases(self) -> dict[str, Score]:
+        """Case -> score."""
+        return dict(zip(self.table.cases, self.table.first_class, strict=True))
+
 
 def plan_evaluation(
-    predictions: Path, labels: Path, target: Target, options: EvaluationOptions, fold: int | None = None
-) -> tuple[list[EvaluationJob], tuple[str, ...]]:
+    predictions: Path, labels: Path, target: Target, scoring: Scoring, fold: int | None = None
+) -> tuple[list[ScoreJob], tuple[str, ...]]:
     """Match predictions and labels.
 
     Args:
         predictions, labels: folders.
         target: the class that is scored.
-        options: how.
+        scoring: how.
         fold: score the validation cases of this fold only, by splits_final.json beside the label folder.
 
     Returns:
@@ -90,14 +92,14 @@ def plan_evaluation(
         )
     if not found:
         raise DataError("No prediction belongs to the chosen cases.", where=predictions, remedy="Check --fold.")
-    jobs = [_job(case, found[case], reference[case], target, options) for case in sorted(found)]
+    jobs = [ScoreJob(case, reference[case], {_MODEL: found[case]}, (target,), scoring) for case in sorted(found)]
     return jobs, tuple(sorted(wanted - found.keys()))
 
 
 def run_evaluation(
-    jobs: Sequence[EvaluationJob],
+    jobs: Sequence[ScoreJob],
     unpredicted: tuple[str, ...],
-    patients: Mapping[str, str],
+    resampling: Resampling,
     *,
     workers: int,
     progress: bool = True,
@@ -106,86 +108,53 @@ def run_evaluation(
 
     Args:
         jobs, unpredicted: from `plan_evaluation`.
-        patients: case -> patient, for the bootstrap; the part before the first underscore where a case is missing.
+        resampling: of the intervals, over patients: those of the cases.csv beside the label folder, else the part of
+            the case identifier before the first underscore.
         workers: processes.
         progress: show a progress bar.
 
     Raises:
-        DataError: no case could be scored.
+        DataError: no case could be scored, or the data set's cases.csv or splits_final.json is damaged.
     """
-    cases: dict[str, CaseScore] = {}
-    failed: dict[str, TextGuidedError] = {}
-    outcomes = run_jobs(evaluate_case, jobs, workers=min(workers, len(jobs)))
-    for outcome in tqdm(outcomes, total=len(jobs), desc="evaluating", unit="case", disable=not progress):
-        if outcome.value is not None:
-            cases[outcome.job.case] = outcome.value
-        elif outcome.error is not None:
-            failed[outcome.job.case] = outcome.error
-    if not cases:
+    dataset = jobs[0].label.parent.parent
+    known = read_case_table(dataset / CASES) if (dataset / CASES).is_file() else {}
+    folds = validation_fold(_splits(dataset / SPLITS)) if (dataset / SPLITS).is_file() else {}
+    scores, failed = score_all(jobs, workers=workers, progress=progress)
+    if not scores:
         first = next(iter(failed.values()))
         raise DataError(f"No case could be scored; the first: {first.what}", where=first.where, remedy=first.remedy)
-    cases = dict(sorted(cases.items()))
-    options = jobs[0].options
-    weights = draw([patients.get(case, patient_of(case)) for case in cases], options.replicates, options.seed)
-    metrics = collect({k: c.candidates for k, c in cases.items()}, {k: c.score for k, c in cases.items()})
+    infos = {case: known.get(case, CaseInfo(case, patient_of(case))) for case in scores}
+    table = build_table(_MODEL, infos, {case: folds.get(case) for case in scores}, scores)
+    weights = draw(table.patients, resampling.resamples, resampling.seed)
+    estimates, replicates = estimate(table, weights, resampling.level)
+    metrics = picai_metrics(table.cases, table.found()[0])
     return Evaluation(
-        options=options,
-        target=jobs[0].target,
-        cases=cases,
+        scoring=jobs[0].scoring,
+        resampling=resampling,
+        target=jobs[0].targets[0],
+        table=table,
         failed=failed,
         unpredicted=unpredicted,
-        detection=_detection(metrics, cases, weights, options.level),
-        overlap=_overlap(cases, weights, options.level),
+        detection=_detection(metrics, table.found()[0], replicates, resampling.level),
+        overlap={name: estimates[name] for name in OVERLAP_METRICS},
         metrics=metrics,
     )
 
 
-def patients_of(labels: Path) -> dict[str, str]:
-    """Case -> patient from the cases.csv beside a data set's label folder; empty where there is none."""
-    path = labels.parent / CASES
-    return {case: row["patient"] for case, row in read_cases(path).items()} if path.is_file() else {}
-
-
-def _detection(metrics: Any, cases: dict[str, CaseScore], weights: np.ndarray, level: float) -> dict[str, Estimate]:
-    names = list(cases)
-    targets = [bool(metrics.case_target[case]) for case in names]
-    lesions = int(metrics.num_lesions)
-
-    def auroc(index: np.ndarray) -> float:
-        chosen = {targets[i] for i in set(index.tolist())}
-        return float(metrics.calc_auroc([names[i] for i in index])) if len(chosen) == 2 else math.nan
-
-    def average_precision(index: np.ndarray) -> float:
-        some = any(targets[i] for i in index)
-        # + 0.0: picai_eval's AP of nothing found is -0.0
-        return float(metrics.calc_AP([names[i] for i in index])) + 0.0 if some else math.nan
-
-    everything = np.arange(len(names))
-    point = {"auroc": auroc(everything), "ap": average_precision(everything)}
-    replicates = {"auroc": replicate(auroc, weights), "ap": replicate(average_precision, weights)}
+def _detection(metrics: Any, found: Found, drawn: dict[str, np.ndarray], level: float) -> dict[str, Estimate]:
+    """picai_eval's own numbers, with the intervals of the replicates."""
+    some, all_ = found.positive.any(), found.positive.all()
+    # + 0.0: picai_eval's AP of nothing found is -0.0
+    point = {
+        "auroc": float(metrics.auroc) if some and not all_ else math.nan,
+        "ap": float(metrics.AP) + 0.0 if some else math.nan,
+    }
     point["picai_score"] = (point["auroc"] + point["ap"]) / 2
-    replicates["picai_score"] = (replicates["auroc"] + replicates["ap"]) / 2
-    curve = LesionCurve({case: score.candidates for case, score in cases.items()}, names)
-    sensitivity = curve.sensitivity(weights, FALSE_POSITIVES_PER_CASE)
-    for column, rate in enumerate(FALSE_POSITIVES_PER_CASE):
-        name = f"sensitivity_at_{rate:g}_fp"
-        point[name] = float(metrics.lesion_TPR_at_FPR(rate)) if lesions else math.nan
-        replicates[name] = sensitivity[:, column]
-    return {name: Estimate(value, interval(replicates[name], level), len(names)) for name, value in point.items()}
-
-
-def _overlap(cases: dict[str, CaseScore], weights: np.ndarray, level: float) -> dict[str, Estimate]:
-    estimates = {}
-    for name in OVERLAP_METRICS:
-        values = np.array([score.overlap[name] for score in cases.values()])
-        counting = values[np.isfinite(values)]
-        mean = float(counting.mean()) if counting.size else math.nan
-        estimates[name] = Estimate(mean, interval(means(values, weights), level), int(counting.size))
-    return estimates
-
-
-def _job(case: str, files: Files, label: Path, target: Target, options: EvaluationOptions) -> EvaluationJob:
-    return EvaluationJob(case, files, label, target, options)
+    for rate in FALSE_POSITIVES_PER_CASE:
+        point[sensitivity_name(rate)] = float(metrics.lesion_TPR_at_FPR(rate)) if some else math.nan
+    drawn = {**drawn, "picai_score": (drawn["auroc"] + drawn["ap"]) / 2}
+    number = len(found.candidates)
+    return {name: Estimate(value, interval(drawn[name], level), number) for name, value in point.items()}
 
 
 def _labels(folder: Path) -> dict[str, Path]:
@@ -203,8 +172,12 @@ def _labels(folder: Path) -> dict[str, Path]:
     return found
 
 
+def _splits(path: Path) -> Splits:
+    return check_folds(read_json(path, error=DataError), path)
+
+
 def _validation_cases(path: Path, fold: int) -> set[str]:
-    splits = check_folds(read_json(path, error=DataError), path)
+    splits = _splits(path)
     if not 0 <= fold < len(splits):
         raise DataError(f"There is no fold {fold}; the file has {len(splits)}.", where=path, remedy="Check --fold.")
     return set(splits[fold]["val"])

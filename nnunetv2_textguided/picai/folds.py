@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.extras import require
 from nnunetv2_textguided.picai.archive import patient_of
-from nnunetv2_textguided.picai.extra import require
 
 # --folds -> module of picai_baseline.
 MODULES = {"1500": "picai_baseline.splits.picai", "1295": "picai_baseline.splits.picai_nnunet"}

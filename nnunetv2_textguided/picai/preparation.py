@@ -11,7 +11,7 @@ from tqdm import tqdm
 from nnunetv2_textguided.anatomy.labels import RAW_FOLDER
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json, write_json
-from nnunetv2_textguided.nnunet.paths import PREPROCESSED, nnunet_path
+from nnunetv2_textguided.nnunet.folders import PREPROCESSED, nnunet_path
 from nnunetv2_textguided.picai import dataset_files
 from nnunetv2_textguided.picai.case_job import CaseJob, CaseResult
 from nnunetv2_textguided.picai.folds import restrict, validation_fold

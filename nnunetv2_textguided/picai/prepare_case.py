@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.lesions import Lesions, measure, volume_ml
+from nnunetv2_textguided.extras import require
 from nnunetv2_textguided.files import atomic_path
 from nnunetv2_textguided.imaging.geometry import centred_on
 from nnunetv2_textguided.imaging.images import mask_values
@@ -16,7 +17,6 @@ from nnunetv2_textguided.picai import zones as zone_masks
 from nnunetv2_textguided.picai.case_job import CaseJob, CaseResult
 from nnunetv2_textguided.picai.case_volumes import CaseVolumes, check_lesions, read_case
 from nnunetv2_textguided.picai.contradictions import Action, contradiction, decide
-from nnunetv2_textguided.picai.extra import require
 
 
 def prepare_case(job: CaseJob) -> CaseResult:

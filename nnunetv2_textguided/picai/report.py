@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_textguided.evaluation.conventions import OVERLAP_METRICS
+from nnunetv2_textguided.evaluation.estimates import Estimate
 from nnunetv2_textguided.files import write_json, write_text
-from nnunetv2_textguided.picai.evaluation import Estimate, Evaluation
+from nnunetv2_textguided.picai.evaluation import Evaluation
 
 TITLES = {
     "auroc": "AUROC (case)",
@@ -36,26 +36,25 @@ def table(evaluation: Evaluation) -> str:
 
 
 def _lines(evaluation: Evaluation) -> Iterator[str]:
-    options, cases = evaluation.options, evaluation.cases
-    positive = sum(score.lesions > 0 for score in cases.values())
-    lesions = sum(score.lesions for score in cases.values())
-    yield f"{len(cases)} cases, {positive} with {evaluation.target.name}, {lesions} lesions"
-    for kind, number in Counter(score.kind for score in cases.values()).items():
+    scoring, resampling, cases = evaluation.scoring, evaluation.resampling, evaluation.table
+    positive, lesions = (cases.lesions > 0).sum(), cases.lesions.sum()
+    yield f"{len(cases.infos)} cases, {positive} with {evaluation.target.name}, {lesions} lesions"
+    for kind, number in Counter(score.kind for score in cases.first_class).items():
         yield f"predictions: {number} x {kind.value}"
     if evaluation.failed:
         yield f"ATTENTION: {len(evaluation.failed)} cases could not be scored and are in no number below."
     if evaluation.unpredicted:
         yield f"ATTENTION: {len(evaluation.unpredicted)} labels have no prediction and are in no number below."
-    yield f"lesion extraction: {options.threshold}; hit: IoU of at least 0.10 (picai_eval)"
-    yield f"empty masks: {options.empty.value}: {options.empty.description}"
-    yield f"HD95: {options.missed.value}: {options.missed.description}"
+    yield f"lesion extraction: {scoring.extraction}; hit: IoU of at least 0.10 (picai_eval)"
+    yield f"empty masks: {scoring.empty.value}: {scoring.empty.description}"
+    yield f"HD95: {scoring.missed.value}: {scoring.missed.description}"
     yield ""
-    yield f"{'metric':<34}{'value':>9}  {options.level:.0%} interval      cases"
+    yield f"{'metric':<34}{'value':>9}  {resampling.level:.0%} interval      cases"
     for name, estimate in {**evaluation.detection, **evaluation.overlap}.items():
         yield f"{TITLES[name]:<34}{_number(name, estimate.value):>9}  {_ends(name, estimate):<18}{estimate.cases:>7}"
     yield ""
     yield (
-        f"intervals: percentile bootstrap over patients, {options.replicates} replicates, seed {options.seed}; "
+        f"intervals: percentile bootstrap over patients, {resampling.resamples} replicates, seed {resampling.seed}; "
         "replicates in which a metric is undefined are left out"
     )
     if math.isnan(evaluation.detection["auroc"].value):
@@ -74,21 +73,21 @@ def _ends(name: str, estimate: Estimate) -> str:
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
     """The evaluation as JSON values; undefined numbers are null."""
-    options = evaluation.options
+    scoring, resampling, cases = evaluation.scoring, evaluation.resampling, evaluation.table
     return _plain(
         {
             "target": {"name": evaluation.target.name, "values": sorted(evaluation.target.values)},
-            "cases": len(evaluation.cases),
-            "positive_cases": sum(score.lesions > 0 for score in evaluation.cases.values()),
-            "lesions": sum(score.lesions for score in evaluation.cases.values()),
+            "cases": len(cases.infos),
+            "positive_cases": int((cases.lesions > 0).sum()),
+            "lesions": int(cases.lesions.sum()),
             "failed": {case: str(error) for case, error in evaluation.failed.items()},
             "without_prediction": list(evaluation.unpredicted),
             "conventions": {
-                "lesion_extraction": options.threshold,
-                "mask_threshold": options.mask_threshold,
-                "empty_masks": {"name": options.empty.value, "meaning": options.empty.description},
-                "hd95_of_missed": {"name": options.missed.value, "meaning": options.missed.description},
-                "interval": {"level": options.level, "replicates": options.replicates, "seed": options.seed,
+                "lesion_extraction": scoring.extraction,
+                "mask_threshold": scoring.mask_threshold,
+                "empty_masks": {"name": scoring.empty.value, "meaning": scoring.empty.description},
+                "hd95_of_missed": {"name": scoring.missed.value, "meaning": scoring.missed.description},
+                "interval": {"level": resampling.level, "replicates": resampling.resamples, "seed": resampling.seed,
                              "method": "percentile bootstrap over patients"},
             },
             "detection": {name: _estimate(e) for name, e in evaluation.detection.items()},
@@ -143,17 +142,12 @@ def _metrics(evaluation: Evaluation) -> str:
 
 
 def _per_case(evaluation: Evaluation) -> str:
-    header = ("case", "prediction", "lesions", "score", *OVERLAP_METRICS, "reference_ml", "predicted_ml")
-    rows = (
-        (s.case, s.kind.name.lower(), s.lesions, s.score, *(s.overlap[m] for m in OVERLAP_METRICS), s.reference_ml,
-         s.predicted_ml)
-        for s in evaluation.cases.values()
-    )  # fmt: skip
-    return _csv(header, rows)
+    rows = list(evaluation.table.rows())
+    return _csv(tuple(rows[0]), (row.values() for row in rows))
 
 
 def _candidates(evaluation: Evaluation) -> str:
-    rows = ((score.case, *candidate) for score in evaluation.cases.values() for candidate in score.candidates)
+    rows = ((case, *candidate) for case, score in evaluation.cases.items() for candidate in score.candidates)
     return _csv(("case", "is_lesion", "confidence", "overlap"), rows)
 
 

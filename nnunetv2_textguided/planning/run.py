@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
-from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
-
 from nnunetv2_textguided.errors import PlanningError
+from nnunetv2_textguided.nnunet.datasets import dataset_name
+from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RAW, required_path
 from nnunetv2_textguided.planning.blocks import PlanRequest
 from nnunetv2_textguided.planning.fit import Decision
 from nnunetv2_textguided.planning.planners import (
@@ -71,10 +70,11 @@ def plan_dataset(
         target_spacing: spacing of 3d_fullres in mm, in the order of the image axes; None: nnU-Net's choice.
 
     Raises:
-        PlanningError: data set or fingerprint are missing, or nothing fits the memory target.
+        DataError: there is no such data set, or a variable of nnU-Net's is not set.
+        PlanningError: the fingerprint is missing, or nothing fits the memory target.
         SettingsError: the preset, or a block in the plans that are replaced, is not valid.
     """
-    name = dataset_name(dataset, nnUNet_raw, nnUNet_preprocessed)
+    name = dataset_name(dataset, RAW, PREPROCESSED)
     _check_files(name)
     options: dict[str, Any] = {"gpu_memory_target_in_gb": gpu_memory, "plans_name": plans_name}
     options = {key: value for key, value in options.items() if value is not None}
@@ -91,41 +91,11 @@ def plan_dataset(
     return PlanResult(name, planner.plans_file, planner.plans, planner.decisions, planner.UNet_vram_target_GB, notes)
 
 
-def dataset_name(dataset: str | int, *folders: Any) -> str:
-    """The full name of a data set.
-
-    Args:
-        dataset: id or name.
-        folders: those of nnU-Net's folders that have to be known.
-
-    Raises:
-        PlanningError: there is no such data set, or nnU-Net's variables are not set.
-    """
-    for folder in folders:
-        if not folder.is_set():
-            raise PlanningError(
-                f"The environment variable {folder.env_var_name} is not set.",
-                remedy="Set nnUNet_raw, nnUNet_preprocessed and nnUNet_results as for nnU-Net.",
-            )
-    if not str(dataset).isdigit():
-        return str(dataset)
-    # nnU-Net compares beginnings only: for 220 it finds Dataset2203_X, too.
-    beginning = f"Dataset{int(dataset):03d}_"
-    names = [str(name) for name in find_candidate_datasets(int(dataset)) if name.startswith(beginning)]
-    if len(names) != 1:
-        raise PlanningError(
-            f"There is no data set {dataset}." if not names else f"Data set {dataset} is one of {', '.join(names)}.",
-            where=", ".join(map(str, folders)),
-            remedy="Check -d and nnU-Net's variables, or give the full name.",
-        )
-    return names[0]
-
-
 def _check_files(name: str) -> None:
     fingerprint = f"Run `nnUNetv2_extract_fingerprint -d {name}` (or nnUNetv2_plan_and_preprocess) first."
     for path, remedy in (
-        (Path(nnUNet_raw) / name / "dataset.json", "Put the raw data set there: planning reads its description."),
-        (Path(nnUNet_preprocessed) / name / "dataset_fingerprint.json", fingerprint),
+        (required_path(RAW) / name / "dataset.json", "Put the raw data set there: planning reads its description."),
+        (required_path(PREPROCESSED) / name / "dataset_fingerprint.json", fingerprint),
     ):
         if not path.is_file():
             raise PlanningError("The file does not exist.", where=path, remedy=remedy)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
+from nnunetv2_textguided.processes.noise import silence
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Held = TypeVar("Held", covariant=True)
@@ -39,7 +41,7 @@ class Workers(Generic[Item, Result]):
     def __init__(self, function: Callable[[Item], Result], count: int) -> None:
         self._function, self._count = function, count
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(count, mp_context=context) if count else None
+        self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=silence) if count else None
 
     def submit(self, item: Item) -> Pending[Result]:
         """Start the work on `item`, or put it off until it is asked for."""

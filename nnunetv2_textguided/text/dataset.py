@@ -1,19 +1,15 @@
-"""The data set that a text is for: its name, its foreground labels, and where nnU-Net keeps it."""
+"""The data set that a text is for: its foreground labels, and where its embeddings lie."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nnunetv2_textguided.anatomy.labels import anatomy_labels
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.nnunet.folders import PREPROCESSED, required_path
 from nnunetv2_textguided.text.resolve import FILE_NAME
-
-# The environment variables that nnU-Net reads its folders from.
-PREPROCESSED, RAW = "nnUNet_preprocessed", "nnUNet_raw"
 
 
 def label_names(dataset_json: Mapping[str, Any], where: object = "dataset.json") -> list[str]:
@@ -48,52 +44,11 @@ def prompted_names(dataset_json: Mapping[str, Any], where: object = "dataset.jso
     return [*label_names(dataset_json, where), *(anatomy_labels(dataset_json, where) if anatomy else ())]
 
 
-def find_dataset(name_or_id: str) -> str:
-    """The full name (DatasetXXX_Name) of a data set that nnU-Net knows.
-
-    Raises:
-        DataError: there is none, or more than one.
-    """
-    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
-
-    try:
-        return str(maybe_convert_to_dataset_name(name_or_id))
-    except (RuntimeError, ValueError) as e:
-        raise DataError(
-            str(e).strip(),
-            where=f"data set {name_or_id!r}",
-            remedy="Check the id, and that nnUNet_raw and nnUNet_preprocessed point to your data.",
-        ) from e
-
-
-def read_dataset_json(dataset: str) -> tuple[Mapping[str, Any], Path]:
-    """dataset.json of a data set, from nnUNet_preprocessed (which training reads) or else nnUNet_raw, and its path.
-
-    Raises:
-        DataError: neither folder has it.
-    """
-    for variable in (PREPROCESSED, RAW):
-        folder = os.environ.get(variable)
-        path = Path(folder or "") / dataset / "dataset.json"
-        if folder and path.is_file():
-            return read_json(path, error=DataError), path
-    raise DataError(
-        f"There is no dataset.json of {dataset}.",
-        where="nnUNet_preprocessed, nnUNet_raw",
-        remedy="Check the name and nnU-Net's folders.",
-    )
-
-
 def embedding_path(dataset: str) -> Path:
     """Where training looks for a data set's own embedding file (it may not exist).
 
     Raises:
         DataError: nnUNet_preprocessed is not set.
     """
-    folder = os.environ.get(PREPROCESSED)
-    if not folder:
-        raise DataError(
-            "nnUNet_preprocessed is not set.",
-            remedy="Set it as nnU-Net's documentation says, or write the file elsewhere with -o.",
-        )
-    return Path(folder) / dataset / FILE_NAME
+    folder = required_path(PREPROCESSED, "Set nnU-Net's variables, or write the file elsewhere with -o.")
+    return folder / dataset / FILE_NAME

@@ -9,10 +9,11 @@ import numpy as np
 
 from nnunetv2_textguided.errors import DataError, EmbeddingFileError
 from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.nnunet.datasets import dataset_name, read_description
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK, ResolvedText, TextSettings
 from nnunetv2_textguided.text.bank import PromptBank, bank_names, load_bank
-from nnunetv2_textguided.text.dataset import embedding_path, find_dataset, prompted_names, read_dataset_json
+from nnunetv2_textguided.text.dataset import embedding_path, prompted_names
 from nnunetv2_textguided.text.embeddings import TextEmbeddings, read_embeddings
 from nnunetv2_textguided.text.packaged import SOURCE, packaged_embeddings, packaged_rows, phrase_key
 from nnunetv2_textguided.text.resolve import bank_of, resolve_text
@@ -60,7 +61,7 @@ def open_source(name: str, *, configuration: str | None = None, prompts: str | N
         return _from_json(path, configuration, prompts)
     if name in bank_names() or path.suffix == ".json":
         return _from_bank(load_bank(name), "prompt bank", name)
-    return _from_dataset(find_dataset(name), prompts)
+    return _from_dataset(dataset_name(name, where=f"{name!r} is no file and no shipped bank"), prompts)
 
 
 def embed_with(source: TextSource, encoder: str) -> TextSource:
@@ -89,7 +90,7 @@ def _from_bank(bank: PromptBank, kind: str, origin: str) -> TextSource:
 
 
 def _from_dataset(dataset: str, prompts: str | None) -> TextSource:
-    content, path = read_dataset_json(dataset)
+    content, path = read_description(dataset)
     labels = prompted_names(content, path, anatomy=resolve(None).alignment.anatomy)
     return _resolved(TextSettings(prompts=prompts), labels, embedding_path(dataset).parent, dataset)
 

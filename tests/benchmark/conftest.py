@@ -12,10 +12,10 @@ import pytest
 from nnunetv2_textguided.benchmark.report import export
 from nnunetv2_textguided.benchmark.report.analysis import SCORES
 from nnunetv2_textguided.benchmark.report.collect import collect
-from nnunetv2_textguided.benchmark.report.options import Scoring
 from nnunetv2_textguided.benchmark.study import Study
 from nnunetv2_textguided.commands import benchmark_report as report_command
 from nnunetv2_textguided.evaluation.classes import choose_targets
+from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.scoring import score_all
 from tests.benchmark.study_builder import CONFIGURATION, DATASET, METHOD, NO_TEXT, RANDOM, STOCK, FakeStudy, Quality
 
@@ -57,7 +57,7 @@ def shared_scores(shared_study: FakeStudy, tmp_path_factory: pytest.TempPathFact
     study = Study(DATASET, CONFIGURATION, names, folds=tuple(range(shared_study.folds)))
     collected = collect(study, shared_study.folders)
     targets = choose_targets(collected.dataset_json["labels"], None, "dataset.json")
-    score_all(collected, targets, None, Scoring(), folder, workers=1)
+    score_all(collected.score_jobs(targets, Scoring()), workers=1, cache_folder=folder)
     return folder
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from nnunetv2_textguided.benchmark.report.folders import Folders
+from nnunetv2_textguided.nnunet.folders import Folders
 
 DATASET = "Dataset910_Lesions"
 CONFIGURATION, PLANS = "3d_fullres", "nnUNetPlans"

@@ -8,9 +8,6 @@ import math
 import numpy as np
 import pytest
 
-from nnunetv2_textguided.evaluation.bootstrap import draw
-from nnunetv2_textguided.evaluation.detection import FALSE_POSITIVES_PER_CASE, collect
-from nnunetv2_textguided.evaluation.statistics.detection_weightings import Found, detection
 from nnunetv2_textguided.evaluation.statistics.effect import effect_size
 from nnunetv2_textguided.evaluation.statistics.holm import holm
 from nnunetv2_textguided.evaluation.statistics.pairs import pair
@@ -84,40 +81,3 @@ def test_pairs_use_the_cases_that_count_for_both_and_join_patients() -> None:
     assert paired.differences == pytest.approx([0.1, 0.4])
     assert paired.patients == 1
     assert paired.patient_means == pytest.approx([0.25])
-
-
-def random_found(random: np.random.Generator, cases: int) -> Found:
-    """Candidates and scores with ties, missed lesions and empty cases."""
-    candidates = []
-    for _ in range(cases):
-        rows = [(int(random.random() < 0.5), float(random.integers(1, 9)) / 8, 0.5) for _ in range(random.integers(4))]
-        rows += [(1, 0.0, 0.0)] * int(random.random() < 0.2)
-        candidates.append(tuple(rows))
-    return Found(tuple(candidates), random.integers(0, 9, cases) / 8)
-
-
-@pytest.mark.filterwarnings("ignore:No negative samples")
-@pytest.mark.parametrize("seed", range(8))
-def test_detection_is_picai_evals_in_every_replicate(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    found = random_found(random, 25)
-    weights = np.vstack([np.ones(25, int), draw([str(i // 2) for i in range(25)], 12, seed)])
-    made = detection(found, weights)
-    for row, weight in enumerate(weights):
-        drawn = {f"{i}-{k}": i for i, times in enumerate(weight) for k in range(times)}
-        metrics = collect(
-            {n: found.candidates[i] for n, i in drawn.items()}, {n: found.scores[i] for n, i in drawn.items()}
-        )
-        assert made["auroc"][row] == pytest.approx(metrics.auroc, nan_ok=True)
-        assert made["ap"][row] == pytest.approx(metrics.AP, nan_ok=True)
-        for rate in FALSE_POSITIVES_PER_CASE:
-            assert made[f"sensitivity_at_{rate:g}_fp"][row] == pytest.approx(metrics.lesion_TPR_at_FPR(rate))
-
-
-def test_detection_is_undefined_without_lesions_or_without_negatives() -> None:
-    ones = np.ones((1, 2))
-    nothing = detection(Found(((), ((0, 0.4, 0.0),)), np.array([0.0, 0.4])), ones)
-    assert all(np.isnan(values[0]) for values in nothing.values())
-    positives = detection(Found((((1, 0.9, 0.5),), ((1, 0.0, 0.0),)), np.array([0.9, 0.0])), ones)
-    assert np.isnan(positives["auroc"][0])
-    assert positives["ap"][0] == pytest.approx(0.5)

@@ -25,7 +25,8 @@ from scipy import ndimage
 from nnunetv2_textguided.demo.phantom import render_case
 from nnunetv2_textguided.demo.shapes import Grid
 from nnunetv2_textguided.files import write_json
-from nnunetv2_textguided.inference.cases import CASES, find_cases
+from nnunetv2_textguided.inference.cases import CASES
+from nnunetv2_textguided.inference.cohort import find_cases
 from nnunetv2_textguided.inference.loading import load_predictor, make_exporter
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions
 from nnunetv2_textguided.inference.predictor import HEATMAP_SCALE
@@ -79,8 +80,8 @@ def main() -> None:
         predictor = load_predictor(ModelOptions(model.folder, (0,)))
         predictor.explain()
         exporter = make_exporter(predictor, OutputOptions(root / "out"))
-        (found,) = find_cases(root / "in", ".nii.gz", 3)
-        size = sum(file.stat().st_size for file in found.files)
+        (found,) = find_cases(root / "in", ".nii.gz", exporter.channels).cases
+        size = sum(Path(str(file)).stat().st_size for file in found.channels)
         start = time.process_time()
         prepared = prepare_case(found, exporter.plans, exporter.configuration, dict(exporter.dataset))
         print(f"{'preprocessing':<32} {time.process_time() - start:6.1f} s {size / 1e6:8.2f} MB (input)")
@@ -100,7 +101,7 @@ def main() -> None:
         for number in range(6000):
             (root / "listed" / f"case{number // 3}_{number % 3:04d}.nii.gz").touch()
         start = time.process_time()
-        find_cases(root / "listed", ".nii.gz", 3)
+        find_cases(root / "listed", ".nii.gz", exporter.channels)
         print(f"{'listing the input':<32} {(time.process_time() - start) / 2000 * 1e3:6.2f} ms per case")
         flops, windows = count_network(root / "plans")
         print(f"{'network, one fold, no mirroring':<32} {flops * windows / 1e12:6.1f} TFLOP in {windows} windows")

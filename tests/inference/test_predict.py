@@ -189,12 +189,40 @@ def test_a_damaged_case_fails_by_name_and_the_others_are_predicted(
     assert not list((tmp_path / "out").rglob("*ball_0*"))
 
 
-def test_a_missing_channel_stops_before_anything_is_predicted(predict: Predict, images: Path, tmp_path: Path) -> None:
+def test_a_missing_channel_is_its_cases_failure_and_the_others_are_predicted(
+    predict: Predict, images: Path, tmp_path: Path
+) -> None:
     source = shutil.copytree(images, tmp_path / "in")
     (source / "none_1_0001.nii.gz").unlink()
-    with pytest.raises(DataError, match="none_1_0001"):
-        predict(source)
-    assert not list((tmp_path / "out").rglob("*.nii.gz"))
+    summary = predict(source)
+    assert summary.predicted == ["ball_0"]
+    assert "none_1_0001.nii.gz (ADC) missing" in summary.failed["none_1"]
+
+
+def test_nothing_is_written_where_no_case_can_be_predicted(predict: Predict, images: Path, tmp_path: Path) -> None:
+    source = shutil.copytree(images, tmp_path / "in")
+    for name in ("none_1", "ball_0"):
+        (source / f"{name}_0002.nii.gz").unlink()
+    assert set(predict(source, viewer=True).failed) == {"none_1", "ball_0"}
+    assert not (tmp_path / "out").exists()
+
+
+def test_companions_of_macos_are_no_cases(predict: Predict, images: Path, tmp_path: Path) -> None:
+    source = shutil.copytree(images, tmp_path / "in")
+    for path in list(source.iterdir()):
+        (source / f"._{path.name}").write_bytes(b"\x00\x05\x16\x07companion")
+    summary = predict(source)
+    assert (summary.predicted, summary.failed) == (["ball_0", "none_1"], {})
+
+
+def test_a_case_without_zone_mask_fails_alone(predict: Predict, images: Path, tmp_path: Path) -> None:
+    zones = tmp_path / "zones"
+    zones.mkdir()
+    image = sitk.ReadImage(str(images / "ball_0_0000.nii.gz"))
+    sitk.WriteImage(sitk.Cast(image * 0 + 1, sitk.sitkUInt8), str(zones / "ball_0.nii.gz"))
+    summary = predict(zones=zones)
+    assert summary.predicted == ["ball_0"]
+    assert "no zone mask" in summary.failed["none_1"]
 
 
 def test_a_failing_export_leaves_no_trace_of_the_case(predict: Predict, tmp_path: Path) -> None:
@@ -205,7 +233,7 @@ def test_a_failing_export_leaves_no_trace_of_the_case(predict: Predict, tmp_path
     summary = predict(zones=zones)
     assert set(summary.failed) == {"ball_0", "none_1"}
     left = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert left == {"plans.json", "dataset.json", "predict_from_raw_data_args.json", "cases.csv", "lesions.csv"}
+    assert left == {"plans.json", "dataset.json", "predict_from_raw_data_args.json", "predict.log"}
 
 
 def test_a_model_without_text_predicts_but_explains_nothing(predict: Predict, tmp_path: Path) -> None:

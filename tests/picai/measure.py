@@ -21,8 +21,9 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from nnunetv2_textguided.evaluation.evaluate_case import EvaluationJob, EvaluationOptions, evaluate_case
+from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.predictions import Files
+from nnunetv2_textguided.evaluation.score import ScoreJob, score_case
 from nnunetv2_textguided.nnunet.labels import PICAI_TARGET
 from nnunetv2_textguided.picai.case_job import CaseJob
 from nnunetv2_textguided.picai.label_sources import LesionSource
@@ -76,9 +77,9 @@ def evaluate(folder: Path, size: tuple[int, int, int]) -> float:
     probability = ndimage.gaussian_filter(lesion, (0.5, 4, 4)) * 0.9 + 1e-4
     np.savez_compressed(folder / "1_1.npz", probabilities=np.stack([1 - probability, probability]))
     label = save((lesion > 0).astype(np.uint8), folder / "1_1.nii.gz")
-    job = EvaluationJob("1_1", Files(folder / "1_1.npz"), label, PICAI_TARGET, EvaluationOptions())
+    job = ScoreJob("1_1", label, {"model": Files(folder / "1_1.npz")}, (PICAI_TARGET,), Scoring())
     start = time.process_time()
-    evaluate_case(job)
+    score_case(job)
     return time.process_time() - start
 
 

@@ -96,8 +96,8 @@ def test_encode_uses_the_bank_that_is_asked_for(folders: Path, tiny: Path, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-d", "77"], "data set '77'"),
-        (["-d", "Dataset077_None"], "no dataset.json of Dataset077_None"),
+        (["-d", "77"], "There is no data set 77."),
+        (["-d", "Dataset077_None"], "There is no data set 'Dataset077_None'."),
         (["-d", "952", "--encoder", "gpt"], "Use one of biomedclip, minilm, local:DIR"),
         (["-d", "952", "--encoder", "minilm", "--prompts", "none.json"], "does not exist"),
     ],

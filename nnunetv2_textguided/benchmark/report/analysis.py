@@ -10,21 +10,22 @@ from nnunetv2_textguided.benchmark.report.collect import Collected, collect
 from nnunetv2_textguided.benchmark.report.costs import Costs, read_costs
 from nnunetv2_textguided.benchmark.report.curves import Curves, read_curves
 from nnunetv2_textguided.benchmark.report.fairness import Check, check_fairness
-from nnunetv2_textguided.benchmark.report.folders import Folders
 from nnunetv2_textguided.benchmark.report.names import Role, role, short_names
 from nnunetv2_textguided.benchmark.report.options import ReportOptions
 from nnunetv2_textguided.benchmark.report.verdict import Verdict, judge, verdict_pairs
-from nnunetv2_textguided.benchmark.study import Study, Variant
+from nnunetv2_textguided.benchmark.study import Study
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.bootstrap import draw
 from nnunetv2_textguided.evaluation.cases import read_case_infos
-from nnunetv2_textguided.evaluation.classes import choose_targets, describe_targets, ignored_value
+from nnunetv2_textguided.evaluation.classes import choose_targets, describe_targets
 from nnunetv2_textguided.evaluation.comparison import Comparison, compare_all
 from nnunetv2_textguided.evaluation.estimates import Estimates, estimate_all
 from nnunetv2_textguided.evaluation.metrics import METRICS, Metric
 from nnunetv2_textguided.evaluation.results import Results, build_results
 from nnunetv2_textguided.evaluation.scoring import score_all
 from nnunetv2_textguided.evaluation.strata import Stratum, stratify
+from nnunetv2_textguided.nnunet.folders import Folders
+from nnunetv2_textguided.nnunet.variant import Variant
 
 SCORES = "scores"
 
@@ -92,9 +93,12 @@ def analyse(study: Study, folders: Folders, options: ReportOptions, output: Path
     where = folders.preprocessed / study.dataset / "dataset.json"
     labels = collected.dataset_json.get("labels") or {}
     targets = choose_targets(labels, options.label, where)
-    scores = score_all(
-        collected, targets, ignored_value(labels), options.scoring, output / SCORES, workers=options.jobs
-    )
+    jobs = collected.score_jobs(targets, options.scoring)
+    scores, failed = score_all(jobs, workers=options.jobs, cache_folder=output / SCORES)
+    if failed:  # none is left out silently: that would favour who fails on hard cases
+        first = next(iter(failed.values()))
+        what = f"{len(failed)} cases cannot be scored; one: {first.what}"
+        raise DataError(what, where=first.where, remedy=first.remedy)
     results = build_results(
         collected.variants, collected.cases, read_case_infos(collected.cases, _table(collected, options)), scores
     )

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_textguided.benchmark.report.folders import Folders
-from nnunetv2_textguided.benchmark.study import Cell, Study, Variant
+from nnunetv2_textguided.benchmark.study import Cell, Study
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.classes import ignored_value
+from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.predictions import Files, find_predictions
+from nnunetv2_textguided.evaluation.score import ScoreJob
 from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.nnunet.folders import Folders
+from nnunetv2_textguided.nnunet.labels import Target
+from nnunetv2_textguided.nnunet.variant import Variant
 from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS
 from nnunetv2_textguided.picai.folds import Splits, check_folds
 
@@ -48,6 +53,13 @@ class Collected:
         parents = (self.folders.raw, self.folders.preprocessed)
         found = (parent / self.study.dataset / CASES for parent in parents if parent is not None)
         return next((path for path in found if path.is_file()), None)
+
+    def score_jobs(self, targets: tuple[Target, ...], scoring: Scoring) -> Iterator[ScoreJob]:
+        """What has to be scored."""
+        ignored = ignored_value(self.dataset_json.get("labels") or {})
+        for case, label in self.labels.items():
+            files = {variant.name: self.predictions[variant][case] for variant in self.variants}
+            yield ScoreJob(case, label, files, targets, scoring, ignored)
 
     def model_folder(self, variant: Variant) -> Path:
         """nnU-Net's folder of a model."""

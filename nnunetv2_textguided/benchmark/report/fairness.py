@@ -12,10 +12,10 @@ from typing import Any
 from nnunetv2_textguided.benchmark.report.collect import Collected
 from nnunetv2_textguided.benchmark.report.costs import Costs, last_attempts
 from nnunetv2_textguided.benchmark.report.options import ReportOptions
-from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.results import Results
 from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.nnunet.variant import Variant
 
 TOLERANCE = 0.10  # computes that differ by less count as equal
 

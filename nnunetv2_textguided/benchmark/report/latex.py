@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
-from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.evaluation.estimates import Estimate
 from nnunetv2_textguided.evaluation.metrics import METRICS, MINUS, Metric
+from nnunetv2_textguided.nnunet.variant import Variant
 
 COLUMNS = ("dice", "nsd_1mm", "hd95", "precision", "recall", "auroc", "ap")
 _ESCAPED = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",

@@ -19,10 +19,10 @@ def methods(analysis: Analysis) -> Iterator[str]:
         f"({options.scoring.empty.description}). HD95: {options.scoring.missed.description}."
     )
     yield (
-        "Dice, precision and recall count voxels; HD95 and NSD are surface-distance's, weighted by area. Lesion "
-        f'candidates are extracted from probabilities by report_guided_annotation ("{options.scoring.extraction}") and '
-        "matched by picai_eval (IoU of at least 0.10); a case's score is its highest confidence. AUROC is over cases, "
-        "AP and sensitivities over lesions. Post-processing does not touch the candidates."
+        "Dice, precision and recall count voxels; HD95 and NSD weight surfaces by their area. Lesion candidates "
+        f'are extracted from probabilities by report_guided_annotation ("{options.scoring.extraction}") and matched by '
+        "picai_eval's rule (IoU of at least 0.10); a case's score is its highest confidence. AUROC is over cases, AP "
+        "and sensitivities over lesions. Post-processing does not touch the candidates."
     )
     yield (
         f"Intervals: {level} percentile bootstrap over patients (all cases of a drawn patient together), "

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
 
-from nnunetv2_textguided.benchmark.study import Variant
+from nnunetv2_textguided.nnunet.variant import Variant
 
 _STOCK = "nnUNetTrainer"
 _METHOD = "AlignRefine"

@@ -15,11 +15,11 @@ from nnunetv2_textguided.benchmark.report.figures.style import colours
 from nnunetv2_textguided.benchmark.report.methods import methods
 from nnunetv2_textguided.benchmark.report.pictures import draw_cases
 from nnunetv2_textguided.benchmark.report.verdict import Outcome
-from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.evaluation.comparison import Comparison
 from nnunetv2_textguided.evaluation.estimates import Estimate
 from nnunetv2_textguided.evaluation.metrics import DASH, METRICS, Metric
 from nnunetv2_textguided.evaluation.strata import FOUND
+from nnunetv2_textguided.nnunet.variant import Variant
 from nnunetv2_textguided.software import software_versions
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -31,7 +31,7 @@ _ANSWERS = {
     Outcome.HARMED: ("It did harm", "bad"),
     Outcome.UNKNOWN: ("Cannot be said", "open"),
 }
-LIBRARIES = ("nnunetv2", "picai_eval", "report_guided_annotation", "surface-distance", "scipy", "pandas", "numpy")
+LIBRARIES = ("nnunetv2", "picai_eval", "report_guided_annotation", "scipy", "pandas", "numpy")
 
 
 def render_page(analysis: Analysis, figures: Mapping[str, tuple[str, str]], files: list[str], command: str) -> str:

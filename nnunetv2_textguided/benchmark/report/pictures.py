@@ -13,11 +13,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
-from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.evaluation.classes import choose_targets
 from nnunetv2_textguided.evaluation.postprocess import postprocess
 from nnunetv2_textguided.evaluation.predictions import read_prediction
 from nnunetv2_textguided.imaging.images import read_image, read_mask
+from nnunetv2_textguided.nnunet.variant import Variant
 
 FIELD_MM = 64.0  # edge of what is shown, more if the outlines need it
 PIXELS = 300  # edge of a picture

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
 from nnunetv2_textguided.benchmark.report.costs import COLUMNS
-from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.evaluation.comparison import Comparison
 from nnunetv2_textguided.evaluation.estimates import Estimate
-from nnunetv2_textguided.evaluation.metrics import OVERLAP
+from nnunetv2_textguided.nnunet.variant import Variant
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -39,34 +36,16 @@ def _who(variant: Variant) -> dict[str, Any]:
 
 
 def _per_case(analysis: Analysis) -> Iterator[dict[str, Any]]:
-    results = analysis.results
-    for variant in results.variants:
-        predicted = results.predicted_ml(variant)
-        scores = [found.scores for found in results.found(variant)]
-        for index, info in enumerate(results.infos):
-            yield {
-                **_who(variant),
-                "fold": int(results.folds[index]),
-                "case": info.case,
-                "patient": info.patient,
-                "centre": info.centre,
-                "ISUP": info.isup,
-                "PI_RADS": info.pirads,
-                "lesions": int(results.lesions[index]),
-                "reference_ml": results.reference_ml[index],
-                "predicted_ml": predicted[index],
-                **{metric.name: results.overlap[metric.name][variant][index] for metric in OVERLAP},
-                "score": float(np.mean([score[index] for score in scores])),
-            }
+    for variant, table in analysis.results.tables.items():
+        yield from ({**_who(variant), **row} for row in table.rows())
 
 
 def _per_lesion(analysis: Analysis) -> Iterator[dict[str, Any]]:
-    results = analysis.results
-    for variant in results.variants:
-        for name, scores in results.scores[variant].items():
-            for index, score in enumerate(scores):
+    for variant, table in analysis.results.tables.items():
+        for name, scores in table.scores.items():
+            for info, fold, score in zip(table.infos, table.folds.tolist(), scores, strict=True):
                 for number, lesion in enumerate(score.lesions, 1):
-                    place = {"fold": int(results.folds[index]), "case": results.cases[index], "class": name}
+                    place = {"fold": fold, "case": info.case, "class": name}
                     yield {**_who(variant), **place, "lesion": number, **vars(lesion)}
 
 

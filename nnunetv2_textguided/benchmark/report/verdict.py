@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from nnunetv2_textguided.benchmark.report.names import CONTROLS, Role, length, role
-from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.evaluation.comparison import Comparison
 from nnunetv2_textguided.evaluation.metrics import Metric
+from nnunetv2_textguided.nnunet.variant import Variant
 
 
 class Outcome(Enum):

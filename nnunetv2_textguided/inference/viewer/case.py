@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -31,7 +32,12 @@ class Layer:
 
 
 def write_case(
-    path: Path, name: str, layers: Iterable[Layer], candidates: Sequence[Candidate], like: sitk.Image
+    path: Path,
+    name: str,
+    layers: Iterable[Layer],
+    candidates: Sequence[Candidate],
+    like: sitk.Image,
+    notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a case's script.
 
@@ -41,11 +47,13 @@ def write_case(
         layers: channels first; all on the grid of `like`.
         candidates: what was found.
         like: an image with the geometry.
+        notes: further values of the case: "remarks", and "unlike_training".
     """
     content = {
         "name": name,
         "layers": [{"name": one.name, "kind": one.kind, "data": _encode(one, like)} for one in layers],
         "candidates": [candidate.as_json() for candidate in candidates],
+        **(notes or {}),
     }
     path.write_text(f"showPredictedCase({json.dumps(content)});\n", encoding="utf-8")
 

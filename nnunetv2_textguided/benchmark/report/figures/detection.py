@@ -8,10 +8,9 @@ import numpy as np
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
 from nnunetv2_textguided.benchmark.report.figures.style import SOFT, colours, legend, new_figure, quiet, title
-from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.evaluation.bootstrap import draw
-from nnunetv2_textguided.evaluation.froc import LesionCurve
-from nnunetv2_textguided.evaluation.statistics.detection_weightings import Found
+from nnunetv2_textguided.evaluation.detection_metrics import Found
+from nnunetv2_textguided.nnunet.variant import Variant
 
 _RATES = np.geomspace(0.03, 5, 70)
 _BAND = 300  # replicates of the band
@@ -75,9 +74,6 @@ def _headline_last(analysis: Analysis) -> list[Variant]:
 
 def _sensitivity(analysis: Analysis, variant: Variant, weights: np.ndarray) -> np.ndarray:
     """(R, rates), the mean over classes."""
-    curves = []
-    for found in analysis.results.found(variant):
-        names = [str(i) for i in range(len(found.candidates))]
-        curve = LesionCurve(dict(zip(names, found.candidates, strict=True)), names)
-        curves.append(curve.sensitivity(weights, list(_RATES)))
+    found = analysis.results.found(variant)
+    curves = [one.lesions.sensitivity(weights, list(_RATES)) for one in found]
     return np.asarray(np.mean(curves, axis=0))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_textguided.benchmark.report.names import Role, role
-from nnunetv2_textguided.benchmark.study import Variant
 from nnunetv2_textguided.files import atomic_path
+from nnunetv2_textguided.nnunet.variant import Variant
 
 # Each of these is one variable of the page (page.html.j2), so that a figure follows light and dark themes.
 INK, SOFT, FAINT, GROUND = "#30363d", "#6b7681", "#dcdfe3", "#fefefe"

@@ -1,4 +1,4 @@
-"""The patient bootstrap: draws, means, intervals, and sensitivity equal to picai_eval's on resampled cases."""
+"""The patient bootstrap: draws, means and intervals."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from nnunetv2_textguided.evaluation.bootstrap import draw, interval, mean_interval, means, replicate
-from nnunetv2_textguided.evaluation.froc import LesionCurve
-from nnunetv2_textguided.picai.extra import require
 
 PATIENTS = ["a", "b", "a", "c", "b", "a"]
 
@@ -65,34 +63,3 @@ def test_95_percent_intervals_cover_the_truth_although_cases_of_a_patient_agree(
         by_case += naive.low <= 0 <= naive.high
     assert 0.90 <= covered / 120 <= 0.98
     assert by_case / 120 < 0.85, "drawing cases instead of patients would be far too sure"
-
-
-def candidates(seed: int, cases: int) -> dict[str, list[tuple[int, float, float]]]:
-    random = np.random.default_rng(seed)
-    made: dict[str, list[tuple[int, float, float]]] = {}
-    for number in range(cases):
-        found = [(0, float(random.choice((0.1, 0.3, 0.5, 0.9))), 0.0) for _ in range(random.integers(0, 4))]
-        for _ in range(random.integers(0, 3)):
-            hit = random.random() < 0.7
-            found.append((1, float(random.choice((0.2, 0.5, 0.8))) if hit else 0.0, 0.5 if hit else 0.0))
-        made[f"c{number}"] = found
-    return made
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_sensitivity_in_replicates_is_picai_evals_on_the_repeated_cases(seed: int) -> None:
-    metrics = require("picai_eval").Metrics
-    made = candidates(seed, cases=7)
-    names, rates = list(made), (0.5, 1.0, 2.0, 3 / 7)
-    weights = draw(names, 40, seed)
-    found = LesionCurve(made, names).sensitivity(weights, rates)
-    for row, drawn in zip(weights, found, strict=True):
-        repeated = {f"{n}-{k}": made[n] for n, times in zip(names, row, strict=True) for k in range(times)}
-        direct = metrics(lesion_results=repeated)
-        lesions = sum(is_lesion for found in repeated.values() for is_lesion, _, _ in found)
-        expected = [direct.lesion_TPR_at_FPR(rate) if lesions else math.nan for rate in rates]
-        np.testing.assert_allclose(drawn, expected, atol=1e-6)
-
-
-def test_no_candidate_at_all_has_no_sensitivity() -> None:
-    assert np.isnan(LesionCurve({"a": [], "b": []}, ["a", "b"]).sensitivity(np.ones((3, 2), int), (1.0,))).all()

@@ -1,4 +1,4 @@
-"""Agreement to 1e-6 with picai_eval, report_guided_annotation and surface-distance called directly."""
+"""Agreement to 1e-9 with picai_eval, report_guided_annotation and surface-distance called directly."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from nnunetv2_textguided.evaluation.crowded import extract_crowded, is_crowded
-from nnunetv2_textguided.evaluation.detection import collect, extract_candidates, score_case
-from nnunetv2_textguided.evaluation.evaluate_case import EvaluationOptions
+from nnunetv2_textguided.evaluation.detection import extract_candidates
+from nnunetv2_textguided.evaluation.detection_metrics import Found, picai_metrics
+from nnunetv2_textguided.evaluation.lesion_matching import match_lesions
+from nnunetv2_textguided.evaluation.options import Resampling, Scoring
 from nnunetv2_textguided.evaluation.overlap import overlap_metrics
+from nnunetv2_textguided.evaluation.surface import surface_areas
+from nnunetv2_textguided.extras import require
 from nnunetv2_textguided.nnunet.labels import PICAI_TARGET
 from nnunetv2_textguided.picai.evaluation import plan_evaluation, run_evaluation
-from nnunetv2_textguided.picai.extra import require
 
 from . import challenge_maps
 
@@ -50,16 +53,17 @@ def test_scores_equal_picai_evals_on_softmax_maps() -> None:
         y_det_postprocess_func=lambda softmax: extraction(softmax, threshold="dynamic")[0],
         num_parallel_calls=1,
     )
-    results = {name: score_case(extract_candidates(s), r) for name, (s, r) in cases.items()}
-    ours = collect({n: c for n, (c, _) in results.items()}, {n: score for n, (_, score) in results.items()})
+    maps = {name: extract_candidates(softmax) for name, (softmax, _) in cases.items()}
+    candidates = tuple(match_lesions(r, maps[name], maps[name] > 0, 1.0)[0] for name, (_, r) in cases.items())
+    ours = picai_metrics(list(cases), Found(candidates, np.array([map_.max() for map_ in maps.values()])))
     assert 0.3 < direct.auroc < 1
     assert 0 < direct.AP < 1
     for name in ("auroc", "AP", "score"):
-        assert getattr(ours, name) == pytest.approx(getattr(direct, name), abs=1e-6)
+        assert getattr(ours, name) == pytest.approx(getattr(direct, name), abs=1e-9)
     for rate in (0.5, 1, 2):
-        assert ours.lesion_TPR_at_FPR(rate) == pytest.approx(direct.lesion_TPR_at_FPR(rate), abs=1e-6)
+        assert ours.lesion_TPR_at_FPR(rate) == pytest.approx(direct.lesion_TPR_at_FPR(rate), abs=1e-9)
     for name in cases:
-        np.testing.assert_allclose(ours.lesion_results[name], direct.lesion_results[name], atol=1e-6)
+        np.testing.assert_allclose(ours.lesion_results[name], direct.lesion_results[name], atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("threshold", ["dynamic", "dynamic-fast", 0.3])
@@ -112,7 +116,6 @@ def test_a_map_without_a_finding_yields_what_the_challenge_yields(fill: float) -
     softmax = np.full((4, 12, 12), fill, dtype=np.float32)
     whole = library.extract_lesion_candidates(softmax, threshold="dynamic")[0]
     np.testing.assert_array_equal(extract_candidates(softmax), whole)
-    assert score_case(extract_candidates(softmax), np.zeros(softmax.shape, dtype=bool))[1] == whole.max()
 
 
 def test_blobs_of_ten_voxels_are_dropped_and_eleven_are_kept() -> None:
@@ -129,13 +132,11 @@ def test_the_challenges_own_test_cases_give_its_published_results(tmp_path: Path
         for values, folder, end in ((detection, "predictions", "_detection_map"), (reference, "labels", "_label")):
             (tmp_path / folder).mkdir(exist_ok=True)
             sitk.WriteImage(sitk.GetImageFromArray(values), str(tmp_path / folder / f"{case}{end}.nii.gz"))
-    jobs, unpredicted = plan_evaluation(
-        tmp_path / "predictions", tmp_path / "labels", PICAI_TARGET, EvaluationOptions(replicates=20)
-    )
+    jobs, unpredicted = plan_evaluation(tmp_path / "predictions", tmp_path / "labels", PICAI_TARGET, Scoring())
     assert unpredicted == ()
-    evaluation = run_evaluation(jobs, unpredicted, {}, workers=1, progress=False)
-    assert evaluation.detection["auroc"].value == pytest.approx(challenge_maps.EXPECTED_AUROC, abs=1e-6)
-    assert evaluation.detection["ap"].value == pytest.approx(challenge_maps.EXPECTED_AP, abs=1e-6)
+    evaluation = run_evaluation(jobs, unpredicted, Resampling(20), workers=1, progress=False)
+    assert evaluation.detection["auroc"].value == pytest.approx(challenge_maps.EXPECTED_AUROC, abs=1e-9)
+    assert evaluation.detection["ap"].value == pytest.approx(challenge_maps.EXPECTED_AP, abs=1e-9)
     assert evaluation.metrics.num_lesions == 10
     assert (evaluation.metrics.lesion_TP[-2], evaluation.metrics.lesion_FP[-2]) == (5, 4)
     for case, expected in challenge_maps.EXPECTED_RESULTS.items():
@@ -146,7 +147,7 @@ def test_the_challenges_own_test_cases_give_its_published_results(tmp_path: Path
 
 @pytest.mark.parametrize("seed", range(8))
 def test_surface_and_voxel_metrics_equal_surface_distances(seed: int) -> None:
-    library = require("surface_distance")
+    library = pytest.importorskip("surface_distance", reason="not installed")
     random = np.random.default_rng(seed)
     spacing = [3.0, 0.5, 0.6]
     masks = [ndimage.gaussian_filter(random.random((10, 30, 30)), 2) > 0.51 for _ in range(2)]
@@ -154,13 +155,29 @@ def test_surface_and_voxel_metrics_equal_surface_distances(seed: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         distances = library.compute_surface_distances(*masks, spacing)
-    assert ours["hd95"] == pytest.approx(library.compute_robust_hausdorff(distances, 95), abs=1e-6)
+    assert ours["hd95"] == pytest.approx(library.compute_robust_hausdorff(distances, 95), abs=1e-9)
     for tolerance in (1, 2):
         direct = library.compute_surface_dice_at_tolerance(distances, tolerance)
-        assert ours[f"nsd_{tolerance}mm"] == pytest.approx(direct, abs=1e-6)
-    assert ours["dice"] == pytest.approx(library.compute_dice_coefficient(*masks), abs=1e-6)
+        assert ours[f"nsd_{tolerance}mm"] == pytest.approx(direct, abs=1e-9)
+    assert ours["dice"] == pytest.approx(library.compute_dice_coefficient(*masks), abs=1e-9)
     harmonic = 2 * ours["precision"] * ours["recall"] / (ours["precision"] + ours["recall"])
     assert ours["dice"] == pytest.approx(harmonic)
+
+
+@pytest.mark.parametrize("spacing", [(3.0, 0.5, 0.6), (1.0, 1.0, 1.0), (0.3, 2.0, 5.0)])
+def test_areas_of_surfaces_equal_surface_distances(spacing: tuple[float, ...]) -> None:
+    tables = pytest.importorskip("surface_distance.lookup_tables", reason="not installed")
+    expected = tables.create_table_neighbour_code_to_surface_area(spacing)
+    np.testing.assert_allclose(surface_areas(spacing), expected, atol=1e-12)
+
+
+def test_the_surface_of_a_large_box_has_the_boxs_area() -> None:
+    areas = surface_areas((3.0, 0.5, 0.8))
+    above, below, left = 0b00001111, 0b11110000, 0b01010101
+    assert areas[above] == areas[below] == pytest.approx(0.5 * 0.8)
+    assert areas[left] == pytest.approx(3.0 * 0.5)
+    assert areas[0] == areas[255] == 0
+    assert (areas[1:255] > 0).all()
 
 
 def test_a_shift_of_one_voxel_is_that_many_millimetres_on_each_axis() -> None:

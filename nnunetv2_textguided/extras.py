@@ -1,22 +1,26 @@
-"""The optional extra `picai`: its packages are imported when first used, with an error that names the extra."""
+"""Packages of the optional extras: imported when first used, with an error that names the extra."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import io
 from types import ModuleType
 
 from nnunetv2_textguided.errors import TextGuidedError
 
 # Module that is imported -> distribution that provides it.
-DISTRIBUTIONS = {
+PICAI = {
     "cc3d": "connected-components-3d",
     "picai_baseline": "picai_baseline",
     "picai_eval": "picai_eval",
     "picai_prep": "picai_prep",
     "report_guided_annotation": "report_guided_annotation",
-    "surface_distance": "surface-distance",
+}
+REPORT = {
+    **{module: PICAI[module] for module in ("cc3d", "picai_eval", "report_guided_annotation")},
+    **{module: module for module in ("pandas", "matplotlib", "jinja2")},
 }
 
 
@@ -32,9 +36,24 @@ def require(module: str) -> ModuleType:
         with contextlib.redirect_stdout(io.StringIO()):
             return importlib.import_module(module)
     except ImportError as error:
-        distribution = DISTRIBUTIONS[module.split(".")[0]]
+        distribution = PICAI[module.split(".")[0]]
         raise TextGuidedError(
             f"The PI-CAI commands need the package {distribution}, which cannot be imported: {error}.",
             where=module,
             remedy='pip install "nnunetv2-textguided[picai]"',
         ) from error
+
+
+def require_report() -> None:
+    """Check that a benchmark report can be made, before any work is done.
+
+    Raises:
+        TextGuidedError: a distribution is not installed.
+    """
+    missing = [distribution for module, distribution in REPORT.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise TextGuidedError(
+            f"A benchmark report needs packages that are not installed: {', '.join(missing)}.",
+            where="nnunetv2-textguided",
+            remedy='pip install "nnunetv2-textguided[benchmark,picai]"',
+        )

@@ -13,8 +13,8 @@ import SimpleITK as sitk
 
 from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.evaluation.predictions import Files, Kind, find_predictions, read_prediction
+from nnunetv2_textguided.extras import require
 from nnunetv2_textguided.nnunet.labels import PICAI_TARGET, Target
-from nnunetv2_textguided.picai.extra import require
 
 SHAPE = (6, 24, 24)
 LESION = (slice(2, 4), slice(8, 14), slice(8, 14))
@@ -169,14 +169,16 @@ def test_zones_score_cspca_by_the_data_sets_own_labels(tmp_path: Path) -> None:
 
 
 def test_regions_are_thresholded_and_classes_compete(tmp_path: Path) -> None:
-    probabilities = np.zeros((2, *SHAPE), dtype=np.float32)
+    probabilities = np.zeros((3, *SHAPE), dtype=np.float32)
     probabilities[0] = 0.9
     probabilities[1][LESION] = 0.6
     path = tmp_path / "1_1.npz"
-    np.savez_compressed(path, probabilities=probabilities)
+    np.savez_compressed(path, probabilities=probabilities[:2])
     region = read_prediction(Files(path), Target("csPCa", frozenset({2}), 1, regions=True))
-    classes = read_prediction(Files(path), Target("csPCa", frozenset({1}), 1))
     assert region.mask.sum() == 72
+    probabilities /= probabilities.sum(axis=0)
+    np.savez_compressed(path, probabilities=probabilities)
+    classes = read_prediction(Files(path), Target("csPCa", frozenset({1}), 1))
     assert classes.mask.sum() == 0
 
 
@@ -200,6 +202,23 @@ def logits(path: Path) -> str:
     return "not logits"
 
 
+def positive_logits(path: Path) -> str:
+    np.savez_compressed(path, probabilities=softmax(probability(0.5)) * 7)
+    return "to 6.993"
+
+
+def not_adding_up(path: Path) -> str:
+    np.savez_compressed(path, probabilities=np.stack([probability(0.5), probability(0.5)]))
+    return "add up to"
+
+
+def not_a_number(path: Path) -> str:
+    values = softmax(probability(0.5))
+    values[0, 0, 0, 0] = np.nan  # not in the target's channel
+    np.savez_compressed(path, probabilities=values)
+    return "values from nan to nan"
+
+
 def one_channel(path: Path) -> str:
     np.savez_compressed(path, probabilities=softmax(probability(0.5))[:1])
     return "'csPCa' is channel 1"
@@ -220,7 +239,20 @@ def pickled(path: Path) -> str:
     return "truncated or damaged"
 
 
-@pytest.mark.parametrize("damage", [damaged, logits, one_channel, other_shape, not_probabilities, pickled])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damaged,
+        logits,
+        positive_logits,
+        not_adding_up,
+        not_a_number,
+        one_channel,
+        other_shape,
+        not_probabilities,
+        pickled,
+    ],
+)
 def test_a_damaged_prediction_is_named_and_the_others_are_scored(folders, capsys, damage) -> None:
     message = damage(folders[0] / "3_1.npz")
     status, found = evaluate(folders)
@@ -276,13 +308,12 @@ def test_folders_that_do_not_match_are_refused(folders, capsys, break_it, messag
 
 
 def test_the_patient_column_decides_what_is_drawn_together(folders) -> None:
-    from nnunetv2_textguided.picai.evaluation import patients_of
-
     (folders[1].parent / "cases.csv").write_text("case,patient\n1_1,A\n2_1,A\n3_1,B\n")
-    assert patients_of(folders[1]) == {"1_1": "A", "2_1": "A", "3_1": "B"}
     # One patient has both lesions: recall is (1 + 0) / 2 in every replicate that draws A.
     _, found = evaluate(folders)
     assert (found["overlap"]["recall"]["low"], found["overlap"]["recall"]["high"]) == (0.5, 0.5)
+    with (folders[0] / "picai_evaluation" / "per_case.csv").open(newline="") as handle:
+        assert {row["case"]: row["patient"] for row in csv.DictReader(handle)} == {"1_1": "A", "2_1": "A", "3_1": "B"}
 
 
 def test_a_missing_extra_names_the_way_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,11 +321,11 @@ def test_a_missing_extra_names_the_way_to_install_it(monkeypatch: pytest.MonkeyP
 
     from nnunetv2_textguided.errors import TextGuidedError
 
-    monkeypatch.setitem(sys.modules, "surface_distance", None)
+    monkeypatch.setitem(sys.modules, "cc3d", None)
     with pytest.raises(TextGuidedError) as caught:
-        require("surface_distance")
+        require("cc3d")
     assert caught.value.remedy == 'pip install "nnunetv2-textguided[picai]"'
-    assert "surface-distance" in str(caught.value)
+    assert "connected-components-3d" in str(caught.value)
 
 
 @pytest.mark.parametrize("extraction", ["1.5", "best", "0"])

@@ -1,0 +1,108 @@
+"""What was asked of which model, written beside the results, and compared before a folder is filled any further."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.files import read_json, write_json
+from nnunetv2_textguided.inference.cases import CASES
+from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
+from nnunetv2_textguided.inference.predictor import TextGuidedPredictor
+
+RECORD = "predict_from_raw_data_args.json"
+"""nnU-Net's name of the file."""
+_MODEL = ("folds", "checkpoint", "step_size", "mirroring", "prompts", "embeddings", "encoder")
+_OUTPUT = ("candidates", "lesion_label", "zones", "outside_gland")
+
+
+def check_same_origin(model: ModelOptions, output: OutputOptions, kept: Collection[str]) -> None:
+    """Refuse to put results beside those of another model or of other settings.
+
+    Args:
+        model: the model that predicts now.
+        output: what is written now.
+        kept: the cases in the prediction folder that will stay as they are.
+
+    Raises:
+        DataError: they come from another model, or from other settings; names both.
+    """
+    path = output.folder / RECORD
+    if not kept or not path.is_file():
+        return
+    before = read_json(path, error=DataError)
+    old: Mapping[str, Any] = before.get("model", {}) if isinstance(before, dict) else {}
+    now = _plain({**asdict(model), "weights": weights_of(model)})
+    differences = [f"{key} was {old[key]}, is {now[key]}" for key in _MODEL if key in old and old[key] != now[key]]
+    # A model folder may be moved: its weights tell, where the record has them.
+    same = old["weights"] == now["weights"] if "weights" in old else old.get("folder") == now["folder"]
+    if not same and old.get("folds") == now["folds"]:
+        differences.insert(0, f"model was {old.get('folder')}, is {now['folder']}"
+                           + (" (trained anew)" if old.get("folder") == now["folder"] else ""))  # fmt: skip
+    written, asked = before.get("output", {}), _plain(asdict(output))
+    differences += [
+        f"{key} was {written[key]}, is {asked[key]}" for key in _OUTPUT if key in written and written[key] != asked[key]
+    ]
+    if differences:
+        raise DataError(
+            f"The prediction folder holds {len(kept)} cases of another model or other settings, such as {min(kept)}: "
+            f"{'; '.join(differences)}.",
+            where=path,
+            remedy="Predict into another folder, or remove this one.",
+        )
+
+
+def cases_in(folder: Path) -> set[str]:
+    """Cases that have a record in a prediction folder."""
+    return {path.stem for path in (folder / CASES).glob("[!.]*.json")}
+
+
+def write_description(
+    predictor: TextGuidedPredictor,
+    source: str,
+    model: ModelOptions,
+    output: OutputOptions,
+    work: WorkOptions,
+    warning: str | None,
+) -> None:
+    """What nnU-Net writes beside its predictions: the model's plans and dataset.json, and what was asked for."""
+    described = {**asdict(model), "weights": weights_of(model)}
+    asked = {"input": source, "model": described, "output": asdict(output), "work": asdict(work)}
+    if warning is not None:
+        asked["warning"] = warning
+    write_json(output.folder / RECORD, _plain(asked))
+    write_json(output.folder / "dataset.json", predictor.dataset_json)
+    write_json(output.folder / "plans.json", predictor.plans_manager.plans)
+
+
+def weights_of(model: ModelOptions) -> dict[str, str]:
+    """A digest of each fold's checkpoint, from the checksums in it, so that no weights have to be read again."""
+    paths = {fold: model.folder / f"fold_{fold}" / model.checkpoint for fold in model.folds or ()}
+    return {str(fold): _digest(path) for fold, path in paths.items()}
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                # Names begin with the archive's own, which may have been renamed.
+                digest.update(f"{entry.filename.partition('/')[2]} {entry.CRC} {entry.file_size}\n".encode())
+    else:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,54 @@
+"""nnU-Net's three folders, as nnU-Net itself finds them, and how it names what lies in them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunetv2_textguided.errors import DataError
+
+RAW, PREPROCESSED, RESULTS = "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"
+"""The environment variables that nnU-Net reads its folders from."""
+VARIABLES = (RAW, PREPROCESSED, RESULTS)
+
+
+def nnunet_path(variable: str) -> Path | None:
+    """The folder that nnU-Net's variable names; None where it is not set."""
+    folder = os.environ.get(variable)
+    return Path(folder) if folder else None
+
+
+def required_path(variable: str, remedy: str = "Set nnU-Net's three variables.") -> Path:
+    """The folder that nnU-Net's variable names.
+
+    Raises:
+        DataError: the variable is not set.
+    """
+    folder = nnunet_path(variable)
+    if folder is None:
+        raise DataError(f"The environment variable {variable} is not set.", where="environment", remedy=remedy)
+    return folder
+
+
+@dataclass(frozen=True)
+class Folders:
+    """nnU-Net's three folders."""
+
+    raw: Path | None
+    preprocessed: Path
+    results: Path
+
+    @classmethod
+    def from_environment(cls) -> Folders:
+        """As nnU-Net finds them.
+
+        Raises:
+            DataError: a variable is not set.
+        """
+        return cls(nnunet_path(RAW), required_path(PREPROCESSED), required_path(RESULTS))
+
+
+def model_name(trainer: str, plans: str, configuration: str) -> str:
+    """nnU-Net's name of a model folder (nnunetv2/utilities/file_path_utilities.py)."""
+    return f"{trainer}__{plans}__{configuration}"
