@@ -26,6 +26,7 @@ from nnunetv2_textguided.settings import BLOCK
 from nnunetv2_textguided.training.anatomy import TrainingAnatomy
 from nnunetv2_textguided.training.checkpoints import Checkpoints
 from nnunetv2_textguided.training.continuation import best_so_far
+from nnunetv2_textguided.training.intensities import write_training_intensities
 from nnunetv2_textguided.training.logbook import Logbook, epoch_record
 from nnunetv2_textguided.training.optimiser import GroupPolyLR, build_optimiser
 from nnunetv2_textguided.training.plans import describe_training, nnunet_attributes
@@ -218,6 +219,12 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         super().on_train_epoch_end(train_outputs)
         terms = np.atleast_2d(collate_outputs(train_outputs)["terms"])
         self.step_means = dict(zip(StepTerms._fields, mean_over_ranks(terms, self.is_ddp), strict=True))
+
+    def on_train_end(self) -> None:
+        """nnU-Net's end, and what prediction needs to know of the training images."""
+        super().on_train_end()
+        if self.local_rank == 0 and self.output_folder is not None:
+            write_training_intensities(self.get_tr_and_val_datasets()[0], self.output_folder)
 
     # ------------------------------------------------------------------ validation
 
