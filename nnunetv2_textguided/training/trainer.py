@@ -21,6 +21,7 @@ from nnunetv2_textguided.errors import TrainingError
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.from_plans import build_from_architecture
 from nnunetv2_textguided.nnunet.training_log import moving_dice
+from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.schedule import History, PhaseWeights, phase_weights
 from nnunetv2_textguided.settings import BLOCK
 from nnunetv2_textguided.training.anatomy import TrainingAnatomy
@@ -108,10 +109,8 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
     ) -> nn.Module:
         """Build the network that the plans and their `text_guidance` block describe; also called at prediction."""
         plans = configuration_manager.configuration
-        inputs, outputs = num_input_channels, num_output_channels
-        return build_from_architecture(
-            plans["architecture"], plans.get(BLOCK) or {}, inputs, outputs, enable_deep_supervision
-        )
+        settings, inputs, outputs = resolve(plans.get(BLOCK)), num_input_channels, num_output_channels
+        return build_from_architecture(plans["architecture"], settings, inputs, outputs, enable_deep_supervision)
 
     def initialize(self) -> None:
         """nnU-Net's initialisation, then the text and its losses."""
