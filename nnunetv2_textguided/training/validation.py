@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.calibration import count
-from nnunetv2_textguided.training.statistics import refinement_statistics, sum_over_ranks
+from nnunetv2_textguided.training.statistics import mean_over_ranks, refinement_statistics, sum_over_ranks
+from nnunetv2_textguided.training.step import autocast
 
 
 def random_patches(batch_size: int, oversampled: float, probabilistic: bool) -> int:
@@ -45,13 +46,15 @@ class OnlineValidation:
         alignment = network.alignment
         self.counts = None if alignment is None else torch.zeros_like(alignment.calibration.mass)
 
-    def watch_refiner(
-        self, network: AlignRefineUNet, data: Tensor, device: torch.device, autocast: AbstractContextManager[Any]
-    ) -> None:
+    def watch_refiner(self, network: AlignRefineUNet, data: Tensor, device: torch.device) -> None:
         """Note what the refiner does to the epoch's first batch, (B, channels, *S) images."""
         if self.refinement is None:
-            with autocast:
+            with autocast(device):
                 self.refinement = refinement_statistics(network, data.to(device, non_blocking=True))
+
+    def refinement_of_all_ranks(self, distributed: bool) -> list[float]:
+        """Means of `refinement` over all ranks; NaN where no refiner was seen."""
+        return mean_over_ranks(np.array([self.refinement or [np.nan, np.nan]]), distributed)
 
     def observe(self, network: Any, target: list[Tensor] | Tensor, loss: GuidanceLoss | None, patches: int) -> Any:
         """`network` as nnU-Net's validation calls it, whose similarity logits are counted.
