@@ -1,9 +1,10 @@
-"""`nnUNetv2_textguided benchmark run|report`: five-fold cross-validation of several trainers, and its statistics."""
+"""`nnUNetv2_textguided benchmark run|report|compare`: cross-validation of several trainers, and its statistics."""
 
 from __future__ import annotations
 
 import argparse
 
+from nnunetv2_textguided.commands import benchmark_compare as compare_command
 from nnunetv2_textguided.commands import benchmark_report as report_command
 from nnunetv2_textguided.commands.numbers import count, number
 from nnunetv2_textguided.processes.jobs import EXECUTORS, parse_sbatch
@@ -14,12 +15,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="<action>", required=True)
     _add_run(actions.add_parser("run", help="train and validate what is missing, on GPUs of this machine or on SLURM"))
     report_command.add_arguments(actions.add_parser("report", help="compare the trainers: statistics, plots, tables"))
+    compare_command.add_arguments(actions.add_parser("compare", help="differences of the models in tables of cases"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the chosen action; returns the exit status."""
     if args.action == "report":
         return report_command.run(args)
+    if args.action == "compare":
+        return compare_command.run(args)
     return _run(args)
 
 

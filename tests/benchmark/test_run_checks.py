@@ -80,7 +80,7 @@ def test_missing_data_are_told_before_a_training_stumbles(prepared: Path, capsys
     assert "There are no preprocessed data." in capsys.readouterr().err
     (prepared / "splits_final.json").write_text("{}")
     assert main(words(OURS)) == 1
-    assert "The file holds no folds." in capsys.readouterr().err
+    assert "The file does not hold folds" in capsys.readouterr().err
 
 
 def test_a_dry_run_prints_nnunets_commands_and_what_differs(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,17 +21,17 @@ _NEGATION = re.compile(
 )
 
 
-class Finding(NamedTuple):
+class PromptWarning(NamedTuple):
     """A warning: its kind, and a sentence that names the prompts."""
 
     kind: Kind
     message: str
 
 
-def check_bank(bank: PromptBank) -> list[Finding]:
+def check_bank(bank: PromptBank) -> list[PromptWarning]:
     """Warnings that need no encoder: negations, duplicates, a missing context."""
     found = [
-        Finding(
+        PromptWarning(
             "negation",
             f"{prompt!r} ({group_name(bank, row)}): text encoders hardly notice {hit.group(0)!r}; say what is there",
         )
@@ -45,15 +45,17 @@ def check_bank(bank: PromptBank) -> list[Finding]:
         groups = list(dict.fromkeys(group_name(bank, row) for row in same))
         if len(groups) > 1:
             message = f"{bank.prompts[same[0]]!r} is a prompt of {' and of '.join(groups)}, which it cannot tell apart"
-            found.append(Finding("duplicate", message))
+            found.append(PromptWarning("duplicate", message))
         elif len(same) > 1:
-            found.append(Finding("duplicate", f"{bank.prompts[same[0]]!r} occurs {len(same)} times in {groups[0]}"))
+            found.append(
+                PromptWarning("duplicate", f"{bank.prompts[same[0]]!r} occurs {len(same)} times in {groups[0]}")
+            )
     if not bank.context_prompts and len(bank.labels) == 1:
-        found.append(Finding("no context", "no context prompts: nothing says what the rest of the image is"))
+        found.append(PromptWarning("no context", "no context prompts: nothing says what the rest of the image is"))
     return found
 
 
-def check_embeddings(embeddings: TextEmbeddings) -> list[Finding]:
+def check_embeddings(embeddings: TextEmbeddings) -> list[PromptWarning]:
     """Warnings about the meaning that an encoder gave to the prompts (and those of `check_bank`).
 
     Mixing: a class prompt whose nearest prompt of its own class is further away than a prompt of the context or of
@@ -63,7 +65,9 @@ def check_embeddings(embeddings: TextEmbeddings) -> list[Finding]:
     similarity = embeddings.pooled @ embeddings.pooled.T
     found = [*check_bank(bank), *_indistinct(bank, similarity), *_mixing(bank, similarity)]
     for phrase in embeddings.encoder.get("not_language_embeddings", ()):
-        found.append(Finding("no meaning", f"{phrase!r} has a hashed code instead of a language embedding; run encode"))
+        found.append(
+            PromptWarning("no meaning", f"{phrase!r} has a hashed code instead of a language embedding; run encode")
+        )
     return found
 
 
@@ -73,7 +77,7 @@ def group_name(bank: PromptBank, row: int) -> str:
     return "context" if index == CONTEXT else bank.labels[index]
 
 
-def _mixing(bank: PromptBank, similarity: np.ndarray) -> Iterator[Finding]:
+def _mixing(bank: PromptBank, similarity: np.ndarray) -> Iterator[PromptWarning]:
     label = np.array(bank.prompt_label)
     for row in np.flatnonzero(label >= 0).tolist():
         own = (label == label[row]) & (np.arange(len(label)) != row)
@@ -83,7 +87,7 @@ def _mixing(bank: PromptBank, similarity: np.ndarray) -> Iterator[Finding]:
         nearest = int(np.argmax(np.where(others, similarity[row], -np.inf)))
         closest_own = float(similarity[row][own].max())
         if similarity[row, nearest] > closest_own:
-            yield Finding(
+            yield PromptWarning(
                 "mixing",
                 f"{bank.prompts[row]!r} ({group_name(bank, row)}) is closer to {bank.prompts[nearest]!r} "
                 f"({group_name(bank, nearest)}, {similarity[row, nearest]:.2f}) than to any other prompt of its own "
@@ -91,11 +95,11 @@ def _mixing(bank: PromptBank, similarity: np.ndarray) -> Iterator[Finding]:
             )
 
 
-def _indistinct(bank: PromptBank, similarity: np.ndarray) -> Iterator[Finding]:
+def _indistinct(bank: PromptBank, similarity: np.ndarray) -> Iterator[PromptWarning]:
     label = np.array(bank.prompt_label)
     for a, b in np.argwhere(np.triu(similarity > INDISTINCT, 1) & (label[:, None] != label)).tolist():
         if bank.prompts[a].casefold() != bank.prompts[b].casefold():
-            yield Finding(
+            yield PromptWarning(
                 "indistinct",
                 f"{bank.prompts[a]!r} ({group_name(bank, a)}) and {bank.prompts[b]!r} ({group_name(bank, b)}) have a "
                 f"cosine of {similarity[a, b]:.3f}",

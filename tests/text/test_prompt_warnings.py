@@ -7,7 +7,7 @@ import pytest
 
 from nnunetv2_textguided.text.bank import PromptBank, load_bank
 from nnunetv2_textguided.text.embeddings import TextEmbeddings
-from nnunetv2_textguided.text.findings import check_bank, check_embeddings
+from nnunetv2_textguided.text.prompt_warnings import check_bank, check_embeddings
 from nnunetv2_textguided.text.similarity import cosine_table, draw_cosines, prompt_table
 from nnunetv2_textguided.text.source import open_source
 from tests.text.conftest import IDENTITY
@@ -66,7 +66,7 @@ def test_same_embedding_in_two_groups_is_found() -> None:
 
 
 @pytest.mark.parametrize("bank", ["default", "zones", "generic"])
-def test_shipped_banks_have_no_findings_with_the_packaged_embeddings(bank: str) -> None:
+def test_shipped_banks_have_no_warnings_with_the_packaged_embeddings(bank: str) -> None:
     embeddings = open_source(bank).embeddings
     assert embeddings is not None
     assert check_embeddings(embeddings) == []

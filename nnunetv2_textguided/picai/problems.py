@@ -1,4 +1,4 @@
-"""What a check can find: one finding per problem, an error or a warning."""
+"""What a check of data reports: problems, each an error or a warning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Severity(Enum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Problem:
     """One problem: what is wrong, with which case or file, and what to do about it."""
 
     severity: Severity
@@ -28,15 +28,15 @@ class Finding:
         return f"{self.severity.value}: {self.what}\n  where: {self.where}{remedy}"
 
     def as_json(self) -> dict[str, Any]:
-        """The finding as JSON values."""
+        """The problem as JSON values."""
         return {**asdict(self), "severity": self.severity.value}
 
 
-def error(what: str, where: object, remedy: str = "") -> Finding:
-    """A finding of severity ERROR."""
-    return Finding(Severity.ERROR, what, str(where), remedy)
+def error(what: str, where: object, remedy: str = "") -> Problem:
+    """A problem of severity ERROR."""
+    return Problem(Severity.ERROR, what, str(where), remedy)
 
 
-def warning(what: str, where: object, remedy: str = "") -> Finding:
-    """A finding of severity WARNING."""
-    return Finding(Severity.WARNING, what, str(where), remedy)
+def warning(what: str, where: object, remedy: str = "") -> Problem:
+    """A problem of severity WARNING."""
+    return Problem(Severity.WARNING, what, str(where), remedy)

@@ -1,23 +1,19 @@
-"""What all figures share: colours of variants, quiet axes, and a figure as SVG that follows the page's theme."""
+"""What all figures share: quiet axes, and a figure as SVG that follows the page's theme."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from nnunetv2_textguided.benchmark.report.names import Role, role
 from nnunetv2_textguided.files import atomic_path
-from nnunetv2_textguided.nnunet.variant import Variant
 
-# Each of these is one variable of the page (page.html.j2), so that a figure follows light and dark themes.
+# Each of these is one variable of the page (page.css), so that a figure follows light and dark themes.
 INK, SOFT, FAINT, GROUND = "#30363d", "#6b7681", "#dcdfe3", "#fefefe"
 _VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", FAINT: "var(--line)", GROUND: "var(--surface)"}
-METHOD_COLOUR, BASELINE_COLOUR = "#0d9488", "#8a94a0"
-# Distinct for the colour-blind (after Okabe and Ito), readable on white and on black.
-_OTHERS = ("#3f8fd6", "#e8920c", "#c2588f", "#8b6fd6", "#a89526", "#d2573f", "#5aa9a3", "#9a7a5f")
 _SETTINGS: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -25,19 +21,6 @@ _SETTINGS: Any = {
     "font.size": 9,
     "axes.linewidth": 0.8,
 }
-
-
-def colours(variants: Sequence[Variant], baseline: Variant) -> Mapping[Variant, str]:
-    """A colour for each variant: the method's and the baseline's are always the same."""
-    free = iter(_OTHERS * (1 + len(variants) // len(_OTHERS)))
-    chosen: dict[Variant, str] = {}
-    for variant in variants:
-        first_method = role(variant.trainer) is Role.METHOD and METHOD_COLOUR not in chosen.values()
-        if variant == baseline:
-            chosen[variant] = BASELINE_COLOUR
-        else:
-            chosen[variant] = METHOD_COLOUR if first_method else next(free)
-    return chosen
 
 
 def new_figure(width: float, height: float) -> Any:
@@ -97,13 +80,18 @@ def draw_svg(figure: Any, name: str) -> str:
     return file.getvalue()
 
 
-def inline(svg: str) -> str:
-    """An SVG file as an element of the page, whose colours are the page's variables."""
+def inline(svg: str, variables: Mapping[str, str] = MappingProxyType({})) -> str:
+    """An SVG file as an element of the page, whose colours are the page's variables.
+
+    Args:
+        svg: the file's text.
+        variables: further colours, and what they become.
+    """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" role="img">', svg, count=1, flags=re.DOTALL)
     # matplotlib names groups alike in every figure, and nothing refers to them; ids of definitions are salted.
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    for colour, variable in _VARIABLES.items():
+    for colour, variable in {**_VARIABLES, **variables}.items():
         svg = svg.replace(colour, variable)
     return svg
