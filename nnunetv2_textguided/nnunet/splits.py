@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from nnunetv2_textguided.errors import DataError, TextGuidedError
-from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.files import read_json, write_json
 
 SPLITS = "splits_final.json"
 PARTS = ("train", "val")
@@ -32,6 +32,14 @@ def read_splits(path: Path, error: type[TextGuidedError] = DataError) -> Splits:
             remedy="Correct it, or delete it: nnU-Net then makes five folds.",
         )
     return splits  # type: ignore[no-any-return]
+
+
+def write_splits(path: Path, cases: Sequence[str]) -> None:
+    """Write nnU-Net's own five folds of sorted cases, the same in every process, whole or not at all."""
+    from nnunetv2.utilities.crossval_split import generate_crossval_split  # it brings scikit-learn with it
+
+    splits = generate_crossval_split(list(cases), seed=12345, n_splits=5)
+    write_json(path, [{part: list(map(str, keys)) for part, keys in split.items()} for split in splits])
 
 
 def fold_problems(fold: Mapping[str, Sequence[str]], cases: Collection[str]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Forward pass and loss of a training step as the trainers take it, for counting."""
+"""Forward pass and loss of a training step, the trainer's own (training/step.py), for counting."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.losses.segmentation import SegmentationLoss
 from nnunetv2_textguided.nnunet.losses import deep_supervision, stock_loss
 from nnunetv2_textguided.settings import Settings
+from nnunetv2_textguided.training.step import StepLosses, compute_terms
 
 
 @dataclass(frozen=True)
@@ -49,22 +50,29 @@ def step_loss(labels: Labels, settings: Settings | None) -> Callable[..., Tensor
         settings: the text-guided training's; None: stock nnU-Net's loss.
     """
     loss = _segmentation_loss(labels, settings)
-    values = None if labels.regions else range(1, labels.heads)
     guidance, anatomy = None, 0
     if settings is not None:
         anatomy, heatmap = len(labels.aligned(settings)), settings.heatmap
+        values = None if labels.regions else range(1, labels.heads)
         guidance = GuidanceLoss(values, None, heatmap.dice_weight, heatmap.hard_negatives, range(1, anatomy + 1))
 
+    def segmentation(outputs: list[Tensor], targets: list[Tensor]) -> Tensor:
+        value: Tensor = deep_supervision(loss, len(outputs))(outputs, targets)
+        return value
+
     def run(network: Any, data: Tensor, targets: list[Tensor] | None = None) -> Tensor:
-        outputs, similarity = (network(data), None) if guidance is None else network(data, return_similarity=True)
-        targets = [_target(output, labels) for output in outputs] if targets is None else targets
-        total: Tensor = deep_supervision(loss, len(outputs))(outputs, targets)
-        if guidance is not None and similarity is not None:
-            aligned = torch.cat([targets[0], torch.zeros_like(targets[0])], 1) if anatomy else targets[0]
-            total = total + guidance(similarity, aligned).weighted
-        return total
+        def layout(outputs: list[Tensor]) -> list[Tensor]:
+            first, *others = [_background(output, labels) for output in outputs] if targets is None else targets
+            return [torch.cat([first, torch.zeros_like(first)], 1) if anatomy else first, *others]
+
+        forward = network if guidance is not None else _without_similarity(network)
+        return compute_terms(forward, data, layout, StepLosses(segmentation, guidance)).loss
 
     return run
+
+
+def _without_similarity(network: Any) -> Callable[..., tuple[list[Tensor], None]]:
+    return lambda data, return_similarity: (network(data), None)
 
 
 def _segmentation_loss(labels: Labels, settings: Settings | None) -> nn.Module:
@@ -77,6 +85,12 @@ def _segmentation_loss(labels: Labels, settings: Settings | None) -> nn.Module:
 
 
 def _target(output: Tensor, labels: Labels) -> Tensor:
+    if labels.regions:
+        return torch.zeros_like(output, dtype=torch.bool)
+    return torch.zeros_like(output[:, :1], dtype=torch.int16)
+
+
+def _background(output: Tensor, labels: Labels) -> Tensor:
     if labels.regions:
         return torch.zeros_like(output, dtype=torch.bool)
     return torch.zeros_like(output[:, :1], dtype=torch.int16)

@@ -6,10 +6,16 @@ import csv
 import io
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch.optim import Optimizer
+
 from nnunetv2_textguided.files import write_text
+from nnunetv2_textguided.network import AlignRefineUNet
+from nnunetv2_textguided.nnunet.training_log import moving_dice
+from nnunetv2_textguided.schedule import History, PhaseWeights
+from nnunetv2_textguided.training.optimiser import GROUPS
 
 PREFIX = "text_guidance/"
 OWN = (
@@ -37,12 +43,60 @@ STOCK = {
 }
 
 
+def epoch_record(
+    step_means: Mapping[str, float],
+    weights: PhaseWeights,
+    refinement: Sequence[float],
+    network: AlignRefineUNet,
+    optimiser: Optimizer,
+) -> dict[str, Any]:
+    """An epoch's values for `OWN`.
+
+    Args:
+        step_means: means of the terms of its training steps.
+        weights: its phase and weights.
+        refinement: share of voxels that passed the gate, and the mean change of their logits.
+        network: the bare network.
+        optimiser: with the groups of `GROUPS`.
+    """
+    alignment = network.alignment
+    rates = {f"lr_{name}": group["lr"] for name, group in zip(GROUPS, optimiser.param_groups, strict=True)}
+    return {
+        **step_means,
+        "phase": weights.phase,
+        "lambda_align": weights.align,
+        "lambda_heat": weights.heat,
+        "alpha": weights.alpha,
+        "scale": math.nan if alignment is None else float(alignment.scale.detach()),
+        "gate_fraction": refinement[0],
+        "mean_change": refinement[1],
+        **rates,
+    }
+
+
 class Logbook:
     """Adds this package's keys to nnU-Net's logger, which otherwise refuses keys that it does not know."""
 
     def __init__(self, logger: Any) -> None:
         self.logger = logger
         self.align_with(epoch=0)
+
+    @property
+    def moving_dice(self) -> list[float]:
+        """nnU-Net's moving average of the pseudo Dice, one value per epoch that has been validated."""
+        averages: list[float] = self.logger.get_value("ema_fg_dice", None)
+        return averages
+
+    @property
+    def history(self) -> History:
+        """What the dynamic phases look at."""
+        return History(self.logger.get_value("train_losses", None), self.moving_dice)
+
+    def correct_moving_dice(self) -> None:
+        """Skip the last epoch in nnU-Net's moving average if it has no Dice (nnunet/training_log.py)."""
+        averages = self.moving_dice
+        if not math.isfinite(averages[-1]):
+            averages[-1] = moving_dice(averages[:-1], float(self.logger.get_value("mean_fg_dice", -1)))
 
     def align_with(self, epoch: int) -> None:
         """Make every own list `epoch` values long, as after loading a checkpoint, also one without these keys.

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from nnunetv2_textguided.network import AlignRefineUNet
+from nnunetv2_textguided.training.step import StepTerms
 
 
 def mean_over_ranks(values: np.ndarray, distributed: bool) -> list[float]:
@@ -26,6 +27,12 @@ def mean_over_ranks(values: np.ndarray, distributed: bool) -> list[float]:
     known = ~np.isnan(values)
     total = np.where(known, values, 0).sum(axis=0, dtype=np.float64)
     return [float(t / n) if n else float("nan") for t, n in zip(total, known.sum(axis=0), strict=True)]
+
+
+def means_of_steps(outputs: list[dict[str, Any]], distributed: bool) -> dict[str, float]:
+    """Means of StepTerms over an epoch's training steps and all ranks, by name."""
+    terms = mean_over_ranks(np.stack([output["terms"] for output in outputs]), distributed)
+    return dict(zip(StepTerms._fields, terms, strict=True))
 
 
 def sum_over_ranks(values: Tensor, distributed: bool) -> Tensor:

@@ -1,84 +1,84 @@
-"""Online validation: nnU-Net's, and what it shows of the refiner and of the heatmap."""
+"""What nnU-Net's online validation shows of the refiner and of the heatmap."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch._dynamo import OptimizedModule
 
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.calibration import count
-from nnunetv2_textguided.training.anatomy import AnatomyTrainer
-from nnunetv2_textguided.training.statistics import refinement_statistics, sum_over_ranks
+from nnunetv2_textguided.training.statistics import mean_over_ranks, refinement_statistics, sum_over_ranks
+from nnunetv2_textguided.training.step import autocast
 
 
-class ValidationTrainer(AnatomyTrainer):
-    """Watches the refiner, and calibrates the heatmap on patches that nothing is trained on."""
+def random_patches(batch_size: int, oversampled: float, probabilistic: bool) -> int:
+    """How many patches of a batch, the first ones, nnU-Net draws from anywhere and not around foreground.
 
-    network: Any  # nnU-Net's: a module, perhaps wrapped
-    guidance_loss: GuidanceLoss | None = None
-    refinement: list[float] | None = None
-    evidence: Tensor | None = None
+    Args:
+        batch_size: patches of a batch.
+        oversampled: the share that is drawn around foreground.
+        probabilistic: whether that share is drawn at random, which the loader does not tell; then 0.
+    """
+    return 0 if probabilistic else round(batch_size * (1 - oversampled))
 
-    @property
-    def bare_network(self) -> AlignRefineUNet:
-        """The network without the wrappers of DDP and torch.compile."""
-        network: AlignRefineUNet = self._unwrapped(self.network.module if self.is_ddp else self.network)
-        return network
 
-    @staticmethod
-    def _unwrapped(network: Any) -> Any:
-        return network._orig_mod if isinstance(network, OptimizedModule) else network
+class OnlineValidation:
+    """One epoch's validation: watches the refiner, and calibrates the heatmap on patches that nothing is trained on.
 
-    def _autocast(self) -> Any:
-        return torch.autocast("cuda") if self.device.type == "cuda" else nullcontext()
+    Attributes:
+        refinement: the refiner's statistics of the epoch's first batch, as `refinement_statistics` returns them.
+        counts: similarity logits so far, as `count` returns them; None for a network without text.
+    """
 
-    @property
-    def random_patches(self) -> int:
-        """How many patches of a batch, the first ones, are drawn from anywhere and not around foreground."""
-        if self.probabilistic_oversampling:
-            return 0  # the loader does not say which
-        return round(self.batch_size * (1 - self.oversample_foreground_percent))
+    def __init__(self) -> None:
+        self.refinement: list[float] | None = None
+        self.counts: Tensor | None = None
 
-    def on_validation_epoch_start(self) -> None:
-        """Start to collect. The refiner's statistics come from each epoch's first validation batch."""
-        super().on_validation_epoch_start()
+    def start(self, network: AlignRefineUNet) -> None:
+        """Start an epoch."""
         self.refinement = None
-        alignment = self.bare_network.alignment
-        self.evidence = None if alignment is None else torch.zeros_like(alignment.calibration.mass)
+        alignment = network.alignment
+        self.counts = None if alignment is None else torch.zeros_like(alignment.calibration.mass)
 
-    def validation_step(self, batch: dict) -> dict:
-        """nnU-Net's step. Counts similarity logits; on the first batch also watches the refiner."""
+    def watch_refiner(self, network: AlignRefineUNet, data: Tensor, device: torch.device) -> None:
+        """Note what the refiner does to the epoch's first batch, (B, channels, *S) images."""
         if self.refinement is None:
-            with self._autocast():
-                data = batch["data"].to(self.device, non_blocking=True)
-                self.refinement = refinement_statistics(self.bare_network, data)
-        network, target = self.network, batch["target"]
-        self.network = _Observed(network, partial(self._count, target[0] if isinstance(target, list) else target))
-        try:
-            return super().validation_step(batch)
-        finally:
-            self.network = network
+            with autocast(device):
+                self.refinement = refinement_statistics(network, data.to(device, non_blocking=True))
 
-    def _count(self, target: Tensor, similarity: Tensor | None) -> None:
-        if similarity is None or self.guidance_loss is None or self.evidence is None:
+    def refinement_of_all_ranks(self, distributed: bool) -> list[float]:
+        """Means of `refinement` over all ranks; NaN where no refiner was seen."""
+        return mean_over_ranks(np.array([self.refinement or [np.nan, np.nan]]), distributed)
+
+    def observe(self, network: Any, target: list[Tensor] | Tensor, loss: GuidanceLoss | None, patches: int) -> Any:
+        """`network` as nnU-Net's validation calls it, whose similarity logits are counted.
+
+        Args:
+            network: the network, perhaps wrapped.
+            target: nnU-Net's.
+            loss: the text losses, which know what a target holds; None: there is nothing to count.
+            patches: the batch's first patches, the ones to count.
+        """
+        full = target[0] if isinstance(target, list) else target
+        return _Observed(network, partial(self._count, full, loss, patches))
+
+    def _count(self, target: Tensor, loss: GuidanceLoss | None, patches: int, similarity: Tensor | None) -> None:
+        if similarity is None or loss is None or self.counts is None:
             return
-        similarity = similarity[: self.random_patches]
-        shares = self.guidance_loss.shares(target[: len(similarity)].to(similarity.device), similarity.shape[2:])
-        self.evidence += count(similarity, shares.foreground, shares.background)
+        similarity = similarity[:patches]
+        shares = loss.shares(target[: len(similarity)].to(similarity.device), similarity.shape[2:])
+        self.counts += count(similarity, shares.foreground, shares.background)
 
-    def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
-        """nnU-Net's own, then calibrate with the epoch's evidence of all ranks."""
-        super().on_validation_epoch_end(val_outputs)
-        alignment = self.bare_network.alignment
-        if alignment is not None and self.evidence is not None:
-            alignment.calibration.update(sum_over_ranks(self.evidence, self.is_ddp))
+    def finish(self, network: AlignRefineUNet, distributed: bool) -> None:
+        """Calibrate the heatmap with the counts of all ranks."""
+        if network.alignment is not None and self.counts is not None:
+            network.alignment.calibration.update(sum_over_ranks(self.counts, distributed))
 
 
 class _Observed:

@@ -1,0 +1,44 @@
+"""A fold's cases: from a splits_final.json that folds which start at the same second cannot read half of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nnunetv2_textguided.errors import TrainingError
+from nnunetv2_textguided.nnunet.preprocessed import dataset_class
+from nnunetv2_textguided.nnunet.splits import SPLITS, check_folds, write_splits
+
+
+def ensure_splits(configuration_folder: str, fold: int) -> None:
+    """Check a fold of a data set, or make nnU-Net's own folds.
+
+    Args:
+        configuration_folder: the folder of one configuration's cases, in the data set's folder in nnUNet_preprocessed.
+        fold: the fold.
+
+    Raises:
+        TrainingError: file or fold are not valid, or there are too few cases for five folds.
+    """
+    path = Path(configuration_folder).parent / SPLITS
+    cases = sorted(dataset_class(configuration_folder).get_identifiers(configuration_folder))
+    if path.is_file():
+        check_folds(path, cases, {fold}, TrainingError)
+    elif len(cases) < 5:
+        raise TrainingError(
+            f"The data set has {len(cases)} cases, too few for nnU-Net's five folds.",
+            where=configuration_folder,
+            remedy=f"Train fold 'all', or write the folds that you want to {path}.",
+        )
+    else:
+        write_splits(path, cases)
+
+
+def check_fold(cases: tuple[list[str], list[str]], fold: int | str) -> tuple[list[str], list[str]]:
+    """A fold's training and validation cases, once they are known to be some.
+
+    Raises:
+        TrainingError: there is no training case.
+    """
+    if not cases[0]:
+        raise TrainingError("The fold has no training cases.", where=f"{SPLITS}, fold {fold}")
+    return cases
