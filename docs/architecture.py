@@ -64,9 +64,8 @@ def draw() -> str:
             parts.append(f'<path d="{curve}" fill="none" stroke="#8a94a6" stroke-opacity=".45"/>')
     for room, (x, y) in where.items():
         fill = "#dbe9ff" if room in METHOD else "#eef0f3"
-        parts.append(
-            f'<rect x="{x - ROOM / 2:.0f}" y="{y - 18:.0f}" width="{ROOM}" height="36" rx="6" fill="{fill}" stroke="#5b6577"/>'
-        )
+        corner = f'x="{x - ROOM / 2:.0f}" y="{y - 18:.0f}" width="{ROOM}" height="36"'
+        parts.append(f'<rect {corner} rx="6" fill="{fill}" stroke="#5b6577"/>')
         parts.append(f'<text x="{x:.0f}" y="{y + 5:.0f}" text-anchor="middle" font-size="14">{escape(room)}</text>')
     return "\n".join([*parts, "</svg>\n"])
 
