@@ -19,10 +19,10 @@ FLOORS = (
     ("inference", "picai", "evaluation", "planning"),
     ("training",),
     ("network", "losses", "text", "anatomy"),
-    ("nnunet", "imaging", "processes", "settings", "schedule", "presets", "files", "errors"),
+    ("nnunet", "imaging", "pages", "processes", "settings", "schedule", "presets", "files", "errors"),
 )
 METHOD = {"network", "losses", "training", "schedule", "settings", "text", "anatomy"}
-WIDTH, HEIGHT, ROOM, STEP = 1000, 560, 104, 92
+WIDTH, HEIGHT, ROOM, STEP = 1000, 560, 92, 92
 
 
 def imports() -> set[tuple[str, str]]:

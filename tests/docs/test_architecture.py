@@ -31,4 +31,4 @@ def test_no_import_points_upwards(architecture: ModuleType) -> None:
 def test_every_folder_is_in_the_picture(architecture: ModuleType) -> None:
     drawn = {room for floor in architecture.FLOORS for room in floor}
     folders = {path.parent.name for path in architecture.PACKAGE.glob("*/__init__.py")}
-    assert folders <= drawn | {"pages"}
+    assert folders <= drawn
