@@ -11,6 +11,7 @@ from typing import Any
 
 from nnunetv2_textguided.errors import TrainingError
 from nnunetv2_textguided.nnunet.checkpoints import read_content
+from nnunetv2_textguided.nnunet.training_log import moving_dice as moving_dice  # where it was before, for scripts
 
 ORDER = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 """The order in which nnU-Net's --c looks for a checkpoint; it takes the first that exists."""
