@@ -1,6 +1,6 @@
 """Runs one command in a process group of its own, and takes the whole group down when it ends or its owner is gone.
 
-Started as `python -m nnunetv2_textguided.benchmark.keeper REPORT COMMAND...`, with a pipe as standard input. nnU-Net's
+Started as `python -m nnunetv2_textguided.processes.keeper REPORT COMMAND...`, with a pipe as standard input. nnU-Net's
 data loading processes outlive a killed training, and a training outlives a killed worker; here neither does: the pipe
 closes whenever the owner dies, whatever kills it. Imports nothing but the standard library, so that it starts at once.
 """
@@ -33,6 +33,9 @@ def main(report: str, command: list[str]) -> int:
     """
     if os.getpgrp() != os.getpid():
         os.setsid()
+    # A handler, unlike SIG_IGN, is not inherited: the command can be interrupted, whatever its starter ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     watch = threading.Thread(target=_kill_group_when_orphaned, daemon=True)
     watch.start()
