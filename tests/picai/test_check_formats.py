@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import tifffile
-from nnunetv2_textguided.picai.problems import Problem, Severity
 from PIL import Image
 
 from nnunetv2_textguided.picai.check_dataset import check_dataset
+from nnunetv2_textguided.picai.problems import Problem, Severity
 
 RNG = np.random.default_rng(0)
 
