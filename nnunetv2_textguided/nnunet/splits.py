@@ -42,12 +42,15 @@ def write_splits(path: Path, cases: Sequence[str]) -> None:
     write_json(path, [{part: list(map(str, keys)) for part, keys in split.items()} for split in splits])
 
 
-def fold_problems(fold: Mapping[str, Sequence[str]], cases: Collection[str]) -> list[tuple[str, str]]:
+def fold_problems(
+    fold: Mapping[str, Sequence[str]], cases: Collection[str], may_overlap: bool = False
+) -> list[tuple[str, str]]:
     """What is wrong with a fold: pairs of problem and remedy.
 
     Args:
         fold: its "train" and "val" cases.
         cases: identifiers of the cases that there are.
+        may_overlap: whether a case may both be trained on and validate.
     """
     found = []
     named = [case for part in PARTS for case in fold[part]]
@@ -64,7 +67,7 @@ def fold_problems(fold: Mapping[str, Sequence[str]], cases: Collection[str]) -> 
             )
         )
     both = sorted(set(fold["train"]) & set(fold["val"]))
-    if both:
+    if both and not may_overlap:
         found.append((f"trains and validates {_some(both)}", "Keep each case in one of the two parts."))
     if len(named) > len(set(named)) + len(both):
         twice = sorted({case for part in PARTS for case in fold[part] if list(fold[part]).count(case) > 1})
@@ -80,6 +83,8 @@ def check_folds(
     cases: Collection[str],
     folds: Collection[int] | None = None,
     error: type[TextGuidedError] = DataError,
+    *,
+    may_overlap: bool = False,
 ) -> Splits:
     """The folds of a file, if they fit the data set.
 
@@ -88,14 +93,15 @@ def check_folds(
         cases: identifiers of the cases that there are.
         folds: those that are used; None: all.
         error: class of what is raised.
+        may_overlap: whether a case may both be trained on and validate.
 
     Raises:
         TextGuidedError: of class `error`: the file holds no folds, or a fold names cases that there are not, or uses
-            one for both training and validation.
+            one for both training and validation though it may not.
     """
     splits = read_splits(path, error)
     for number, fold in enumerate(splits):
-        problems = fold_problems(fold, cases) if folds is None or number in folds else []
+        problems = fold_problems(fold, cases, may_overlap) if folds is None or number in folds else []
         if problems:
             what = "; it ".join(problem for problem, _ in problems)
             raise error(

@@ -22,7 +22,8 @@ def ensure_splits(configuration_folder: str, fold: int) -> None:
     path = Path(configuration_folder).parent / SPLITS
     cases = sorted(dataset_class(configuration_folder).get_identifiers(configuration_folder))
     if path.is_file():
-        check_folds(path, cases, {fold}, TrainingError)
+        # A case in both parts is the user's choice here, as in nnU-Net, whose log then has a warning.
+        check_folds(path, cases, {fold}, TrainingError, may_overlap=True)
     elif len(cases) < 5:
         raise TrainingError(
             f"The data set has {len(cases)} cases, too few for nnU-Net's five folds.",

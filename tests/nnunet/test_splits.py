@@ -47,6 +47,11 @@ def test_a_fold_that_does_not_fit_is_named(tmp_path: Path, fold: dict[str, list[
     assert check_folds(path, CASES, {0}) == [GOOD, fold]
 
 
+def test_nnunets_own_training_may_validate_what_it_trains_on(tmp_path: Path) -> None:
+    both = {"train": CASES[:5], "val": CASES[4:]}
+    assert check_folds(write(tmp_path, both), CASES, {0}, TrainingError, may_overlap=True) == [both]
+
+
 @pytest.mark.parametrize("content", [[], {}, None, [{"train": CASES}], [{"train": [1], "val": []}], [CASES]])
 def test_what_holds_no_folds_is_refused(tmp_path: Path, content: Any) -> None:
     (tmp_path / "splits_final.json").write_text(json.dumps(content))
