@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch import Tensor, nn
 
 from nnunetv2_textguided.errors import DataError, NetworkError
+from nnunetv2_textguided.inference.missing import missing_rule
 from nnunetv2_textguided.inference.progress import WindowProgress
 from nnunetv2_textguided.network import AlignRefineUNet
+from nnunetv2_textguided.network.channel_dropout import ChannelDropout
 from nnunetv2_textguided.nnunet.checkpoints import read_checkpoint
 from nnunetv2_textguided.nnunet.labels import read_labels
 from nnunetv2_textguided.presets import resolve
@@ -148,11 +150,25 @@ class TextGuidedPredictor(nnUNetPredictor):
         self.progress.step()
         return predicted
 
-    def predict_case(self, name: str, data: Tensor) -> Any:
+    def predict_case(self, name: str, data: Tensor, missing: Collection[int] = ()) -> Any:
         """(channels, *grid) of one preprocessed case, as NumPy array, with progress over its windows.
 
         NumPy as in nnU-Net: tensors cross process borders through shared memory, which can run out.
+
+        Args:
+            name: of the case.
+            data: (channels, *grid) image.
+            missing: indices of the channels that the case lacks.
+
+        Raises:
+            DataError: channels are missing, and the model was not trained to do without.
         """
+        rule = missing_rule("allow", self.settings)
+        if missing and not rule.allowed:
+            raise DataError(f"{len(missing)} channels are missing.", where=f"case {name}", remedy=rule.reason)
+        for module in self.network.modules():
+            if isinstance(module, ChannelDropout):
+                module.missing = frozenset(missing)
         with self.progress.of(name, len(self.list_of_parameters)):
             return self.predict_logits_from_preprocessed_data(data).cpu().numpy()
 

@@ -152,7 +152,7 @@ def _predict(
                 describe()
             start = time.perf_counter()
             with foreign.capture():
-                predicted = session.predictor.predict_case(case.name, torch.from_numpy(prepared.data))
+                predicted = session.predictor.predict_case(case.name, torch.from_numpy(prepared.data), case.missing)
             seconds = {"preprocess": prepared.seconds, "predict": time.perf_counter() - start}
             exports.append((case, writers.submit((case, predicted, prepared.properties, seconds, prepared.notes))))
             foreign.write(exporter.output.folder / LOG)

@@ -68,13 +68,16 @@ class TrainingRange:
     intensities: np.ndarray | None = None
     channels: tuple[str, ...] = ()
 
-    def compare(self, data: np.ndarray, spacing: Sequence[float], shape: Sequence[int]) -> Likeness:
+    def compare(
+        self, data: np.ndarray, spacing: Sequence[float], shape: Sequence[int], missing: Sequence[int] = ()
+    ) -> Likeness:
         """Compare a case.
 
         Args:
             data: (C, *S) preprocessed channels.
             spacing: voxel size (z, y, x) of the image in mm.
             shape: voxels (z, y, x) of the image after nnU-Net's crop to what is not zero.
+            missing: indices of channels that the case lacks.
         """
         sides = np.array(spacing, dtype=float)
         values = {"voxel size": sides, "field of view": sides * np.array(shape)}
@@ -87,7 +90,9 @@ class TrainingRange:
                     words.append(f"{name} {axis} {value:.1f} mm (training: {low:.1f} to {high:.1f})")
         if self.intensities is not None:
             found = percentiles(data)
-            for name, own, ranges in zip(self.channels, found, self.intensities, strict=False):
+            for index, (name, own, ranges) in enumerate(zip(self.channels, found, self.intensities, strict=False)):
+                if index in missing:
+                    continue
                 apart = [_outside(v, low, high, INTENSITY_FLOOR) for v, (low, high) in zip(own, ranges, strict=True)]
                 distances.append(max(apart))
                 if distances[-1] >= UNLIKE:
