@@ -1,0 +1,1 @@
+"""Cross-validation of several trainers, and its report."""

@@ -47,8 +47,11 @@ class EngineOptions:
 
 
 def check_engine(executor: str) -> None:
-    """Raises:
-    TextGuidedError: Snakemake, or its plugin for SLURM, is not installed."""
+    """Check that the engine is there before any work is done.
+
+    Raises:
+        TextGuidedError: Snakemake, or its plugin for SLURM, is not installed.
+    """
     wanted = ["snakemake", *(["snakemake_executor_plugin_slurm"] if executor == "slurm" else [])]
     missing = [name.replace("_", "-") for name in wanted if importlib.util.find_spec(name) is None]
     if missing:

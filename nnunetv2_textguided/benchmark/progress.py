@@ -41,6 +41,7 @@ class Progress:
 
     @property
     def epochs(self) -> int:
+        """Epochs that the log has."""
         return max(self.dice, default=-1) + 1
 
     @property

@@ -1,0 +1,1 @@
+"""A procedural phantom, a training and a prediction on it, and a report."""

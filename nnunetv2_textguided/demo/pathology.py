@@ -80,8 +80,10 @@ def paint_lesion(
     conspicuity: float,
     small: bool = False,
 ) -> tuple[Volume, Lesion]:
-    """Paint a lesion; returns its soft mask and its facts. Peripheral ones lie flat against the capsule, transition
-    zone ones are lens-shaped, ill-defined and lie in front."""
+    """Paint a lesion; returns its soft mask and its facts.
+
+    Peripheral ones lie flat against the capsule, transition zone ones are lens-shaped, ill-defined and lie in front.
+    """
     zone = "PZ" if rng.random() < 0.7 else "TZ"
     centre, turn = _lesion_site(rng, grid, points, gland, zone)
     radius = float(rng.uniform(2.5, 3.5) if small else rng.uniform(4.5, 8.0))

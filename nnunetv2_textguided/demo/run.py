@@ -104,8 +104,11 @@ class _Run:
             )
 
     def fingerprint(self) -> None:
-        """nnU-Net's fingerprint from fewer voxels. By default it draws 1e8, with replacement, for statistics that
-        z-scored MRI never uses: on two cores that takes 20 s and 4 GB, for a data set of 10 MB."""
+        """nnU-Net's fingerprint from fewer voxels.
+
+        By default it draws 1e8, with replacement, for statistics that z-scored MRI never uses: on two cores that takes
+        20 s and 4 GB, for a data set of 10 MB.
+        """
         with _variables(self.environment):
             extract_fingerprint(DATASET_ID, FINGERPRINT_VOXELS)
 

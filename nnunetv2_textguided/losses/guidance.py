@@ -66,7 +66,7 @@ class GuidanceLoss(nn.Module):
         """Losses of (B, C, *s) similarity logits against a full-resolution target.
 
         Args:
-            similarity_logits: of the labels, then of the anatomical structures.
+            similarity_logits: (B, C, *s) of the labels, then of the anatomical structures.
             target: as in targets.map_target; with anatomy (B, 2, *S), the label map and the anatomical one.
         """
         # float32 also under autocast: sums over a volume overflow half precision.

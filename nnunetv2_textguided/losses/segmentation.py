@@ -44,7 +44,12 @@ class SegmentationLoss(nn.Module):
             )
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Loss of (B, O, *S) logits against (B, 1, *S) labels, or (B, O [+ 1 for ignore], *S) region masks."""
+        """Loss of logits against labels or regions.
+
+        Args:
+            logits: (B, O, *S).
+            target: (B, 1, *S) labels, or (B, O [+ 1 for ignore], *S) region masks.
+        """
         valid = None
         if self.ignore_label is not None:
             if self.regions:

@@ -37,7 +37,7 @@ class VoxelLoss(nn.Module):
         """Loss of (B, O, *S) logits; 0 with zero gradients where no voxel is valid.
 
         Args:
-            logits: class logits, background first, or region logits.
+            logits: (B, O, *S) class logits, background first, or region logits.
             target: (B, 1, *S) labels, ignored voxels set to 0; or (B, O, *S) region masks.
             valid: (B, 1, *S) bool, False where the label is ignored.
         """

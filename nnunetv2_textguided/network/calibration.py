@@ -42,7 +42,7 @@ class HeatmapCalibration(nn.Module):
         self.register_buffer("line", torch.tensor([1.0, 0.0]).repeat(labels, 1))
 
     def forward(self, similarity: Tensor) -> Tensor:
-        """(B, C', *s) similarity logits of the first C' labels to float32 probabilities."""
+        """Similarity logits (B, C, *s), of the first labels or all, to float32 probabilities."""
         slope, offset = (v.view(-1, *(1,) * (similarity.ndim - 2)) for v in self.line[: similarity.shape[1]].unbind(1))
         return torch.sigmoid(slope * similarity.float().clamp(-REACH, REACH) + offset)
 

@@ -31,7 +31,12 @@ class PromptConditioning(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, text: Tensor, image: Tensor) -> Tensor:
-        """Condition (K, dim) prompts on (B, image_width, *S) features: (B, K, dim)."""
+        """Prompts conditioned on the image: (B, K, dim).
+
+        Args:
+            text: (K, dim) prompts.
+            image: (B, image_width, *S) features.
+        """
         tokens = self.image_norm(image.flatten(2).transpose(1, 2))
         batch = tokens.shape[0]
 

@@ -108,7 +108,15 @@ class TextRefiner(nn.Module):
         return Gate(index, strongest > (math.log(self.tau / (1 - self.tau)) if self.tau else -math.inf))
 
     def change(self, gate: Gate, features: Tensor, similarity: Tensor, tokens: Tensor, head: Any) -> Tensor:
-        """(B, O, M) change of the logits at the gated voxels; exactly 0 where the gate is closed."""
+        """(B, O, M) change of the logits at the gated voxels; exactly 0 where the gate is closed.
+
+        Args:
+            gate: the M voxels of each image.
+            features: (B, feature_width, *S) of the last decoder stage.
+            similarity: (B, C, *s) similarity logits.
+            tokens: (N, token_dim) of the prompts.
+            head: the last segmentation layer.
+        """
         voxels = torch.cat(
             [_with_neighbours(features, gate.places), _sample(similarity, gate.places, features.shape[2:])], dim=1
         )

@@ -1,0 +1,1 @@
+"""Prompt banks, case text, text encoders and the embedding file."""

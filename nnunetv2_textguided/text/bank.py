@@ -116,9 +116,10 @@ class PromptBank:
         return hashlib.sha256(json.dumps(content).encode("ascii")).hexdigest()
 
     def match(self, labels: Sequence[str]) -> dict[str, str]:
-        """Which of `labels` this bank names: data set label -> bank label, by exact name, else by name or alias
-        regardless of case, underscores and hyphens. Each bank label is given out once: two labels with the same
-        prompts could not be told apart.
+        """Which of `labels` this bank names: data set label -> bank label.
+
+        By exact name, else by name or alias regardless of case, underscores and hyphens. Each bank label is given out
+        once: two labels with the same prompts could not be told apart.
         """
         matched = {label: label for label in labels if label in self.class_prompts}
         taken = set(matched)

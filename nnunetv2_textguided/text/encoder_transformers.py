@@ -25,8 +25,7 @@ WEIGHTS = ("model.safetensors",)
 
 
 class TransformersEncoder:
-    """A transformers model whose last hidden states are averaged over the unpadded tokens, or whose first token
-    is taken.
+    """A transformers model: the mean of its last hidden states over the unpadded tokens, or its first token.
 
     Args:
         folder: config.json, model.safetensors and the tokenizer; 1_Pooling/config.json of sentence-transformers is

@@ -163,8 +163,10 @@ def _describe(embeddings: TextEmbeddings, source: str, sha256: str) -> ResolvedT
 
 
 def _check_unchanged(before: ResolvedText, now: ResolvedText) -> None:
-    """A training continues only with the words and the encoder it began with. Another file with both the same (made
-    by another version of a library, say) is welcome; its hash is for the records."""
+    """A training continues only with the words and the encoder it began with.
+
+    Another file with both the same (made by another version of a library, say) is welcome; its hash is for the records.
+    """
     differences = []
     if before.prompts_sha256 != now.prompts_sha256:
         differences += describe_difference(bank_of(before), bank_of(now))

@@ -169,10 +169,10 @@ def test_prompts_that_an_encoder_puts_close_together_are_spread() -> None:
     assert cosines(centred).max() < 0.5
     # As far apart as six vectors without a mean can be: the corners of a simplex.
     torch.testing.assert_close(cosines(whitened), torch.full((30,), -1 / 5), rtol=0, atol=1e-5)
-    for spreaded in (centred, whitened):
-        torch.testing.assert_close(spreaded.norm(dim=1), torch.ones(6))
+    for spread_out in (centred, whitened):
+        torch.testing.assert_close(spread_out.norm(dim=1), torch.ones(6))
         # What a prompt is nearest to in meaning does not turn into its opposite.
-        assert ((spreaded * (raw - raw.mean(dim=0))).sum(dim=1) > 0).all()
+        assert ((spread_out * (raw - raw.mean(dim=0))).sum(dim=1) > 0).all()
 
 
 @pytest.mark.parametrize("geometry", ["centred", "whitened"])
@@ -180,8 +180,8 @@ def test_one_prompt_and_equal_prompts_cannot_be_spread(geometry: Literal["centre
     one = alike(1)
     assert torch.equal(spread(one, geometry), one)
     twice = alike(3)[[0, 0, 1, 2]]
-    spreaded = spread(twice, geometry)
-    torch.testing.assert_close(spreaded[0], spreaded[1])
+    spread_out = spread(twice, geometry)
+    torch.testing.assert_close(spread_out[0], spread_out[1])
     assert torch.isfinite(spread(one.expand(3, -1), geometry)).all()
 
 

@@ -15,7 +15,7 @@ _ESCAPED = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": 
 
 
 def latex_table(analysis: Analysis) -> str:
-    """A complete table environment; needs \\usepackage{booktabs}. Best values are bold, intervals beneath."""
+    r"""A complete table environment; needs \usepackage{booktabs}. Best values are bold, intervals beneath."""
     names = [n for n in COLUMNS if any(math.isfinite(e[n].value) for e in analysis.estimates.table.values())]
     metrics = [METRICS[name] for name in names]
     best = {metric.name: _best(analysis, metric) for metric in metrics}
