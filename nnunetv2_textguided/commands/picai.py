@@ -46,7 +46,8 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", choices=("1500", "1295"), default="1500", help="official folds (default: 1500)")
     parser.add_argument("--classes", choices=("lesion", "zones", "anatomy"), default="lesion",
                         help="what the label map holds; anatomy: the lesion, and the zones in anatomyTr")  # fmt: skip
-    parser.add_argument("--zone-source", choices=("HeviAI23", "Yuan23", "auto"), default="HeviAI23")
+    parser.add_argument("--zone-source", choices=("HeviAI23", "Yuan23", "auto"), default="HeviAI23",
+                        help="whose zone masks; auto: per case the one that agrees better with the gland")  # fmt: skip
     parser.add_argument("--ai-labels", action="store_true", help="AI lesion masks where there is no human one")
     parser.add_argument("--contradictions", choices=("exclude", "mask", "marksheet"), default="exclude",
                         help="rule where marksheet and mask contradict each other (default: exclude)")  # fmt: skip

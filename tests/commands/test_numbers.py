@@ -7,7 +7,8 @@ import importlib
 
 import pytest
 
-from nnunetv2_textguided.cli import SUBCOMMANDS, main
+from nnunetv2_textguided.cli import main
+from nnunetv2_textguided.commands.parser import SUBCOMMANDS
 
 PREDICT = ("predict", "-i", "absent", "-o", "absent")
 CHECK, EVALUATE = ("picai", "check", "absent"), ("picai", "evaluate", "--predictions", "absent", "--labels", "absent")
