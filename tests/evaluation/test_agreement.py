@@ -1,15 +1,16 @@
-"""Agreement to 1e-9 with picai_eval, report_guided_annotation and surface-distance called directly."""
+"""Agreement to 1e-9 with picai_eval and report_guided_annotation called directly, and to float32 with MONAI."""
 
 from __future__ import annotations
 
 import math
 import time
-import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from scipy import ndimage
 
 from nnunetv2_textguided.evaluation.crowded import extract_crowded, is_crowded
@@ -145,30 +146,47 @@ def test_the_challenges_own_test_cases_give_its_published_results(tmp_path: Path
         assert evaluation.cases[case].score == challenge_maps.EXPECTED_SCORES[case]
 
 
+def robust_hausdorff(distances: Sequence[np.ndarray], areas: Sequence[np.ndarray], percent: float) -> float:
+    """The largest of both directions' percentiles of MONAI's distances, weighted by its areas."""
+    ends = []
+    for distance, area in zip(distances, areas, strict=True):
+        order = np.argsort(distance)
+        share = np.cumsum(area[order]) / area.sum()
+        ends.append(distance[order][np.searchsorted(share, percent / 100)])
+    return float(max(ends))
+
+
 @pytest.mark.parametrize("seed", range(8))
-def test_surface_and_voxel_metrics_equal_surface_distances(seed: int) -> None:
-    library = pytest.importorskip("surface_distance", reason="not installed")
+def test_surface_and_voxel_metrics_equal_monais(seed: int) -> None:
+    metrics = pytest.importorskip("monai.metrics", reason="not installed")
+    utilities = pytest.importorskip("monai.metrics.utils", reason="not installed")
     random = np.random.default_rng(seed)
     spacing = [3.0, 0.5, 0.6]
     masks = [ndimage.gaussian_filter(random.random((10, 30, 30)), 2) > 0.51 for _ in range(2)]
     ours = overlap_metrics(*masks, spacing)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        distances = library.compute_surface_distances(*masks, spacing)
-    assert ours["hd95"] == pytest.approx(library.compute_robust_hausdorff(distances, 95), abs=1e-9)
+    reference, prediction = (torch.from_numpy(mask) for mask in masks)
+    edges, distances, areas = utilities.get_edge_surface_distance(
+        prediction, reference, use_subvoxels=True, spacing=spacing, symmetric=True
+    )
+    from_both = [np.asarray(distance, dtype=float) for distance in distances]
+    weights = [np.asarray(area[edge], dtype=float) for area, edge in zip(areas, edges, strict=True)]
+    assert ours["hd95"] == pytest.approx(robust_hausdorff(from_both, weights, 95), abs=1e-5)
+    batch = (prediction[None, None], reference[None, None])
     for tolerance in (1, 2):
-        direct = library.compute_surface_dice_at_tolerance(distances, tolerance)
-        assert ours[f"nsd_{tolerance}mm"] == pytest.approx(direct, abs=1e-9)
-    assert ours["dice"] == pytest.approx(library.compute_dice_coefficient(*masks), abs=1e-9)
+        direct = metrics.compute_surface_dice(
+            *batch, [float(tolerance)], include_background=True, spacing=spacing, use_subvoxels=True
+        )
+        assert ours[f"nsd_{tolerance}mm"] == pytest.approx(direct.item(), abs=1e-6)
+    assert ours["dice"] == pytest.approx(metrics.compute_dice(*batch).item(), abs=1e-6)
     harmonic = 2 * ours["precision"] * ours["recall"] / (ours["precision"] + ours["recall"])
     assert ours["dice"] == pytest.approx(harmonic)
 
 
 @pytest.mark.parametrize("spacing", [(3.0, 0.5, 0.6), (1.0, 1.0, 1.0), (0.3, 2.0, 5.0)])
-def test_areas_of_surfaces_equal_surface_distances(spacing: tuple[float, ...]) -> None:
-    tables = pytest.importorskip("surface_distance.lookup_tables", reason="not installed")
-    expected = tables.create_table_neighbour_code_to_surface_area(spacing)
-    np.testing.assert_allclose(surface_areas(spacing), expected, atol=1e-12)
+def test_areas_of_surfaces_equal_monais(spacing: tuple[float, ...]) -> None:
+    utilities = pytest.importorskip("monai.metrics.utils", reason="not installed")
+    expected, _ = utilities.create_table_neighbour_code_to_surface_area(spacing)
+    np.testing.assert_allclose(surface_areas(spacing), np.asarray(expected), rtol=1e-6)
 
 
 def test_the_surface_of_a_large_box_has_the_boxs_area() -> None:
