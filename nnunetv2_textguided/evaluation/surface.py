@@ -1,7 +1,7 @@
 """Surface distances of two masks, weighted by area: HD95 and the normalised surface Dice (Nikolov, arXiv 1809.04430).
 
 A surface lies between the centres of eight neighbouring voxels that are not all inside or all outside; its area is that
-of the triangles of marching cubes there. Same definition as DeepMind's surface-distance and MONAI's (compared in tests).
+of the triangles of marching cubes there. Same definition as DeepMind's surface-distance and MONAI's; tests compare.
 """
 
 from __future__ import annotations
