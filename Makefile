@@ -3,6 +3,7 @@
 #   make lint     ruff, mypy, import-linter, codespell     make docs    what is generated from the code
 #   make nightly the tests that take long: kills at random moments, ten thousand random inputs
 #   make bench    costs, into docs/performance.md                 make build   wheel and sdist into dist/, checked
+#   make site     the documentation as web pages, into site/
 # PYTHON chooses the interpreter, VENV the folder, PYTEST_ARGS goes to pytest.
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
 ALL := $(VENV)/.installed-all
 
-.PHONY: install test nightly demo bench docs lint build clean
+.PHONY: install test nightly demo bench docs site lint build clean
 .DELETE_ON_ERROR:
 
 install: $(CORE)
@@ -49,6 +50,9 @@ bench: $(ALL)
 
 docs: $(CORE)
 	$(BIN)/python docs/generate.py
+
+site: $(ALL)
+	$(BIN)/mkdocs build --strict
 
 lint: $(ALL)
 	$(BIN)/ruff check .

@@ -1,12 +1,15 @@
-"""Writes what is generated from the settings model: docs/settings.md and the JSON schema of presets (`make docs`)."""
+"""Writes what is generated from the code (`make docs`): settings, the JSON schema of presets, commands."""
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_textguided.commands.examples import EXAMPLES
+from nnunetv2_textguided.commands.parser import PROGRAM, SUBCOMMANDS, build_parser, commands
 from nnunetv2_textguided.files import write_text
 from nnunetv2_textguided.presets import preset_names, resolve
 from nnunetv2_textguided.settings import Settings
@@ -14,6 +17,7 @@ from nnunetv2_textguided.settings import Settings
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCHEMA = Path("plans/schema/text_guidance.schema.json")
 REFERENCE = Path("docs/settings.md")
+COMMANDS = Path("docs/commands.md")
 
 INTRODUCTION = """\
 # Settings
@@ -131,9 +135,44 @@ def _differences(block: dict[str, Any], defaults: dict[str, Any], prefix: str = 
             yield prefix + key, value, defaults[key]
 
 
+def commands_text() -> str:
+    """The content of docs/commands.md."""
+    return "\n".join(_commands()).rstrip() + "\n"
+
+
+def _commands() -> Iterator[str]:
+    yield "# Commands\n\n<!-- Generated from the parsers by `make docs`. Do not edit. -->\n"
+    yield f"`{PROGRAM} COMMAND --help` prints the same."
+    yield "Exit status: 0 done, 1 an error that says what to do, 2 wrong usage.\n"
+    (subparsers,) = (a for a in build_parser(SUBCOMMANDS)._actions if isinstance(a, argparse._SubParsersAction))
+    for name in sorted(SUBCOMMANDS):
+        for full, parser in commands(name, subparsers.choices[name]):
+            if full not in EXAMPLES:
+                continue
+            page, *examples = EXAMPLES[full]
+            yield f"## {full}\n\n{SUBCOMMANDS[name][0].upper()}{SUBCOMMANDS[name][1:]}. More: [{page}]({page}).\n"
+            yield "```text\n" + "\n".join(f"{PROGRAM} {example}" for example in examples) + "\n```\n"
+            yield from _options(parser)
+
+
+def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    yield "| option | meaning |\n|---|---|"
+    formatter = parser._get_formatter()
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction):
+            continue
+        names = ", ".join(f"`{word}`" for word in action.option_strings) or f"`{action.metavar or action.dest}`"
+        meaning = " ".join(formatter._expand_help(action).split())
+        choices = f": {', '.join(map(str, action.choices))}" if action.choices else ""
+        needed = " **required**" if action.required and action.option_strings else ""
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in (names + needed, meaning + choices)) + " |"
+    yield ""
+
+
 def main() -> None:
-    """Write both files into the repository."""
-    for path, text in ((SCHEMA, schema_text()), (REFERENCE, reference_text())):
+    """Write the files into the repository."""
+    written = ((SCHEMA, schema_text()), (REFERENCE, reference_text()), (COMMANDS, commands_text()))
+    for path, text in written:
         write_text(REPOSITORY / path, text)
         print(path)
 

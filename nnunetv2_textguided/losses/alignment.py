@@ -21,7 +21,7 @@ def alignment_loss(similarity_logits: Tensor, target: MapTarget) -> Tensor:
     Returns:
         A scalar in [0, 1].
 
-    Example:
+    Examples:
         >>> logits = torch.full((1, 1, 4), 9.0)
         >>> full = MapTarget(torch.ones(1, 1, 4), torch.ones(1, 1, 4))
         >>> bool(torch.isclose(alignment_loss(logits, full), 1 - torch.sigmoid(logits[0, 0, 0])))

@@ -28,7 +28,7 @@ def heatmap_loss(
     Returns:
         A scalar, at least 0.
 
-    Example:
+    Examples:
         >>> zeros = torch.zeros(1, 1, 8)
         >>> half = MapTarget((torch.arange(8) < 4).float().view(1, 1, 8), torch.ones(1, 1, 8))
         >>> bool(torch.isclose(heatmap_loss(zeros, half, dice_weight=0.0), torch.log(torch.tensor(2.0))))

@@ -21,7 +21,7 @@ class TverskyLoss(nn.Module):
         regions: targets are region masks and probabilities are sigmoids.
         smooth: added to numerator and denominator, in voxels.
 
-    Example:
+    Examples:
         >>> logits = torch.tensor([[[-20.0, 20.0]], [[20.0, -20.0]]]).transpose(0, 1)
         >>> bool(TverskyLoss()(logits, torch.tensor([[[1, 0]]])) < 1e-4)
         True

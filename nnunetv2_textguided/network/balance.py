@@ -24,7 +24,7 @@ def balanced(features: Tensor, ratio: float | None) -> tuple[Tensor, Tensor]:
         (main, auxiliary), both equal to `features`. Where the main use has no gradient at all, the auxiliary's passes
         unchanged.
 
-    Example:
+    Examples:
         >>> x = torch.ones(4, requires_grad=True)
         >>> main, auxiliary = balanced(x, 0.5)
         >>> (main.sum() + 100 * auxiliary.sum()).backward()

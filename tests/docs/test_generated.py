@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from nnunetv2_textguided.commands.parser import SUBCOMMANDS
 from nnunetv2_textguided.errors import SettingsError
 from nnunetv2_textguided.presets import preset_names, resolve
 from nnunetv2_textguided.settings import Settings
@@ -33,6 +34,12 @@ def test_settings_reference_is_current(generator: dict[str, Any], repository: Pa
     assert (repository / generator["REFERENCE"]).read_text(encoding="utf-8") == generator["reference_text"](), (
         REGENERATE
     )
+
+
+def test_commands_reference_is_current(generator: dict[str, Any], repository: Path) -> None:
+    text = generator["commands_text"]()
+    assert (repository / generator["COMMANDS"]).read_text(encoding="utf-8") == text, REGENERATE
+    assert all(f"\n## {name}" in text for name in SUBCOMMANDS)
 
 
 def test_schema_is_current(generator: dict[str, Any], repository: Path) -> None:

@@ -25,7 +25,8 @@ def test_links_lead_to_files(file: Path) -> None:
 
 def test_every_page_is_linked_from_the_readme(repository: Path) -> None:
     readme = (repository / "README.md").read_text(encoding="utf-8")
-    assert [page.name for page in FILES[1:] if f"(docs/{page.name})" not in readme] == []
+    pages = [page.relative_to(repository).as_posix() for page in FILES[1:]]
+    assert [page for page in pages if f"({page})" not in readme] == []
 
 
 def test_trainers_page_names_exactly_the_trainers_there_are(repository: Path) -> None:
