@@ -95,9 +95,10 @@ def run(args: argparse.Namespace) -> int:
     )
     for decision in patient.decisions:
         print(decision)
+    first = next(channel for index, channel in enumerate(loaded.channels) if index not in patient.missing)
     if args.dicom and not patient.datasets:
         raise DataError(
-            f"--dicom needs the {loaded.channels[0]} as DICOM: its series is what segmentation and report refer to.",
+            f"--dicom needs the {first} as DICOM: its series is what segmentation and report refer to.",
             where="--dicom",
             remedy="Give the DICOM series, or leave --dicom out.",
         )
@@ -152,7 +153,14 @@ def _write_dicom(args: argparse.Namespace, result: Result, loaded: LoadedModel, 
         raise TextGuidedError("Without candidates there is nothing to write.", where="--candidates none, --dicom")
     model = loaded.session.model.folder
     label = str(loaded.session.exporter.label)
-    found = Found(result.lesion_numbers, result.lesions, result.likelihood, label, f"{model.parent.name} {model.name}")
+    found = Found(
+        result.lesion_numbers,
+        result.lesions,
+        result.likelihood,
+        label,
+        f"{model.parent.name} {model.name}",
+        "; ".join(result.text.findings) or None,
+    )
     for path in write_objects(args.output, found, datasets):
         print(path)
     if not result.lesions:
