@@ -12,6 +12,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch import Tensor, nn
 
 from nnunetv2_textguided.errors import DataError, NetworkError
+from nnunetv2_textguided.imaging.intensities import LOGGED
 from nnunetv2_textguided.inference.missing import missing_rule
 from nnunetv2_textguided.inference.progress import WindowProgress
 from nnunetv2_textguided.network import AlignRefineUNet
@@ -106,11 +107,14 @@ class TextGuidedPredictor(nnUNetPredictor):
     network: Any
     label_manager: Any
     list_of_parameters: Any
+    intensities: dict[int | str, Any]
+    """What each fold's checkpoint says of its training images; None where it says nothing."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.progress = WindowProgress()
         self.folds: tuple[int | str, ...] = ()
+        self.intensities = {}
 
     @property
     def settings(self) -> Settings | None:
@@ -188,7 +192,9 @@ class TextGuidedPredictor(nnUNetPredictor):
         check_model_folder(folder, folds, checkpoint)
         self.folds = tuple(folds or self.auto_detect_available_folds(str(folder), checkpoint))
         for fold in self.folds if not trust else ():
-            read_checkpoint(folder / f"fold_{fold}" / checkpoint, remedy=_TRUST)
+            content = read_checkpoint(folder / f"fold_{fold}" / checkpoint, remedy=_TRUST)
+            log = content.get("logging")
+            self.intensities[fold] = log.get(LOGGED) if isinstance(log, dict) else None
         self.initialize_from_trained_model_folder(str(folder), folds, checkpoint)
         if self.configuration_manager.previous_stage_name is not None:
             raise DataError("The model is the second stage of a cascade.", where=folder, remedy="Use nnUNetv2_predict.")
