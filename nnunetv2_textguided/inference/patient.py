@@ -60,7 +60,7 @@ class Result:
     remarks: tuple[str, ...]
     decisions: tuple[str, ...] = field(default=())
     unlike_training: str | None = None
-    text: CaseText = CaseText()
+    text: CaseText = field(default_factory=CaseText)
 
 
 class LoadedModel:

@@ -32,9 +32,9 @@ _COLUMNS = (
     ("zone", "zone", "{}"),
 )
 LIMITS = (
-    "not a medical device, not for diagnosis. Confidence and likelihood are the model's own numbers: they rank findings "
-    "and are no probabilities of cancer. What the model was not trained on (other scanners, sequences, patients) it may "
-    "get wrong with high confidence."
+    "not a medical device, not for diagnosis. Confidence and likelihood are the model's own numbers: they rank "
+    "findings and are no probabilities of cancer. What the model was not trained on (other scanners, sequences, "
+    "patients) it may get wrong with high confidence."
 )
 
 
