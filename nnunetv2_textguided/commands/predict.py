@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nnunetv2_textguided.commands.numbers import count, number
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.files import check_writable
 from nnunetv2_textguided.inference.jobs import JobOptions
 from nnunetv2_textguided.inference.options import MISSING, OUTSIDE_GLAND, ModelOptions, OutputOptions, WorkOptions
 from nnunetv2_textguided.processes.jobs import EXECUTORS, parse_sbatch
@@ -101,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
             where="--layout studies",
             remedy="Check -i; leave --jobs and --executor out, or divide the folder by hand.",
         )
+    check_writable(args.output)
     if args.layout != "studies" and args.missing != "error":
         raise DataError(
             "nnU-Net's layout tells channels by their numbers: none may be missing.",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nnunetv2_textguided.commands.numbers import number
 from nnunetv2_textguided.errors import DataError, TextGuidedError
-from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.files import check_writable, read_json
 from nnunetv2_textguided.inference.options import MISSING
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.output.is_dir() and any(args.output.iterdir()):
         raise DataError("The folder is not empty.", where=args.output, remedy="Choose a new folder: one per patient.")
+    check_writable(args.output)
     text = _text(args)
     named = dict(_named_series(word) for word in args.series)
     from nnunetv2_textguided.inference.channels import from_study, gather
