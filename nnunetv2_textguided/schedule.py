@@ -20,12 +20,14 @@ class PhaseWeights:
         align: lambda_align.
         heat: lambda_heat.
         alpha: strength of the refiner.
+        refine: weight of the refiner's own loss.
     """
 
     phase: Phase
     align: float
     heat: float
     alpha: float
+    refine: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ def phase_weights(epoch: int, num_epochs: int, settings: Settings, history: Hist
         align=settings.alignment.weight * auxiliary if "alignment" in parts else 0.0,
         heat=settings.heatmap.weight * auxiliary if "heatmap" in parts else 0.0,
         alpha=settings.refiner.alpha * refining if "refiner" in parts else 0.0,
+        # At full strength at once: nothing but the refiner learns from it.
+        refine=settings.refiner.weight if "refiner" in parts and refining else 0.0,
     )
 
 

@@ -55,8 +55,8 @@ DEFECTS = {
         "settings/test_schedule.py::test_the_default_schedule_has_all_phases_from_three_epochs_on",
     ],
     "the gate takes the sigmoid of one logit of a softmax": [
-        "network/test_refiner.py::test_the_gate_uses_sigmoids_for_regions_and_softmax_for_classes",
-        "network/test_refiner.py::test_the_gate_takes_the_most_confident_voxels_above_the_threshold",
+        "network/test_attention_refiner.py::test_the_gate_uses_sigmoids_for_regions_and_softmax_for_classes",
+        "network/test_attention_refiner.py::test_the_gate_takes_the_most_confident_voxels_above_the_threshold",
     ],
     "plans are ignored, and the refiner's cost follows the volume": [
         "network/test_encoders.py::test_every_encoder_has_the_kernels_and_depths_of_the_plans",

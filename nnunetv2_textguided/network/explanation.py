@@ -43,14 +43,14 @@ def explain(network: AlignRefineUNet, x: Tensor) -> Explanation:
     """
     if network.alignment is None:
         raise NetworkError("This network was trained without text: there is nothing to explain.")
-    outputs, similarity, finest = network.decode(network.encoder(x), explained=True)
+    decoded = network.decode(network.encoder(x), explained=True)
+    logits, similarity, refinement = decoded.outputs[0], decoded.similarity, network.refinement(x, decoded)
     assert similarity is not None  # asked for, and there is text
-    logits = outputs[0]
     gate, change = torch.zeros_like(logits[:, :1], dtype=torch.bool), torch.zeros_like(logits)
-    if network.refiner is not None:
-        chosen = network.refiner.gate(logits)
-        refined = network.refiner(logits, finest, similarity, network.tokens, network.decoder.seg_layers[-1])
-        gate = gate.flatten(2).scatter(2, chosen.places[:, None], chosen.open[:, None]).view_as(gate)
+    if network.refiner is not None and refinement is not None:
+        places, let_through = refinement.gate
+        gate = gate.flatten(2).scatter(2, places[:, None], let_through[:, None]).view_as(gate)
+        refined = network.refiner.refine(logits, refinement)
         logits, change = refined, refined - logits
     mode = "trilinear" if x.ndim == 5 else "bilinear"
     shown = similarity[:, : network.num_segmented]

@@ -12,6 +12,7 @@ from typing import Any
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
 
 from nnunetv2_textguided.files import write_text
+from nnunetv2_textguided.training.refinement import REFINEMENT
 
 PREFIX = "text_guidance/"
 OWN = (
@@ -22,11 +23,11 @@ OWN = (
     "loss_seg",
     "loss_align",
     "loss_heat",
+    "loss_refine",
     "similarity_foreground",
     "similarity_background",
     "scale",
-    "gate_fraction",
-    "mean_change",
+    *REFINEMENT,
     "lr_backbone",
     "lr_text",
     "lr_refiner",

@@ -23,18 +23,21 @@ def build_optimiser(network: AlignRefineUNet, settings: Settings) -> SGD:
     members: dict[str, list[nn.Parameter]] = {name: [] for name in GROUPS}
     for name, parameter in network.named_parameters():
         members[_group(name)].append(parameter)
+    momentum = {"backbone": options.momentum, "text": options.momentum, "refiner": options.refiner_momentum}
     rates = {"backbone": options.lr, "text": options.text_lr, "refiner": options.refiner_lr}
     groups = [
         {
             "params": members[name],
             "name": name,
             "lr": rates[name],
+            "momentum": momentum[name],
+            "nesterov": momentum[name] > 0,
             # While alpha is 0 the refiner gets no gradient: weight decay would shrink it before it is ever used.
             "weight_decay": 0.0 if name == "refiner" else options.weight_decay,
         }
         for name in GROUPS
     ]
-    return SGD(groups, lr=options.lr, momentum=options.momentum, nesterov=options.momentum > 0)
+    return SGD(groups, lr=options.lr)
 
 
 def _group(parameter_name: str) -> str:

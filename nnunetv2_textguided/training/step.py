@@ -7,11 +7,18 @@ from torch import Tensor
 
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 
-STEP_TERMS = ("loss", "loss_seg", "loss_align", "loss_heat", "similarity_foreground", "similarity_background")
+STEP_TERMS = (
+    *("loss", "loss_seg", "loss_align", "loss_heat", "similarity_foreground", "similarity_background"),
+    "loss_refine",
+)
 
 
 def loss_terms(
-    guidance: GuidanceLoss | None, segmentation: Tensor, similarity: Tensor | None, target: Tensor
+    guidance: GuidanceLoss | None,
+    segmentation: Tensor,
+    similarity: Tensor | None,
+    target: Tensor,
+    refinement: Tensor | None = None,
 ) -> list[Tensor]:
     """The scalars of STEP_TERMS; only the first has a gradient that is used.
 
@@ -20,14 +27,24 @@ def loss_terms(
         segmentation: the segmentation loss.
         similarity: (B, C, *s) similarity logits.
         target: the full-resolution target.
+        refinement: the refiner's own loss; None: it has none.
     """
+    refinement = segmentation.new_zeros(()) if refinement is None else refinement
     if guidance is None or similarity is None:
         unknown = segmentation.new_full((), float("nan"))
         zero = segmentation.new_zeros(())
-        return [segmentation, segmentation, zero, zero, unknown, unknown]
+        return [segmentation, segmentation, zero, zero, unknown, unknown, refinement]
     text = guidance(similarity, target)
-    total = segmentation + text.weighted
-    return [total, segmentation, text.align, text.heat, text.similarity_foreground, text.similarity_background]
+    total = segmentation + text.weighted + refinement
+    return [
+        total,
+        segmentation,
+        text.align,
+        text.heat,
+        text.similarity_foreground,
+        text.similarity_background,
+        refinement,
+    ]
 
 
 def backward(loss: Tensor, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None) -> Tensor:

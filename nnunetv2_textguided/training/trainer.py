@@ -22,6 +22,7 @@ from nnunetv2_textguided.training.consistency import check_model_folder
 from nnunetv2_textguided.training.logbook import Logbook
 from nnunetv2_textguided.training.optimiser import GROUPS, GroupPolyLR, build_optimiser
 from nnunetv2_textguided.training.plans import describe_training
+from nnunetv2_textguided.training.refinement import refiner_loss, warning
 from nnunetv2_textguided.training.segmentation import segmentation_loss
 from nnunetv2_textguided.training.statistics import mean_over_ranks, on_any_rank
 from nnunetv2_textguided.training.step import STEP_TERMS, backward, loss_terms
@@ -117,6 +118,9 @@ class nnUNetTrainerAlignRefine(ValidationTrainer):
                 labels, self.label_manager.ignore_label, heatmap.dice_weight, heatmap.hard_negatives, anatomy
             ).to(self.device)
             self._tell_network()
+        self.refiner_loss = refiner_loss(self.settings, self.label_manager.has_regions, self.label_manager.ignore_label)
+        if self.refiner_loss is not None:
+            self.refiner_loss.to(self.device)
 
     def _tell_network(self) -> None:
         # A learned control starts from its own random initialisation, not from language.
@@ -167,6 +171,8 @@ class nnUNetTrainerAlignRefine(ValidationTrainer):
         refiner = self.bare_network.refiner
         if refiner is not None:
             refiner.alpha.fill_(self.weights.alpha)
+        if self.refiner_loss is not None:
+            self.refiner_loss.weight.fill_(self.weights.refine)
         self.print_to_log_file(
             f"Phase: {self.weights.phase} (lambda_align {self.weights.align:.4g}, "
             f"lambda_heat {self.weights.heat:.4g}, alpha {self.weights.alpha:.4g})"
@@ -180,9 +186,16 @@ class nnUNetTrainerAlignRefine(ValidationTrainer):
         target = [t.to(self.device, non_blocking=True) for t in (target if several else [target])]
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            output, similarity = self.network(data, return_similarity=True)
+            if self.refiner_loss is None:
+                output, similarity = self.network(data, return_similarity=True)
+            else:
+                output, similarity, refinement = self.network(data, return_similarity=True, return_refinement=True)
             segmentation = self.loss(output, self.segmented(target if several else target[0]))
-        terms = loss_terms(self.guidance_loss, segmentation, similarity, target[0])
+        refined = None
+        if self.refiner_loss is not None:
+            base = output[0] if several else output
+            refined = self.refiner_loss(base, refinement, self.segmented(target[0]))
+        terms = loss_terms(self.guidance_loss, segmentation, similarity, target[0], refined)
         norm = backward(terms[0], self.optimizer, self.grad_scaler)
         values = torch.stack([*(term.detach().float() for term in terms), norm.detach().float()]).cpu().numpy()
         failed = not np.isfinite(values[0]) or not (np.isfinite(values[-1]) or self.grad_scaler is not None)
@@ -213,7 +226,9 @@ class nnUNetTrainerAlignRefine(ValidationTrainer):
     def on_epoch_end(self) -> None:
         """Log this package's values, then nnU-Net's end of epoch (which writes checkpoints), then the CSV."""
         alignment = self.bare_network.alignment
-        gate, change = mean_over_ranks(np.array([self.refinement or [np.nan, np.nan]]), self.is_ddp)
+        refinement = self.edits.finish(self.is_ddp)
+        if (message := warning(refinement, self.weights.alpha)) is not None:
+            self.print_to_log_file(message)
         rates = {f"lr_{name}": g["lr"] for name, g in zip(GROUPS, self.optimizer.param_groups, strict=True)}
         self.epoch_record |= {
             "phase": self.weights.phase,
@@ -221,8 +236,7 @@ class nnUNetTrainerAlignRefine(ValidationTrainer):
             "lambda_heat": self.weights.heat,
             "alpha": self.weights.alpha,
             "scale": float("nan") if alignment is None else float(alignment.scale.detach()),
-            "gate_fraction": gate,
-            "mean_change": change,
+            **refinement,
             **rates,
         }
         self.logbook.log(self.epoch_record, self.current_epoch)

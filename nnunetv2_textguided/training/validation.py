@@ -12,10 +12,13 @@ from torch import Tensor
 from torch._dynamo import OptimizedModule
 
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
+from nnunetv2_textguided.losses.refiner import RefinerLoss
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.calibration import count
+from nnunetv2_textguided.network.gate import Refinement
 from nnunetv2_textguided.training.anatomy import AnatomyTrainer
-from nnunetv2_textguided.training.statistics import refinement_statistics, sum_over_ranks
+from nnunetv2_textguided.training.refinement import Edits, alpha_of, segment
+from nnunetv2_textguided.training.statistics import sum_over_ranks
 
 
 class ValidationTrainer(AnatomyTrainer):
@@ -23,7 +26,8 @@ class ValidationTrainer(AnatomyTrainer):
 
     network: Any  # nnU-Net's: a module, perhaps wrapped
     guidance_loss: GuidanceLoss | None = None
-    refinement: list[float] | None = None
+    edits: Edits
+    refiner_loss: RefinerLoss | None = None
     evidence: Tensor | None = None
 
     @property
@@ -47,26 +51,25 @@ class ValidationTrainer(AnatomyTrainer):
         return round(self.batch_size * (1 - self.oversample_foreground_percent))
 
     def on_validation_epoch_start(self) -> None:
-        """Start to collect. The refiner's statistics come from each epoch's first validation batch."""
+        """Start to collect."""
         super().on_validation_epoch_start()
-        self.refinement = None
+        self.edits = Edits(self.label_manager.has_regions, self.label_manager.ignore_label)
         alignment = self.bare_network.alignment
         self.evidence = None if alignment is None else torch.zeros_like(alignment.calibration.mass)
 
     def validation_step(self, batch: dict) -> dict:
-        """nnU-Net's step. Counts similarity logits; on the first batch also watches the refiner."""
-        if self.refinement is None:
-            with self._autocast():
-                data = batch["data"].to(self.device, non_blocking=True)
-                self.refinement = refinement_statistics(self.bare_network, data)
+        """nnU-Net's step. Counts similarity logits, and what the refiner changes."""
         network, target = self.network, batch["target"]
-        self.network = _Observed(network, partial(self._count, target[0] if isinstance(target, list) else target))
+        full = target[0] if isinstance(target, list) else target
+        self.network = _Observed(network, self.bare_network, partial(self._count, full))
         try:
             return super().validation_step(batch)
         finally:
             self.network = network
 
-    def _count(self, target: Tensor, similarity: Tensor | None) -> None:
+    def _count(self, target: Tensor, similarity: Tensor | None, base: Tensor, refinement: Refinement | None) -> None:
+        alpha = alpha_of(self.bare_network)
+        self.edits.count(base, refinement, alpha, self.segmented(target))
         if similarity is None or self.guidance_loss is None or self.evidence is None:
             return
         similarity = similarity[: self.random_patches]
@@ -82,12 +85,12 @@ class ValidationTrainer(AnatomyTrainer):
 
 
 class _Observed:
-    """A network whose similarity logits an observer sees, too, before anything can change the batch."""
+    """A network whose similarity logits and refinement an observer sees, too, before anything can change the batch."""
 
-    def __init__(self, network: Any, observe: Callable[[Tensor | None], None]) -> None:
-        self._network, self._observe = network, observe
+    def __init__(self, network: Any, bare: AlignRefineUNet, observe: Callable[..., None]) -> None:
+        self._network, self._bare, self._observe = network, bare, observe
 
     def __call__(self, data: Tensor) -> Any:
-        segmentation, similarity = self._network(data, return_similarity=True)
-        self._observe(similarity)
+        segmentation, *seen = segment(self._network, self._bare, data)
+        self._observe(*seen)
         return segmentation

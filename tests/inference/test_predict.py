@@ -54,8 +54,8 @@ def test_masks_are_those_of_stock_prediction(
 
 @pytest.mark.parametrize("heads", [2, 1])
 def test_the_wrapper_adds_channels_and_leaves_logits_alone(heads: int) -> None:
-    net = network({"refiner": {"tau": 0.0, "max_fraction": 0.5}}, heads=heads).eval()
-    torch.nn.init.normal_(net.refiner.out.weight)
+    net = network({"refiner": {"band": 1e9, "max_fraction": 0.5, "prediction_fraction": 0.5}}, heads=heads).eval()
+    torch.nn.init.normal_(net.refiner.head.weight)
     net.refiner.alpha.fill_(1)
     x = torch.randn(1, 3, 8, 16, 16)
     with torch.no_grad():

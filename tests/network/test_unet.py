@@ -17,9 +17,9 @@ X = torch.randn(2, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
 def learned(net: AlignRefineUNet) -> AlignRefineUNet:
     """`net` as if its refiner had been trained."""
     assert net.refiner is not None
-    torch.nn.init.normal_(net.refiner.out.weight)
+    torch.nn.init.normal_(net.refiner.head.weight)
     net.refiner.alpha.fill_(1.0)
-    net.refiner.tau = 0.0
+    net.refiner.band = 1e9
     return net.eval()
 
 
@@ -88,7 +88,7 @@ def test_without_a_refiner_prediction_does_not_run_the_head() -> None:
 def test_state_round_trip_carries_text_and_alpha() -> None:
     net, twin = learned(network()), network(seed=1).eval()
     twin.load_state_dict(net.state_dict())
-    twin.refiner.tau = 0.0  # type: ignore[union-attr]
+    twin.refiner.band = 1e9  # type: ignore[union-attr]
     assert torch.equal(twin(X), net(X))
 
 

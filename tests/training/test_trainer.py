@@ -55,7 +55,7 @@ ODD = {
 @pytest.mark.parametrize("ignored", [False, True], ids=["", "foreground ignored, the paper's loss"])
 def test_odd_data_sets_train_in_the_last_phase(make_trainer: Make, name: str, ignored: bool) -> None:
     loss = {"region": "focal_tversky", "voxel": "topk", "label_smoothing": 0.05} if ignored else {}
-    trainer = make_trainer(dataset=ODD[name], block={"refiner": {"tau": 0.0}, "segmentation_loss": loss})
+    trainer = make_trainer(dataset=ODD[name], block={"refiner": {"band": 1e9}, "segmentation_loss": loss})
     trainer.initialize()
     enter_phase(trainer, 9)
     given = batch(trainer)
@@ -165,7 +165,7 @@ def test_phases_set_weights_in_the_graph(make_trainer: Make) -> None:
 @pytest.mark.parametrize("epoch", [0, 3, 9])
 @pytest.mark.parametrize("foreground", [True, False])
 def test_a_step_in_each_phase_reaches_every_parameter(make_trainer: Make, epoch: int, foreground: bool) -> None:
-    trainer = make_trainer(block={"refiner": {"tau": 0.0}})
+    trainer = make_trainer(block={"refiner": {"band": 1e9}})
     trainer.initialize()
     enter_phase(trainer, epoch)
     for step in range(2):
@@ -178,7 +178,7 @@ def test_a_step_in_each_phase_reaches_every_parameter(make_trainer: Make, epoch:
 
 
 def test_the_refiner_learns_in_the_refine_phase_and_not_before(make_trainer: Make) -> None:
-    trainer = make_trainer(block={"refiner": {"tau": 0.0}})
+    trainer = make_trainer(block={"refiner": {"band": 1e9}})
     trainer.initialize()
     assert trainer.bare_network.refiner is not None
     parameters = dict(trainer.bare_network.refiner.named_parameters())

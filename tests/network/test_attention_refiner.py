@@ -4,19 +4,24 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nnunetv2_textguided.network.refiner import TextRefiner, _sample, _with_neighbours
+from nnunetv2_textguided.network.attention_refiner import AttentionRefiner, _with_neighbours
+from nnunetv2_textguided.network.gate import sample
 
 SHAPE = (4, 6, 8)
 
 
-def refiner(**changes: object) -> TextRefiner:
+def refiner(**changes: object) -> AttentionRefiner:
     torch.manual_seed(1)
     options = {"feature_width": 5, "token_dim": 7, "num_labels": 1, "has_regions": False, "dim": 8, "heads": 2}
-    module = TextRefiner(**{**options, "max_fraction": 0.25, **changes})  # type: ignore[arg-type]
+    module = AttentionRefiner(**{**options, "max_fraction": 0.25, **changes})  # type: ignore[arg-type]
     module.alpha.fill_(1.0)
     # A refiner that has learned something: the projection starts at zero.
     torch.nn.init.normal_(module.out.weight)
     return module
+
+
+def refined(module: AttentionRefiner, logits: torch.Tensor, *rest: object) -> torch.Tensor:
+    return module.refine(logits, module(logits, *rest))
 
 
 def inputs(heads: int = 2, batch: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, object]:
@@ -30,23 +35,23 @@ def test_alpha_zero_is_exactly_the_identity() -> None:
     module = refiner()
     module.alpha.zero_()
     arguments = inputs()
-    assert torch.equal(module(*arguments), arguments[0])
+    assert torch.equal(refined(module, *arguments), arguments[0])
 
 
 def test_a_fresh_refiner_is_exactly_the_identity() -> None:
-    module = TextRefiner(5, 7, 1, has_regions=False, dim=8, heads=2)
+    module = AttentionRefiner(5, 7, 1, has_regions=False, dim=8, heads=2)
     module.alpha.fill_(1.0)
     arguments = inputs()
-    assert torch.equal(module(*arguments), arguments[0])
+    assert torch.equal(refined(module, *arguments), arguments[0])
 
 
 def test_an_empty_gate_is_exactly_the_identity_with_finite_gradients() -> None:
     module = refiner()
     logits, *rest = inputs()
     logits = torch.stack([logits[:, 0] + 50, logits[:, 1] - 50], dim=1).requires_grad_()
-    refined = module(logits, *rest)
-    assert torch.equal(refined, logits)
-    refined.square().sum().backward()
+    after = refined(module, logits, *rest)
+    assert torch.equal(after, logits)
+    after.square().sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
 
 
@@ -54,7 +59,7 @@ def test_only_gated_voxels_change() -> None:
     module = refiner()
     arguments = inputs()
     gate = module.gate(arguments[0])
-    changed = (module(*arguments) != arguments[0]).any(dim=1).flatten(1)
+    changed = (refined(module, *arguments) != arguments[0]).any(dim=1).flatten(1)
     allowed = torch.zeros_like(changed).scatter(1, gate.places, gate.open)
     assert changed.any()
     assert torch.equal(changed, allowed)
@@ -110,13 +115,13 @@ def test_the_change_varies_between_voxels_and_depends_on_the_prompts() -> None:
 
 
 def test_every_parameter_receives_gradient_from_the_second_step_on() -> None:
-    module = TextRefiner(5, 7, 1, has_regions=False, dim=8, heads=2, max_fraction=0.25)
+    module = AttentionRefiner(5, 7, 1, has_regions=False, dim=8, heads=2, max_fraction=0.25)
     module.alpha.fill_(1.0)
     logits, features, similarity, tokens, head = inputs()
     optimiser = torch.optim.SGD(module.parameters(), lr=0.1)
     for step in range(2):
         optimiser.zero_grad()
-        module(logits, features, similarity, tokens, head).square().sum().backward()
+        refined(module, logits, features, similarity, tokens, head).square().sum().backward()
         still = {n for n, p in module.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0}
         # At the first step only the zero-initialised projection can move; the softmax makes a key bias irrelevant.
         assert ("out.weight" not in still) if step == 0 else (still <= {"key.bias"})
@@ -125,7 +130,7 @@ def test_every_parameter_receives_gradient_from_the_second_step_on() -> None:
 
 def test_key_bias_is_the_only_parameter_that_softmax_makes_idle() -> None:
     module = refiner()
-    module(*inputs()).square().sum().backward()
+    refined(module, *inputs()).square().sum().backward()
     idle = {n for n, p in module.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-6}
     assert idle <= {"key.bias"}
 
@@ -138,7 +143,7 @@ def test_neighbours_are_the_mean_over_faces_with_replicated_borders() -> None:
     faces += [padded[:, :, 1:-1, 1 + d : 1 + d + 6, 1:-1] for d in (-1, 1)]
     faces += [padded[:, :, 1:-1, 1:-1, 1 + d : 1 + d + 8] for d in (-1, 1)]
     expected = torch.cat([features, torch.stack(faces).mean(dim=0)], dim=1).flatten(2)
-    torch.testing.assert_close(_with_neighbours(features, index), expected)
+    torch.testing.assert_close(_with_neighbours(features, index), expected.transpose(1, 2))
 
 
 @pytest.mark.parametrize("shape", [(4, 6, 8), (6, 8)])
@@ -147,7 +152,7 @@ def test_sampled_similarity_is_the_interpolated_map(shape: tuple[int, ...]) -> N
     mode = "trilinear" if len(shape) == 3 else "bilinear"
     expected = F.interpolate(coarse, shape, mode=mode, align_corners=False).flatten(2)
     index = torch.arange(expected.shape[2])[None].expand(2, -1)
-    torch.testing.assert_close(_sample(coarse, index, torch.Size(shape)), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(sample(coarse, index, torch.Size(shape)), expected.transpose(1, 2), rtol=1e-4, atol=1e-5)
 
 
 def test_cost_follows_the_gated_fraction_and_not_the_volume() -> None:
@@ -170,7 +175,7 @@ def test_cost_follows_the_gated_fraction_and_not_the_volume() -> None:
         given = [logits, features, similarity, tokens, *module.parameters(), *head.parameters()]
         known = {t.untyped_storage().data_ptr() for t in given}
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            module(logits, features, similarity, tokens, head)
+            refined(module, logits, features, similarity, tokens, head)
         return total
 
     one, two, four = saved_bytes(0.01), saved_bytes(0.02), saved_bytes(0.04)
