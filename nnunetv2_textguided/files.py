@@ -49,6 +49,15 @@ def atomic_path(target: str | os.PathLike[str], *, durable: bool = False) -> Ite
         temporary.unlink(missing_ok=True)
 
 
+def visible(folder: Path, pattern: str = "*") -> list[Path]:
+    """What matches `pattern` in a folder, by name; nothing where there is no folder.
+
+    Without names that start with a dot, which `Path.glob` finds, too: macOS leaves "._name" beside each file on foreign
+    disks, and files that are being written have such names.
+    """
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
 def remove_partials(target: str | os.PathLike[str]) -> None:
     """Delete what killed processes left of their attempts to write `target`. Call it where nobody is writing it now."""
     path = Path(target)

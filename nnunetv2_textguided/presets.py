@@ -13,7 +13,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from nnunetv2_textguided.errors import SettingsError
-from nnunetv2_textguided.files import MAX_DEPTH, is_deep, read_json, shipped
+from nnunetv2_textguided.files import MAX_DEPTH, is_deep, read_json, shipped, visible
 from nnunetv2_textguided.settings import BLOCK, DEFAULT_PRESET, Settings
 
 
@@ -33,7 +33,7 @@ def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any
 
 def preset_names() -> list[str]:
     """Names of the shipped presets."""
-    return sorted(p.stem for p in shipped("plans").glob("*.json"))
+    return [p.stem for p in visible(shipped("plans"), "*.json")]
 
 
 def load_preset(name_or_path: str) -> dict[str, Any]:

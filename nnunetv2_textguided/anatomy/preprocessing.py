@@ -23,7 +23,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from nnunetv2_textguided.anatomy.labels import KEY, RAW_FOLDER, anatomy_folder, anatomy_labels
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import atomic_path, read_json, remove_partials
+from nnunetv2_textguided.files import atomic_path, read_json, remove_partials, visible
 
 # What nnU-Net's readers (SimpleITK, nibabel, tifffile, PNG) raise over damaged files.
 _UNREADABLE = (RuntimeError, OSError, EOFError, ValueError, AssertionError, zlib.error, ImageFileError)
@@ -115,7 +115,7 @@ def find_jobs(raw: Path, preprocessed: Path, plans_name: str, configuration: str
     plans = read_json(preprocessed / f"{plans_name}.json", error=DataError)
     chosen = PlansManager(plans).get_configuration(configuration)
     folder = preprocessed / chosen.data_identifier
-    cases = sorted(path.stem for path in folder.glob("*.pkl"))
+    cases = [path.stem for path in visible(folder, "*.pkl")]
     if not cases:
         raise DataError("There are no preprocessed cases.", where=folder, remedy="Run nnUNetv2_preprocess first.")
     sources = {case: raw / RAW_FOLDER / (case + dataset["file_ending"]) for case in cases}

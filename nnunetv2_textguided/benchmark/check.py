@@ -13,7 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_textguided.benchmark.study import Study
 from nnunetv2_textguided.commands.doctor.discovery import stock_lookup
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.files import read_json, visible
 from nnunetv2_textguided.nnunet.datasets import dataset_name
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RESULTS, required_path
 
@@ -112,7 +112,7 @@ def _splits(path: Path) -> list[dict[str, list[str]]]:
 def _check_plans(study: Study, plans: str, folder: Path) -> None:
     path = folder / f"{plans}.json"
     if not path.is_file():
-        there = [p.stem for p in folder.glob("*.json") if '"configurations"' in p.read_text(encoding="utf-8")]
+        there = [p.stem for p in visible(folder, "*.json") if '"configurations"' in p.read_text(encoding="utf-8")]
         raise DataError(f"There are no plans {plans!r}.", where=f"--plans; {folder}", remedy=_near(plans, there))
     content = read_json(path, error=DataError)
     if study.configuration not in content.get("configurations", {}):
@@ -129,7 +129,7 @@ def _check_plans(study: Study, plans: str, folder: Path) -> None:
 
 
 def _check_data(study: Study, folder: Path, data: Path, remedy: str) -> None:
-    there = {path.stem for path in data.glob("*.pkl")} if data.is_dir() else set()
+    there = {path.stem for path in visible(data, "*.pkl")}
     if not there:
         raise DataError("There are no preprocessed data.", where=data, remedy=remedy)
     if (folder / SPLITS).is_file():

@@ -17,6 +17,7 @@ from nnunetv2_textguided.benchmark.fairness import describe_fairness
 from nnunetv2_textguided.benchmark.pool import Pool, PoolOptions, local_slots
 from nnunetv2_textguided.benchmark.record import read_record
 from nnunetv2_textguided.benchmark.study import Cell, Study, Variant
+from nnunetv2_textguided.files import visible
 from nnunetv2_textguided.nnunet.folders import RESULTS, required_path
 
 JOBS = ".benchmark_jobs"
@@ -123,7 +124,7 @@ def _notes(study: Study, results: Path, facts: Mapping[Variant, ModelFacts]) -> 
             if record is not None and record.get(key) != getattr(facts[cell.variant], key):
                 unlike.setdefault((cell.variant, what), []).append(str(cell.fold))
         validation = folder / "validation"
-        if (validation / "summary.json").is_file() and not any(validation.glob("*.npz")):
+        if (validation / "summary.json").is_file() and not visible(validation, "*.npz"):
             line = command_line(command(cell, study.dataset, Step.VALIDATE, "cuda"))
             yield f"NOTE: {folder} has no probabilities, which detection metrics need; they come with: {line}"
     for (variant, what), folds in unlike.items():

@@ -20,7 +20,7 @@ from nnunetv2_textguided.benchmark.hardware import GpuMemory, describe_hardware
 from nnunetv2_textguided.benchmark.progress import Progress, ProgressReader
 from nnunetv2_textguided.benchmark.record import Recorder
 from nnunetv2_textguided.benchmark.study import Cell
-from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.files import read_json, visible
 from nnunetv2_textguided.processes.command import find_command, tail
 
 OUTPUT = "benchmark_output.txt"
@@ -178,7 +178,7 @@ class _Run:
 def _state(folder: Path, progress: Progress) -> tuple[Any, ...]:
     """Something that differs when a training has come forward."""
     validation = folder / "validation"
-    return progress.epochs, (folder / "checkpoint_final.pth").is_file(), len(list(validation.glob("*.nii.gz")))
+    return progress.epochs, (folder / "checkpoint_final.pth").is_file(), len(visible(validation, "*.nii.gz"))
 
 
 def _ended(status: int) -> str:

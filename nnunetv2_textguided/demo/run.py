@@ -18,7 +18,7 @@ from nnunetv2_textguided.demo.phantom import PhantomDataset, write_dataset
 from nnunetv2_textguided.demo.record import CaseRecord, DemoRecord, Step, TrainingLog
 from nnunetv2_textguided.demo.workspace import CONFIGURATION, DATASET_ID, FOLD, TRAINER, Workspace
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import read_json, write_json
+from nnunetv2_textguided.files import read_json, visible, write_json
 from nnunetv2_textguided.processes.command import run_command
 from nnunetv2_textguided.settings import BLOCK
 
@@ -118,7 +118,7 @@ class _Run:
         folder = self.workspace.preprocessed
 
         def progress() -> tuple[int, str]:
-            return len(list(folder.glob("*/*.pkl"))), ""
+            return len(visible(folder, "*/*.pkl")), ""
 
         # One process: starting more costs more than they save on so few cases.
         command = f"nnUNetv2_plan_and_preprocess -d {DATASET_ID} -c 3d_fullres -npfp 1 -np 1"
@@ -145,7 +145,7 @@ class _Run:
         images, output = self.workspace.raw / "imagesTs", self.workspace.predicted
 
         def progress() -> tuple[int, str]:
-            return len(list(output.glob("*.nii.gz"))), ""
+            return len(visible(output, "*.nii.gz")), ""
 
         # Without mirroring, so that the masks are exactly those that the heatmaps in the report explain; and in one
         # process, since starting more takes longer than eight small cases do.

@@ -60,8 +60,8 @@ def check_mask_values(
     values: np.ndarray, path: str | Path, allowed: frozenset[int] | None = None, remedy: str = _VALUES
 ) -> None:
     """Raise DataError if a mask has a value that is not an allowed whole number."""
-    found = np.unique(values).tolist()
-    strange = [v for v in found if v != v or v != int(v) or not (v in allowed if allowed else 0 <= v <= 255)]
+    found = [int(v) if float(v).is_integer() else v for v in np.unique(values).tolist()]
+    strange = [v for v in found if not isinstance(v, int) or not (v in allowed if allowed else 0 <= v <= 255)]
     if strange:
         raise DataError(
             f"The mask has the values {strange[:8]}; allowed are {sorted(allowed) if allowed else '0 to 255'}.",

@@ -12,6 +12,7 @@ from pathlib import Path
 from nnunetv2_textguided import __version__
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import PACKAGE, read_json, shipped, write_text
+from nnunetv2_textguided.imaging.intensities import FILE as INTENSITIES
 from nnunetv2_textguided.inference.grand_challenge import channel_order, find_model
 
 TEMPLATES = PACKAGE / "inference" / "data"
@@ -77,7 +78,9 @@ def requirements() -> str:
 def _copy_model(model: Path, target: Path) -> None:
     if model.is_dir():
         wanted = [*model.glob("fold_*/checkpoint_final.pth"), *(model / n for n in ("plans.json", "dataset.json"))]
-        for path in wanted:
+        # What prediction compares cases with, where the training left it.
+        known = [model / "dataset_fingerprint.json", *model.glob(f"fold_*/{INTENSITIES}")]
+        for path in [*wanted, *filter(Path.is_file, known)]:
             if not path.is_file():
                 raise DataError("The model folder is not complete.", where=path)
             (target / path.relative_to(model)).parent.mkdir(parents=True, exist_ok=True)

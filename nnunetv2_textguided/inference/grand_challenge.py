@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import atomic_path, read_json
+from nnunetv2_textguided.files import atomic_path, read_json, visible
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def read_study(source: Path) -> dict[str, sitk.Image]:
 
 
 def _only_file(folder: Path) -> Path:
-    found = sorted(folder.glob("*.mha"))
+    found = visible(folder, "*.mha")
     if len(found) == 1:
         return found[0]
     what = "no .mha file" if not found else f"{len(found)} .mha files"

@@ -23,6 +23,12 @@ LESIONS = ("csPCa", "lesion", "tumour", "tumor", "cancer")
 """Labels whose candidates are listed if none is named, in this order, whatever their case."""
 
 
+UNCALIBRATED = (
+    "WARNING: this model's heatmap was never calibrated (trained with probabilistic oversampling, as preset paper is, "
+    "or before there was a calibration): its values rank voxels, but are no probabilities and far too large."
+)
+
+
 @dataclass(frozen=True)
 class Session:
     """A model that is ready to predict cases, and where their results go.
@@ -66,6 +72,8 @@ def open_session(model: ModelOptions, output: OutputOptions, foreign: ForeignOut
             warning = exchange_prompts(predictor, model.prompts, model.embeddings, model.encoder)
         if output.heatmaps or (output.viewer and predictor.settings is not None and predictor.settings.uses_text):
             predictor.explain()
+            if not predictor.calibrated:
+                warning = "\n".join(filter(None, (warning, UNCALIBRATED)))
     exporter = make_exporter(predictor, output)
     _check_output(exporter)
     count = determine_num_input_channels(

@@ -129,6 +129,12 @@ class TextGuidedPredictor(nnUNetPredictor):
             )
         return settings.text.resolved
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether the heatmap's values were fitted as probabilities: whether each fold saw evidence for it."""
+        masses = [weights.get("alignment.calibration.mass") for weights in self.list_of_parameters]
+        return all(mass is not None and bool(mass.any()) for mass in masses)
+
     def _internal_get_sliding_window_slicers(self, image_size: Any) -> Any:
         windows = super()._internal_get_sliding_window_slicers(image_size)
         self.progress.expect(len(windows))

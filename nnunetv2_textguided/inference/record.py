@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import read_json, write_json
+from nnunetv2_textguided.files import read_json, visible, write_json
 from nnunetv2_textguided.inference.cases import CASES
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
 from nnunetv2_textguided.inference.predictor import TextGuidedPredictor
@@ -59,7 +59,7 @@ def check_same_origin(model: ModelOptions, output: OutputOptions, kept: Collecti
 
 def cases_in(folder: Path) -> set[str]:
     """Cases that have a record in a prediction folder."""
-    return {path.stem for path in (folder / CASES).glob("[!.]*.json")}
+    return {path.stem for path in visible(folder / CASES, "*.json")}
 
 
 def write_description(

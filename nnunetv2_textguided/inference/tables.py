@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import atomic_path, read_json
+from nnunetv2_textguided.files import atomic_path, read_json, visible
 from nnunetv2_textguided.inference.cases import CASES
 
 LESION_COLUMNS = (
@@ -46,7 +46,7 @@ def write_tables(folder: Path) -> tuple[int, int]:
 
 def read_records(folder: Path) -> Iterable[dict[str, Any]]:
     """The cases' JSON files that hold findings, one after the other, by name."""
-    for path in sorted((folder / CASES).glob("[!.]*.json")):
+    for path in visible(folder / CASES, "*.json"):
         record = read_json(path, error=DataError)
         if "candidates" in record:
             yield record

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import read_json, write_json
+from nnunetv2_textguided.files import read_json, visible, write_json
 from nnunetv2_textguided.picai.case_job import CaseJob, CaseResult
 from nnunetv2_textguided.picai.label_sources import LesionSource
 from nnunetv2_textguided.picai.options import PrepareOptions
@@ -50,7 +50,7 @@ def read_record(job: CaseJob) -> CaseResult | None:
 
 def read_all(dataset: Path, options: PrepareOptions) -> dict[str, tuple[CaseResult, LesionSource]]:
     """Every case that is whole in `dataset` and was made with `options`, with its label source."""
-    records = (_load(path, dataset, options) for path in sorted((dataset / FOLDER).glob("*.json")))
+    records = (_load(path, dataset, options) for path in visible(dataset / FOLDER, "*.json"))
     return {r["result"]["case"]: (_result(r), LesionSource[r["source"]]) for r in records if r is not None}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,6 +35,17 @@ def encoder_choices(style: str, stages: int) -> Iterator[list[Encoders]]:
 
 def _encoders(width: float, shared_from_stage: int | None) -> Encoders:
     return {"arrangement": "per_channel", "width": width, "shared_from_stage": shared_from_stage}
+
+
+def described(encoders: Encoders) -> str:
+    """A choice in words."""
+    stage = encoders["shared_from_stage"]
+    return f"encoders of width {encoders['width']:g}" + ("" if stage is None else f", shared from stage {stage}")
+
+
+def report_progress(text: str) -> None:
+    """A line for whoever waits: trying choices takes a minute or more. nnU-Net's own prints are kept away."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def affordable_choices(style: str, stages: int, affordable: Callable[[Encoders], bool]) -> Iterator[Encoders]:

@@ -18,7 +18,7 @@ from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 from nnunetv2_textguided.errors import PlanningError
 from nnunetv2_textguided.files import write_json
 from nnunetv2_textguided.planning.blocks import PlannedBlock, PlanRequest, configuration_block
-from nnunetv2_textguided.planning.encoders import COST_LIMIT, Encoders, affordable_choices
+from nnunetv2_textguided.planning.encoders import COST_LIMIT, Encoders, affordable_choices, described, report_progress
 from nnunetv2_textguided.planning.estimate import Estimator, Reference, dataset_labels
 from nnunetv2_textguided.planning.fit import Decision, Fit
 from nnunetv2_textguided.planning.share import share_data
@@ -156,11 +156,14 @@ class TextGuidedPlanning:
         def at_stock_s_patch(encoders: Encoders) -> bool:
             # Counting takes a moment, planning longer: look first which choices could do.
             settings = resolve(merge(block, {"encoders": encoders}))
-            return self.measure(stock.plan, settings).relative_flops <= COST_LIMIT
+            cost = self.measure(stock.plan, settings).relative_flops
+            report_progress(f"{name}: {described(encoders)} cost {cost:.2f} times the stock network's step")
+            return cost <= COST_LIMIT
 
         stages = stock.plan["architecture"]["arch_kwargs"]["n_stages"]
         for encoders in affordable_choices(style, stages, at_stock_s_patch):
             candidate = merge(block, {"encoders": encoders})
+            report_progress(f"{name}: planning with {described(encoders)}")
             chosen = fit(resolve(candidate))
             if chosen.relative_flops <= COST_LIMIT:
                 return chosen, candidate

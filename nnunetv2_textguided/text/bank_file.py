@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nnunetv2_textguided.errors import PromptBankError
-from nnunetv2_textguided.files import read_json, shipped
+from nnunetv2_textguided.files import read_json, shipped, visible
 
 FOLDER = "prompts"
 _BANK_KEYS = ("name", "description", "labels", "context", "templates", "$schema")
@@ -39,7 +39,7 @@ class ParsedBank(NamedTuple):
 
 def bank_names() -> list[str]:
     """Names of the shipped banks."""
-    return sorted(path.stem for path in (shipped("plans") / FOLDER).glob("*.json"))
+    return [path.stem for path in visible(shipped("plans") / FOLDER, "*.json")]
 
 
 def read_bank_json(name_or_path: str) -> tuple[str, Any, str]:

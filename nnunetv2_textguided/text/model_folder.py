@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_textguided.errors import EncoderError
-from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.files import read_json, visible
 from nnunetv2_textguided.text.embeddings import file_sha256
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
@@ -44,7 +44,7 @@ def require_file(folder: Path, *names: str) -> Path:
         path = folder / name
         if path.is_file() and path.stat().st_size > 0:
             return path
-    pickled = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".ckpt"))
+    pickled = [p.name for p in visible(folder) if p.suffix in (".bin", ".pt", ".pth", ".ckpt")]
     if pickled and names[0].endswith(".safetensors"):
         raise EncoderError(
             f"The weights are only there as pickles ({', '.join(pickled)}), which can execute code and are not read.",

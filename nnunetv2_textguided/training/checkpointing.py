@@ -22,6 +22,7 @@ from nnunetv2_textguided.training.continuation import (
     last_is_best,
     moving_dice,
 )
+from nnunetv2_textguided.training.intensities import write_training_intensities
 
 
 class CheckpointingTrainer(nnUNetTrainer):
@@ -87,6 +88,12 @@ class CheckpointingTrainer(nnUNetTrainer):
         if self._best_ema is not None and not math.isfinite(self._best_ema):
             self._best_ema = None
         super().on_epoch_end()
+
+    def on_train_end(self) -> None:
+        """nnU-Net's end, and what prediction needs to know of the training images."""
+        super().on_train_end()
+        if self.local_rank == 0 and self.output_folder is not None:
+            write_training_intensities(self.get_tr_and_val_datasets()[0], self.output_folder)
 
     def save_checkpoint(self, filename: str) -> None:
         """nnU-Net's checkpoint, but whole or not at all: a kill while writing leaves the former one.

@@ -149,3 +149,28 @@ def test_memory_does_not_follow_the_number_of_cases(
     assert most["predicted"] <= 2
     limits = [limit for limit in (preprocessing + 1, 2 * export + 1) if limit > 1]
     assert [pool.most for pool in pools] == limits
+
+
+@pytest.mark.slow
+def test_an_error_stands_alone_and_foreign_noise_goes_into_the_log(images: Path, model: Model, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "nnunetv2_textguided.cli", "predict", "-i", str(images), "-o", str(out)]
+    command += ["-m", str(model.folder), "--device", "cpu", "--disable_tta", "-f"]
+
+    def run_it(fold: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, fold], env=environment(), capture_output=True, text=True, check=False)
+
+    failed = run_it("3")
+    assert failed.returncode == 1
+    assert failed.stdout == ""
+    assert failed.stderr.startswith("error: ")
+    assert not out.exists()
+
+    done = run_it("0")  # with processes that load the same libraries
+    assert done.returncode == 0
+    said = done.stdout.splitlines()
+    assert [line.split(" ")[0].rstrip(",") for line in said] == ["2", "ball_0", "none_1", "2"]
+    assert "Warning" not in done.stderr
+    log = (out / "predict.log").read_text().splitlines()
+    assert len(log) == len(set(log))
+    assert any("Searching" in line or "trainer" in line for line in log)

@@ -233,7 +233,9 @@ def test_nnunet_s_own_api_runs_the_planner(flat: Path) -> None:
 
 
 @pytest.mark.parametrize(("size", "gigabytes"), [("M", 8), ("L", 24), ("XL", 40)])
-def test_residual_plans_have_names_of_their_own_and_share_the_same_data(flat: Path, size: str, gigabytes: int) -> None:
+def test_residual_plans_have_names_of_their_own_and_share_the_same_data(
+    flat: Path, capsys: pytest.CaptureFixture[str], size: str, gigabytes: int
+) -> None:
     result = plan_dataset(902, residual=size, request=PlanRequest(constant_cost="shared"))
     configuration = result.plans["configurations"]["2d"]
     assert result.path.name == f"nnUNetAlignRefineResEnc{size}Plans.json"
@@ -241,6 +243,10 @@ def test_residual_plans_have_names_of_their_own_and_share_the_same_data(flat: Pa
     assert configuration["architecture"]["arch_kwargs"]["backbone"].endswith("ResidualEncoderUNet")
     assert configuration["data_identifier"] == "nnUNetPlans_2d"
     assert result.decisions["2d"].ours.relative_flops <= COST_LIMIT
+    progress = capsys.readouterr()
+    assert progress.out == ""
+    assert "2d: encoders of width " in progress.err, "who waits sees what is tried"
+    assert "2d: planning with encoders of width " in progress.err
 
 
 # ---------------------------------------------------------------------------- the command

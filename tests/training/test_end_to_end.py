@@ -83,6 +83,7 @@ def test_train_kill_continue_validate_predict_export_import(
     assert checkpoint["init_args"]["plans"]["configurations"]["3d_fullres"]["text_guidance"] == resolved
     assert resolved["text"]["resolved"]["labels"] == ["csPCa"]
     assert float(checkpoint["network_weights"]["refiner.alpha"]) == 1
+    assert (fold / "training_intensities.json").is_file()
 
     workspace.run("nnUNetv2_train", *arguments, "--val", "--npz")
     assert "foreground_mean" in json.loads((fold / "validation" / "summary.json").read_text())

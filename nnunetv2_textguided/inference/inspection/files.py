@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import parse_json, read_json
+from nnunetv2_textguided.files import parse_json, read_json, visible
 
 MAX_CHECKPOINT = 16 << 30
 MAX_JSON = 256 << 20
@@ -27,9 +27,9 @@ class FolderFiles:
     def names(self) -> list[str]:
         """Relative paths of the files of the model and its folds."""
         files = (
-            *self.folder.glob("*.json"),
-            *self.folder.glob("fold_*/*"),
-            *self.folder.glob("fold_*/validation/*.json"),
+            *visible(self.folder, "*.json"),
+            *visible(self.folder, "fold_*/*"),
+            *visible(self.folder, "fold_*/validation/*.json"),
         )
         return sorted(path.relative_to(self.folder).as_posix() for path in files if path.is_file())
 
