@@ -29,6 +29,9 @@ class PhaseWeights:
     alpha: float
     refine: float = 0.0
 
+    def __str__(self) -> str:
+        return f"{self.phase} (lambda_align {self.align:.4g}, lambda_heat {self.heat:.4g}, alpha {self.alpha:.4g})"
+
 
 @dataclass(frozen=True)
 class History:
@@ -44,7 +47,7 @@ class History:
 
 
 def phase_weights(epoch: int, num_epochs: int, settings: Settings, history: History) -> PhaseWeights:
-    """Weights of `epoch` (0-based; DESIGN: Losses and phases).
+    """Weights of `epoch` (0-based; docs/method.md, Phases).
 
     The result depends on nothing else, so a run that is killed and continued gets the weights that it would have got.
 

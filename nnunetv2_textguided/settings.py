@@ -157,8 +157,8 @@ class RefinerSettings(_Model):
     """Width of queries, keys and values; a multiple of heads."""
     hidden: int = Field(default=128, ge=1)
     """Surface: width of the layer that reads a voxel's neighbourhood."""
-    tokens: Literal["pooled", "tokens"] = "pooled"
-    """Attend to one embedding per prompt, or to every token of every prompt."""
+    tokens: Literal["none", "pooled", "tokens"] = "none"
+    """Attend to one embedding per prompt, to every token of every prompt, or to none (surface only)."""
     alpha: float = Field(default=1.0, ge=0.0)
     """Strength of the refinement at the end of its ramp."""
     max_fraction: float = Field(default=0.02, gt=0.0, le=1.0)
@@ -173,6 +173,8 @@ class RefinerSettings(_Model):
     """Surface: weight of the refiner's own loss, from which nothing else learns."""
     ce_weight: float = Field(default=0.3, ge=0.0)
     """Surface: weight of the gated voxels' cross-entropy beside the Dice in that loss."""
+    border_weight: float = Field(default=3.0, ge=0.0)
+    """Surface: what voxels next to another label count in the cross-entropy beyond 1."""
     tau: float = Field(default=0.3, ge=0.0, lt=1.0)
     """Attention: only voxels whose base foreground probability exceeds tau are refined."""
     gamma: float = Field(default=0.1)
@@ -196,6 +198,8 @@ class RefinerSettings(_Model):
     def _learnable(self) -> RefinerSettings:
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+        if self.design == "attention" and self.tokens == "none":
+            raise ValueError('the attention design needs text: tokens must be "pooled" or "tokens"')
         if self.gamma == 0:
             raise ValueError("gamma must not be 0: with the zero-initialised projection the refiner could never learn")
         return self

@@ -39,9 +39,9 @@ class SurfaceRefiner(nn.Module):
 
     The gate m lets the voxels nearest to the decision surface through. Each reads the cube of decoder features, base
     log-odds and image around it, the features of the stage before and the similarity at its place; two linear layers
-    make a query of them, to which multi-head attention to the text tokens and one learned null token adds a residual;
-    Delta is bounded by +-`bound` logits. Only gated voxels are read and computed, a fixed number per patch (static
-    shapes for torch.compile and CUDA graphs), so cost and memory follow that number and not the volume.
+    make a query of them, to which attention to the text tokens can add a residual, and a third layer Delta, which is
+    bounded by +-`bound` logits. Only gated voxels are read and computed, a fixed number per patch (static shapes for
+    torch.compile and CUDA graphs), so cost and memory follow that number and not the volume.
 
     Exactly the identity when alpha is 0, when nothing passes the gate, and outside the gate. No gradient reaches what
     it reads: the network is the same as without a refiner, which has a loss of its own (losses/refiner.py).
@@ -53,6 +53,7 @@ class SurfaceRefiner(nn.Module):
         outputs: segmentation heads O.
         regions: whether base logits are region logits (sigmoid) and not class logits (softmax).
         dims: spatial axes.
+        attends: whether voxels attend to the tokens.
         dim: width of queries, keys and values.
         hidden: width of the first layer.
         heads: attention heads.
@@ -72,6 +73,7 @@ class SurfaceRefiner(nn.Module):
         outputs: int,
         regions: bool,
         dims: int,
+        attends: bool = False,
         dim: int = 64,
         hidden: int = 128,
         heads: int = 4,
@@ -81,7 +83,7 @@ class SurfaceRefiner(nn.Module):
         bound: float = 4.0,
     ) -> None:
         super().__init__()
-        self.regions, self.heads, self.band, self.bound = regions, heads, band, bound
+        self.regions, self.band, self.bound = regions, band, bound
         self.max_fraction, self.prediction_fraction = max_fraction, prediction_fraction
         self.extent = (3,) * dims
         labels = outputs if regions else outputs - 1
@@ -90,18 +92,11 @@ class SurfaceRefiner(nn.Module):
         self.feature_norm = nn.LayerNorm(cube * (features + image) + coarse)
         self.first = nn.Linear(cube * (features + image + labels) + coarse + num_labels, hidden)
         self.query = nn.Linear(hidden, dim)
-        self.query_norm = nn.LayerNorm(dim)
-        self.token_norm = nn.LayerNorm(token_dim)
-        self.key = nn.Linear(token_dim, dim, bias=False)
-        self.value = nn.Linear(token_dim, dim)
-        self.mix = nn.Linear(dim, dim)
-        self.null_token = nn.Parameter(torch.randn(1, token_dim) * token_dim**-0.5)
+        self.attention = TokenAttention(dim, heads, token_dim) if attends else None
         self.head_norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, labels)
-        # The text's part starts at nothing: a random one, the same for all voxels, would drown what they see.
-        for layer in (self.mix, self.head):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
         # A tensor, since a Python number would recompile torch.compile's graph each epoch and is lost at prediction.
         self.register_buffer("alpha", torch.zeros(()))
 
@@ -137,15 +132,36 @@ class SurfaceRefiner(nn.Module):
         )
         seen = torch.cat([self.feature_norm(context), torch.tanh(evidence / EVIDENCE_RANGE)], dim=2)
         query = self.query(F.gelu(self.first(seen)))
-        return query + self.attend(query, given.tokens)
+        return query if self.attention is None else query + self.attention(query, given.tokens)
 
-    def attend(self, query: Tensor, tokens: Tensor) -> Tensor:
-        """Attention of (B, M, dim) queries to (N, token_dim) tokens and the null token: (B, M, dim)."""
-        batch = query.shape[0]
+
+class TokenAttention(nn.Module):
+    """Multi-head attention of voxels to the text tokens and one learned null token.
+
+    Args:
+        dim: width of queries, keys and values.
+        heads: attention heads.
+        token_dim: width of the tokens.
+    """
+
+    def __init__(self, dim: int, heads: int, token_dim: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query_norm, self.token_norm = nn.LayerNorm(dim), nn.LayerNorm(token_dim)
+        # A bias of the keys would be the same for all tokens, which the softmax does not see.
+        self.key, self.value = nn.Linear(token_dim, dim, bias=False), nn.Linear(token_dim, dim)
+        self.mix = nn.Linear(dim, dim)
+        self.null_token = nn.Parameter(torch.randn(1, token_dim) * token_dim**-0.5)
+        # Starts at nothing: a random residual, the same for all voxels, would drown what they see.
+        nn.init.zeros_(self.mix.weight)
+        nn.init.zeros_(self.mix.bias)
+
+    def forward(self, query: Tensor, tokens: Tensor) -> Tensor:
+        """(B, M, dim) what (B, M, dim) queries take from (N, token_dim) tokens."""
         memory = self.token_norm(torch.cat([tokens.to(self.null_token.dtype), self.null_token]))
         queries = self.query_norm(query).unflatten(2, (self.heads, -1)).transpose(1, 2)
         keys, values = (
-            layer(memory).unflatten(1, (self.heads, -1)).transpose(0, 1)[None].expand(batch, -1, -1, -1)
+            layer(memory).unflatten(1, (self.heads, -1)).transpose(0, 1)[None].expand(len(query), -1, -1, -1)
             for layer in (self.key, self.value)
         )
         attended = F.scaled_dot_product_attention(queries, keys, values)

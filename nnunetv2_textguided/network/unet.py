@@ -163,7 +163,7 @@ class AlignRefineUNet(nn.Module):
         chosen = {name: getattr(options, name) for name in names}
         dims = self.decoder.seg_layers[-1].weight.ndim - 2
         read = (self.input_channels, widths[0], widths[1])
-        return SurfaceRefiner(read, token_dim, labels, outputs, regions, dims, **chosen)
+        return SurfaceRefiner(read, token_dim, labels, outputs, regions, dims, options.tokens != "none", **chosen)
 
     def _register_text(self, text: ResolvedText, learned: bool) -> None:
         """Room for the embeddings; shapes come from the plans, so that strict loading of checkpoints works."""

@@ -1,8 +1,8 @@
-"""Forward pass and loss of a training step as the trainers take it, for counting."""
+"""Forward pass and loss of a training step, the trainer's own (training/step.py), for counting."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,10 @@ from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import Tensor, nn
 
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
+from nnunetv2_textguided.losses.refiner import own_loss
 from nnunetv2_textguided.losses.segmentation import SegmentationLoss
 from nnunetv2_textguided.settings import Settings
+from nnunetv2_textguided.training.step import StepLosses, compute_terms
 
 
 @dataclass(frozen=True)
@@ -51,22 +53,34 @@ def step_loss(labels: Labels, settings: Settings | None) -> Callable[..., Tensor
         settings: the text-guided training's; None: stock nnU-Net's loss.
     """
     loss = _segmentation_loss(labels, settings)
-    values = None if labels.regions else range(1, labels.heads)
-    guidance, anatomy = None, 0
+    guidance, refiner, anatomy = None, None, 0
     if settings is not None:
         anatomy, heatmap = len(labels.aligned(settings)), settings.heatmap
+        values = None if labels.regions else range(1, labels.heads)
         guidance = GuidanceLoss(values, None, heatmap.dice_weight, heatmap.hard_negatives, range(1, anatomy + 1))
+        refiner = own_loss(settings, labels.regions, None)
 
     def run(network: Any, data: Tensor, targets: list[Tensor] | None = None) -> Tensor:
-        outputs, similarity = (network(data), None) if guidance is None else network(data, return_similarity=True)
-        targets = [_target(output, labels) for output in outputs] if targets is None else targets
-        total: Tensor = _deep_supervision(loss, len(outputs))(outputs, targets)
-        if guidance is not None and similarity is not None:
-            aligned = torch.cat([targets[0], torch.zeros_like(targets[0])], 1) if anatomy else targets[0]
-            total = total + guidance(similarity, aligned).weighted
-        return total
+        targets = background(data, network.decoder.encoder.strides, labels) if targets is None else targets
+        if anatomy:
+            targets = [torch.cat([targets[0], torch.zeros_like(targets[0])], 1), *targets[1:]]
+        losses = StepLosses(_deep_supervision(loss, len(targets)), guidance, refiner)
+        return compute_terms(network if guidance is not None else _stock(network), data, targets, losses).loss
 
     return run
+
+
+def _stock(network: Any) -> Callable[..., tuple[list[Tensor], None]]:
+    return lambda data, return_similarity: (network(data), None)
+
+
+def background(data: Tensor, strides: Sequence[Sequence[int]], labels: Labels) -> list[Tensor]:
+    """Targets without any foreground for (B, channels, *S) images, one for each output of a decoder, finest first."""
+    sizes = [list(data.shape[2:])]
+    for stride in strides[1:-1]:
+        sizes.append([n // s for n, s in zip(sizes[-1], stride, strict=True)])
+    channels, dtype = (labels.heads, torch.bool) if labels.regions else (1, torch.int16)
+    return [torch.zeros(len(data), channels, *size, dtype=dtype, device=data.device) for size in sizes]
 
 
 def _segmentation_loss(labels: Labels, settings: Settings | None) -> nn.Module:

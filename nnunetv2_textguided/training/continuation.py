@@ -140,19 +140,3 @@ def epochs_of(path: Path) -> int:
         return epochs
     except TrainingError:
         return 0
-
-
-def moving_dice(history: Sequence[float], dice: float) -> float:
-    """nnU-Net's moving average of the pseudo Dice after an epoch with `dice`, where epochs without one do not count.
-
-    An epoch whose patches hold no foreground, none of it predicted, has no Dice (NaN). In nnU-Net's average a single
-    such epoch would be NaN for the rest of the training, and checkpoint_best would never be written again.
-
-    Args:
-        history: the average after each earlier epoch.
-        dice: the epoch's mean Dice; NaN if it has none.
-    """
-    known = [value for value in history if math.isfinite(value)]
-    if not math.isfinite(dice):
-        return known[-1] if known else math.nan
-    return 0.9 * known[-1] + 0.1 * dice if known else dice

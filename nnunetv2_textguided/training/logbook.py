@@ -10,8 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
+from torch.optim import Optimizer
 
 from nnunetv2_textguided.files import write_text
+from nnunetv2_textguided.network import AlignRefineUNet
+from nnunetv2_textguided.schedule import PhaseWeights
+from nnunetv2_textguided.training.optimiser import GROUPS
 from nnunetv2_textguided.training.refinement import REFINEMENT
 
 PREFIX = "text_guidance/"
@@ -38,6 +42,36 @@ STOCK = {
     "mean_fg_dice": "mean_fg_dice",
     "ema_fg_dice": "ema_fg_dice",
 }
+
+
+def epoch_record(
+    step_means: Mapping[str, float],
+    weights: PhaseWeights,
+    refinement: Mapping[str, float],
+    network: AlignRefineUNet,
+    optimiser: Optimizer,
+) -> dict[str, Any]:
+    """An epoch's values for `OWN`.
+
+    Args:
+        step_means: means of the terms of its training steps.
+        weights: its phase and weights.
+        refinement: what the refiner did, the values of REFINEMENT.
+        network: the bare network.
+        optimiser: with the groups of `GROUPS`.
+    """
+    alignment = network.alignment
+    rates = {f"lr_{name}": group["lr"] for name, group in zip(GROUPS, optimiser.param_groups, strict=True)}
+    return {
+        **step_means,
+        "phase": weights.phase,
+        "lambda_align": weights.align,
+        "lambda_heat": weights.heat,
+        "alpha": weights.alpha,
+        "scale": math.nan if alignment is None else float(alignment.scale.detach()),
+        **refinement,
+        **rates,
+    }
 
 
 class Logbook:

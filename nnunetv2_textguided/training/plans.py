@@ -84,3 +84,19 @@ def _anatomy(settings: Settings, dataset_json: dict[str, Any], manager: LabelMan
             remedy="Give each region a label of its own, or set alignment.anatomy to false.",
         )
     return names
+
+
+def nnunet_attributes(settings: Settings) -> dict[str, Any]:
+    """What the settings change of the attributes that nnU-Net's trainer has."""
+    training, optimiser = settings.training, settings.optimiser
+    chosen = {
+        "initial_lr": optimiser.lr,
+        "weight_decay": optimiser.weight_decay,
+        "num_epochs": training.epochs,
+        "num_iterations_per_epoch": training.iterations_per_epoch,
+        "num_val_iterations_per_epoch": training.val_iterations_per_epoch,
+        "save_every": training.save_every,
+        "oversample_foreground_percent": training.oversample_foreground,
+        "probabilistic_oversampling": training.probabilistic_oversampling,
+    }
+    return {name: value for name, value in chosen.items() if value is not None}

@@ -6,25 +6,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from nnunetv2_textguided.losses.refiner import EDITS, RefinerLoss, edits
+from nnunetv2_textguided.losses.refiner import EDITS, edits
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.gate import Refinement
-from nnunetv2_textguided.settings import Settings
 from nnunetv2_textguided.training.statistics import sum_over_ranks
 
 REFINEMENT = ("gate_fraction", "mean_change", "change_spread", "voxels_added", "voxels_removed", "right_edits")
 CONSTANT = 0.05
 """A change whose standard deviation over voxels is below this share of its mean is called constant."""
-
-
-def refiner_loss(settings: Settings, regions: bool, ignore_label: int | None) -> RefinerLoss | None:
-    """The refiner's own loss; None where it has none: no refiner, or one that learns from the segmentation loss."""
-    if "refiner" not in settings.components or settings.refiner.design != "surface":
-        return None
-    return RefinerLoss(regions, ignore_label, settings.refiner.ce_weight)
 
 
 class Edits:
@@ -43,11 +34,10 @@ class Edits:
         """Start an epoch."""
         self.sums = None
 
-    def count(self, logits: Tensor, refinement: Refinement | None, alpha: Tensor, target: Tensor) -> None:
+    def count(self, logits: Tensor, refinement: Refinement, alpha: Tensor, target: Tensor) -> None:
         """Add patches; arguments as `edits` has them."""
-        if refinement is not None:
-            found = edits(logits, refinement, alpha, target.to(logits.device), self.regions, self.ignore_label)
-            self.sums = found if self.sums is None else self.sums + found
+        found = edits(logits, refinement, alpha, target.to(logits.device), self.regions, self.ignore_label)
+        self.sums = found if self.sums is None else self.sums + found
 
     def finish(self, distributed: bool) -> dict[str, float]:
         """The values of REFINEMENT over all patches of all ranks; NaN where there is no refiner."""
@@ -92,8 +82,3 @@ def segment(network: Any, bare: AlignRefineUNet, data: Tensor) -> tuple[Any, Ten
         refined = bare.refiner.refine(base, refinement)
         segmentation = [refined, *segmentation[1:]] if several else refined
     return segmentation, similarity, base, refinement
-
-
-def alpha_of(network: AlignRefineUNet) -> Tensor:
-    """The refiner's present strength."""
-    return torch.zeros(()) if network.refiner is None else network.refiner.alpha

@@ -1,50 +1,135 @@
-"""One optimisation step: the losses it adds up, and the gradients it takes from them."""
+"""A training step: the losses it adds up, and what the optimiser makes of them.
+
+The trainer takes its steps with these functions, and the planner counts their cost (planning/step.py).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
-
-STEP_TERMS = (
-    *("loss", "loss_seg", "loss_align", "loss_heat", "similarity_foreground", "similarity_background"),
-    "loss_refine",
-)
+from nnunetv2_textguided.losses.refiner import RefinerLoss
 
 
-def loss_terms(
-    guidance: GuidanceLoss | None,
-    segmentation: Tensor,
-    similarity: Tensor | None,
-    target: Tensor,
-    refinement: Tensor | None = None,
-) -> list[Tensor]:
-    """The scalars of STEP_TERMS; only the first has a gradient that is used.
+class StepTerms(NamedTuple):
+    """One step's scalars, named as they are logged. Only `loss` has a gradient that is used: the sum of all losses."""
+
+    loss: Tensor
+    loss_seg: Tensor
+    loss_align: Tensor
+    loss_heat: Tensor
+    loss_refine: Tensor
+    similarity_foreground: Tensor
+    similarity_background: Tensor
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """The losses of a step. A further one gets a field here, a line in `compute_terms` and a name in `StepTerms`.
+
+    Attributes:
+        segmentation: of the network's outputs and their targets, as nnU-Net calls it.
+        guidance: the text losses; None: a training without text.
+        refiner: of a refiner that has a loss of its own, whose change the segmentation loss then does not see.
+    """
+
+    segmentation: Callable[[Any, Any], Tensor]
+    guidance: GuidanceLoss | None
+    refiner: RefinerLoss | None = None
+
+
+def compute_terms(
+    network: Any,
+    data: Tensor,
+    target: list[Tensor] | Tensor,
+    losses: StepLosses,
+    autocast: AbstractContextManager[Any] | None = None,
+) -> StepTerms:
+    """Forward pass and losses.
 
     Args:
-        guidance: the text losses; None: a training without text.
-        segmentation: the segmentation loss.
-        similarity: (B, C, *s) similarity logits.
-        target: the full-resolution target.
-        refinement: the refiner's own loss; None: it has none.
+        network: AlignRefineUNet, perhaps wrapped.
+        data: (B, channels, *S) images.
+        target: nnU-Net's, one for each output with deep supervision, the full resolution first; where there is
+            anatomy, it is the second channel of the label maps.
+        losses: the losses.
+        autocast: of the forward pass and the segmentation loss; None: as the caller has set it.
     """
-    refinement = segmentation.new_zeros(()) if refinement is None else refinement
-    if guidance is None or similarity is None:
-        unknown = segmentation.new_full((), float("nan"))
-        zero = segmentation.new_zeros(())
-        return [segmentation, segmentation, zero, zero, unknown, unknown, refinement]
-    text = guidance(similarity, target)
-    total = segmentation + text.weighted + refinement
-    return [
-        total,
-        segmentation,
-        text.align,
-        text.heat,
-        text.similarity_foreground,
-        text.similarity_background,
-        refinement,
-    ]
+    with autocast or nullcontext():
+        if losses.refiner is None:
+            (output, similarity), refinement = network(data, return_similarity=True), None
+        else:
+            output, similarity, refinement = network(data, return_similarity=True, return_refinement=True)
+        with_anatomy = losses.guidance is not None and bool(losses.guidance.anatomy)
+        labels = without_anatomy(target) if with_anatomy else target
+        segmentation = losses.segmentation(output, labels)
+    if losses.guidance is None or similarity is None:
+        unknown, zero = segmentation.new_full((), float("nan")), segmentation.new_zeros(())
+        return StepTerms(segmentation, segmentation, zero, zero, zero, unknown, unknown)
+    refine = segmentation.new_zeros(())
+    if losses.refiner is not None and refinement is not None:
+        refine = losses.refiner(_finest(output), refinement, _finest(labels))
+    text = losses.guidance(similarity, target[0] if isinstance(target, list) else target)
+    return StepTerms(
+        loss=segmentation + text.weighted + refine,
+        loss_seg=segmentation,
+        loss_align=text.align,
+        loss_heat=text.heat,
+        loss_refine=refine,
+        similarity_foreground=text.similarity_foreground,
+        similarity_background=text.similarity_background,
+    )
+
+
+def _finest(parts: Any) -> Any:
+    return parts[0] if isinstance(parts, list) else parts
+
+
+def without_anatomy(target: list[Tensor] | Tensor) -> Any:
+    """The label maps (B, 1, *S) of a target, (B, 1 or 2, *S) or a list of them: what the segmentation loss sees."""
+    return [part[:, :1] for part in target] if isinstance(target, list) else target[:, :1]
+
+
+def to_device(target: list[Tensor] | Tensor, device: torch.device) -> Any:
+    """A target, or a list of them, on a device."""
+    if isinstance(target, list):
+        return [part.to(device, non_blocking=True) for part in target]
+    return target.to(device, non_blocking=True)
+
+
+def optimise(
+    terms: StepTerms, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None
+) -> tuple[np.ndarray, bool]:
+    """Take the gradient step of `terms.loss`, with one transfer to the host, as in nnU-Net.
+
+    Returns:
+        The values of StepTerms as a float32 array, and whether loss or gradients were not finite; then the weights
+        are as before.
+    """
+    norm = backward(terms.loss, optimiser, scaler)
+    values = torch.stack([*(term.detach().float() for term in terms), norm.detach().float()]).cpu().numpy()
+    failed = not np.isfinite(values[0]) or not (np.isfinite(values[-1]) or scaler is not None)
+    if scaler is not None:
+        # The scaler skips steps with non-finite gradients itself and lowers its scale.
+        scaler.step(optimiser)
+        scaler.update()
+    elif not failed:
+        # Gradients are the same on all ranks, and so is this decision.
+        optimiser.step()
+    return values[:-1], failed
+
+
+def losses_of(values: np.ndarray) -> dict[str, float]:
+    """The losses among the values of StepTerms, by name."""
+    named = dict(zip(StepTerms._fields, values.tolist(), strict=True))
+    return {name: value for name, value in named.items() if name.startswith("loss")}
 
 
 def backward(loss: Tensor, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None) -> Tensor:

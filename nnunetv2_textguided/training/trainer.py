@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.collate_outputs import collate_outputs
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
-from torch import nn
+from torch import distributed, nn
+from torch._dynamo import OptimizedModule
 
-from nnunetv2_textguided.anatomy.labels import anatomy_labels
-from nnunetv2_textguided.losses.guidance import GuidanceLoss
+from nnunetv2_textguided.errors import TrainingError
+from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.from_plans import build_from_architecture
+from nnunetv2_textguided.nnunet.training_log import moving_dice
 from nnunetv2_textguided.schedule import History, PhaseWeights, phase_weights
-from nnunetv2_textguided.settings import BLOCK, Settings
-from nnunetv2_textguided.training.consistency import check_model_folder
-from nnunetv2_textguided.training.logbook import Logbook
-from nnunetv2_textguided.training.optimiser import GROUPS, GroupPolyLR, build_optimiser
-from nnunetv2_textguided.training.plans import describe_training
-from nnunetv2_textguided.training.refinement import refiner_loss, warning
+from nnunetv2_textguided.settings import BLOCK
+from nnunetv2_textguided.training.anatomy import TrainingAnatomy
+from nnunetv2_textguided.training.checkpoints import Checkpoints
+from nnunetv2_textguided.training.continuation import best_so_far
+from nnunetv2_textguided.training.logbook import Logbook, epoch_record
+from nnunetv2_textguided.training.optimiser import GroupPolyLR, build_optimiser
+from nnunetv2_textguided.training.plans import describe_training, nnunet_attributes
+from nnunetv2_textguided.training.refinement import Edits, warning
 from nnunetv2_textguided.training.segmentation import segmentation_loss
+from nnunetv2_textguided.training.splits import ensure_splits
 from nnunetv2_textguided.training.statistics import mean_over_ranks, on_any_rank
-from nnunetv2_textguided.training.step import STEP_TERMS, backward, loss_terms
-from nnunetv2_textguided.training.text import TrainingText
-from nnunetv2_textguided.training.validation import ValidationTrainer
+from nnunetv2_textguided.training.step import (
+    StepLosses,
+    StepTerms,
+    compute_terms,
+    losses_of,
+    optimise,
+    to_device,
+    without_anatomy,
+)
+from nnunetv2_textguided.training.text_guidance import TextGuidance
+from nnunetv2_textguided.training.validation import OnlineValidation, random_patches
 from nnunetv2_textguided.training.watch import NonFiniteWatch
 
 
-class nnUNetTrainerAlignRefine(ValidationTrainer):
-    """Text-guided training in phases (paper section II-E; DESIGN: Losses and phases).
+class nnUNetTrainerAlignRefine(nnUNetTrainer):
+    """Text-guided training in phases (paper section II-E; docs/method.md).
 
     Everything that nnU-Net's commands do with a trainer works unmodified. Hyper-parameters are read from the
     `text_guidance` block of the configuration in the plans; the complete block is written into the model folder's
@@ -48,8 +64,9 @@ class nnUNetTrainerAlignRefine(ValidationTrainer):
     fixed: ClassVar[Mapping[str, Any]] = {}
     """What a subclass fixes of the settings: stronger than the plans' block."""
 
-    settings: Settings
-    text: TrainingText | None
+    network: Any  # nnU-Net's: a module, perhaps wrapped
+    _best_ema: Any  # nnU-Net's: a float, or None before the first epoch
+    folder_with_segs_from_previous_stage: Any  # nnU-Net's: a path, or None
 
     def __init__(
         self,
@@ -59,33 +76,27 @@ class nnUNetTrainerAlignRefine(ValidationTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net's signature)
     ) -> None:
-        self.continued = bool(plans.get("continue_training", False))
-        name = plans.get("dataset_name")
+        continued, name = bool(plans.get("continue_training", False)), plans.get("dataset_name")
         folder = Path(nnUNet_preprocessed) / name if nnUNet_preprocessed.is_set() and isinstance(name, str) else None
-        plans, self.settings, self.text = describe_training(plans, configuration, dataset_json, self.fixed, folder)
+        plans, self.settings, text = describe_training(plans, configuration, dataset_json, self.fixed, folder)
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self._apply_training_settings()
-        if self.text is not None and self.text.resolved.anatomy:
-            self.load_anatomy()
-        self.logbook = Logbook(self.logger)
+        for attribute, value in nnunet_attributes(self.settings).items():
+            setattr(self, attribute, value)
+        self.text_guidance = TextGuidance(text, self.settings)
+        self.anatomy: TrainingAnatomy | None = None
+        if text is not None and text.resolved.anatomy:
+            at = self.preprocessed_dataset_folder
+            self.anatomy = TrainingAnatomy.of(at, self.plans_manager, configuration, dataset_json)
+            # What a cascade's loader reads from there is appended to the label and augmented with it; only a cascaded
+            # configuration would then move it into the image.
+            self.folder_with_segs_from_previous_stage = str(self.anatomy.folder)
+        self.checkpoints = Checkpoints(self.plans_manager.plans, configuration, continued)
+        labels = self.label_manager
+        self.online_validation = OnlineValidation(Edits(labels.has_regions, labels.ignore_label))
         self.watch = NonFiniteWatch(self.settings.training.nonfinite_patience)
+        self.logbook = Logbook(self.logger)
         self.weights = PhaseWeights("segmentation", 0.0, 0.0, 0.0)
-        self.epoch_record: dict[str, Any] = {}
-
-    def _apply_training_settings(self) -> None:
-        training, optimiser = self.settings.training, self.settings.optimiser
-        self.initial_lr, self.weight_decay = optimiser.lr, optimiser.weight_decay
-        chosen = {
-            "num_epochs": training.epochs,
-            "num_iterations_per_epoch": training.iterations_per_epoch,
-            "num_val_iterations_per_epoch": training.val_iterations_per_epoch,
-            "save_every": training.save_every,
-            "oversample_foreground_percent": training.oversample_foreground,
-            "probabilistic_oversampling": training.probabilistic_oversampling,
-        }
-        for name, value in chosen.items():
-            if value is not None:
-                setattr(self, name, value)
+        self.step_means: dict[str, float] = {}
 
     # ------------------------------------------------------------------ building
 
@@ -98,39 +109,24 @@ class nnUNetTrainerAlignRefine(ValidationTrainer):
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
         """Build the network that the plans and their `text_guidance` block describe; also called at prediction."""
-        configuration = configuration_manager.configuration
+        plans = configuration_manager.configuration
+        inputs, outputs = num_input_channels, num_output_channels
         return build_from_architecture(
-            configuration["architecture"],
-            configuration.get(BLOCK) or {},
-            num_input_channels,
-            num_output_channels,
-            enable_deep_supervision,
+            plans["architecture"], plans.get(BLOCK) or {}, inputs, outputs, enable_deep_supervision
         )
 
     def initialize(self) -> None:
         """nnU-Net's initialisation, then the text and its losses."""
         super().initialize()
-        if self.text is not None:
-            labels = None if self.label_manager.has_regions else self.label_manager.foreground_labels
-            heatmap = self.settings.heatmap
-            anatomy = tuple(anatomy_labels(self.dataset_json).values()) if self.uses_anatomy else ()
-            self.guidance_loss = GuidanceLoss(
-                labels, self.label_manager.ignore_label, heatmap.dice_weight, heatmap.hard_negatives, anatomy
-            ).to(self.device)
-            self._tell_network()
-        self.refiner_loss = refiner_loss(self.settings, self.label_manager.has_regions, self.label_manager.ignore_label)
-        if self.refiner_loss is not None:
-            self.refiner_loss.to(self.device)
-
-    def _tell_network(self) -> None:
-        # A learned control starts from its own random initialisation, not from language.
-        if self.text is not None and self.settings.text.control != "learned":
-            self.bare_network.set_text(self.text.pooled, self.text.tokens)
+        labels = None if self.label_manager.has_regions else self.label_manager.foreground_labels
+        anatomy = () if self.anatomy is None else self.anatomy.values
+        self.text_guidance.build_loss(labels, self.label_manager.ignore_label, anatomy, self.device)
+        self.text_guidance.set_text(self.bare_network)
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, GroupPolyLR]:
         """SGD with one parameter group per part, and a scheduler that keeps their rates apart."""
         # Called before DDP wraps the network.
-        optimiser = build_optimiser(self._unwrapped(self.network), self.settings)
+        optimiser = build_optimiser(_uncompiled(self.network), self.settings)
         return optimiser, GroupPolyLR(optimiser, self.num_epochs, self.settings)
 
     def _build_loss(self) -> nn.Module:
@@ -143,118 +139,156 @@ class nnUNetTrainerAlignRefine(ValidationTrainer):
             deep_supervision=self.enable_deep_supervision,
         )
 
+    @property
+    def bare_network(self) -> AlignRefineUNet:
+        """The network without the wrappers of DDP and torch.compile."""
+        return _uncompiled(self.network.module if self.is_ddp else self.network)
+
+    # ------------------------------------------------------------------ data
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """nnU-Net's split, from a file that is whole.
+
+        Raises:
+            TrainingError: there are too few cases, or the file is not valid.
+        """
+        if self.fold != "all" and self.preprocessed_dataset_folder_base is not None:
+            ensure_splits(self.preprocessed_dataset_folder_base, self.preprocessed_dataset_folder)
+        chosen: tuple[list[str], list[str]] = super().do_split()
+        if not chosen[0]:
+            raise TrainingError("The fold has no training cases.", where=f"splits_final.json, fold {self.fold}")
+        return chosen
+
+    def get_tr_and_val_datasets(self) -> Any:
+        """nnU-Net's data sets, whose cases all have the anatomy that is used."""
+        if self.anatomy is not None:
+            self.anatomy.check(case for cases in self.do_split() for case in cases)
+        return super().get_tr_and_val_datasets()
+
     # ------------------------------------------------------------------ training
 
     def on_train_start(self) -> None:
-        """Refuse to mix models in one folder, then nnU-Net's own start."""
-        if self.output_folder_base is not None:
-            check_model_folder(self.output_folder_base, self.plans_manager.plans, self.configuration_name)
+        """Check the model folder, preprocess anatomy, nnU-Net's start; write a checkpoint that a kill left out."""
+        self.checkpoints.check_folder(self.output_folder_base)
+        if self.anatomy is not None:
+            if self.local_rank == 0 and (message := self.anatomy.preprocess()) is not None:
+                self.print_to_log_file(message)
+            if self.is_ddp:
+                distributed.barrier()
         super().on_train_start()
-        resolved = self.settings.text.resolved
-        if resolved is not None:
-            self.print_to_log_file(
-                f"Text: {len(resolved.prompts)} prompts for {', '.join(resolved.labels)} and context, encoded by "
-                f"{resolved.encoder.get('id', '?')}, control '{self.settings.text.control}', from {resolved.source}"
-            )
+        if self.local_rank == 0 and self.output_folder is not None:
+            self._complete_checkpoints()
+        if (message := self.text_guidance.describe()) is not None:
+            self.print_to_log_file(message)
         if self.current_epoch == 0:
             # -pretrained_weights overwrites buffers too: the text is this training's, not the donor's.
-            self._tell_network()
+            self.text_guidance.set_text(self.bare_network)
+
+    def _complete_checkpoints(self) -> None:
+        averages = self.logger.get_value("ema_fg_dice", None)
+        if (best := self.checkpoints.missing_best(self.output_folder, self.current_epoch, averages)) is not None:
+            # Counted on at the end of an epoch, and checkpoints are written before that.
+            self.current_epoch -= 1
+            self.save_checkpoint(best)
+            self.current_epoch += 1
 
     def on_train_epoch_start(self) -> None:
         """Set this epoch's learning rates and phase weights."""
         super().on_train_epoch_start()
         history = History(self.logger.get_value("train_losses", None), self.logger.get_value("ema_fg_dice", None))
         self.weights = phase_weights(self.current_epoch, self.num_epochs, self.settings, history)
-        if self.guidance_loss is not None:
-            self.guidance_loss.lambda_align.fill_(self.weights.align)
-            self.guidance_loss.lambda_heat.fill_(self.weights.heat)
-        refiner = self.bare_network.refiner
-        if refiner is not None:
-            refiner.alpha.fill_(self.weights.alpha)
-        if self.refiner_loss is not None:
-            self.refiner_loss.weight.fill_(self.weights.refine)
-        self.print_to_log_file(
-            f"Phase: {self.weights.phase} (lambda_align {self.weights.align:.4g}, "
-            f"lambda_heat {self.weights.heat:.4g}, alpha {self.weights.alpha:.4g})"
-        )
+        self.text_guidance.set_weights(self.weights, self.bare_network)
+        self.print_to_log_file(f"Phase: {self.weights}")
 
     def train_step(self, batch: dict) -> dict:
-        """One optimisation step; one transfer to the host, as in nnU-Net."""
+        """One optimisation step."""
         data = batch["data"].to(self.device, non_blocking=True)
-        target = batch["target"]
-        several = isinstance(target, list)
-        target = [t.to(self.device, non_blocking=True) for t in (target if several else [target])]
+        target = to_device(batch["target"], self.device)
         self.optimizer.zero_grad(set_to_none=True)
-        with self._autocast():
-            if self.refiner_loss is None:
-                output, similarity = self.network(data, return_similarity=True)
-            else:
-                output, similarity, refinement = self.network(data, return_similarity=True, return_refinement=True)
-            segmentation = self.loss(output, self.segmented(target if several else target[0]))
-        refined = None
-        if self.refiner_loss is not None:
-            base = output[0] if several else output
-            refined = self.refiner_loss(base, refinement, self.segmented(target[0]))
-        terms = loss_terms(self.guidance_loss, segmentation, similarity, target[0], refined)
-        norm = backward(terms[0], self.optimizer, self.grad_scaler)
-        values = torch.stack([*(term.detach().float() for term in terms), norm.detach().float()]).cpu().numpy()
-        failed = not np.isfinite(values[0]) or not (np.isfinite(values[-1]) or self.grad_scaler is not None)
-        self._step(failed)
-        losses = dict(zip(STEP_TERMS[:4], values[:4].tolist(), strict=True))
-        self.watch.update(
-            on_any_rank(failed, self.is_ddp, self.device), losses, self.current_epoch, list(batch.get("keys", ()))
-        )
-        return {"loss": values[0], "terms": values[: len(STEP_TERMS)]}
+        losses = StepLosses(self.loss, self.text_guidance.loss, self.text_guidance.refiner_loss)
+        terms = compute_terms(self.network, data, target, losses, self._autocast())
+        values, failed = optimise(terms, self.optimizer, self.grad_scaler)
+        failed = on_any_rank(failed, self.is_ddp, self.device)
+        self.watch.update(failed, losses_of(values), self.current_epoch, list(batch.get("keys", ())))
+        return {"loss": values[0], "terms": values}
 
-    def _step(self, failed: bool) -> None:
-        if self.grad_scaler is not None:
-            # The scaler skips steps with non-finite gradients itself and lowers its scale.
-            self.grad_scaler.step(self.optimizer)
-            self.grad_scaler.update()
-        elif not failed:
-            # Gradients are the same on all ranks, and so is this decision.
-            self.optimizer.step()
+    def _autocast(self) -> Any:
+        return torch.autocast("cuda") if self.device.type == "cuda" else nullcontext()
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
-        """nnU-Net's mean loss, and the means of the components over iterations (and ranks)."""
+        """nnU-Net's mean loss, and the means of all terms over iterations (and ranks)."""
         super().on_train_epoch_end(train_outputs)
         terms = np.atleast_2d(collate_outputs(train_outputs)["terms"])
-        self.epoch_record = dict(zip(STEP_TERMS, mean_over_ranks(terms, self.is_ddp), strict=True))
+        self.step_means = dict(zip(StepTerms._fields, mean_over_ranks(terms, self.is_ddp), strict=True))
 
-    # ------------------------------------------------------------------ logging
+    # ------------------------------------------------------------------ validation
+
+    def on_validation_epoch_start(self) -> None:
+        """Start to watch the refiner and to count similarity logits."""
+        super().on_validation_epoch_start()
+        self.online_validation.start(self.bare_network)
+
+    def validation_step(self, batch: dict) -> dict:
+        """nnU-Net's step on the label maps, with a network that is observed."""
+        target, network, loss = batch["target"], self.network, self.text_guidance.loss
+        share = self.oversample_foreground_percent
+        patches = random_patches(self.batch_size, share, self.probabilistic_oversampling)
+        labels = self.segmented(target)
+        self.network = self.online_validation.observe(network, self.bare_network, target, labels, loss, patches)
+        try:
+            return super().validation_step({**batch, "target": labels})
+        finally:
+            self.network = network
+
+    def segmented(self, target: Any) -> Any:
+        """The part of a target that the segmentation loss sees: without anatomy."""
+        return target if self.anatomy is None else without_anatomy(target)
+
+    def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
+        """nnU-Net's pseudo Dice, whose moving average skips epochs without any; then calibrate the heatmap."""
+        super().on_validation_epoch_end(val_outputs)
+        averages = self.logger.get_value("ema_fg_dice", None)
+        if not math.isfinite(averages[-1]):
+            averages[-1] = moving_dice(averages[:-1], float(self.logger.get_value("mean_fg_dice", -1)))
+        self.online_validation.finish(self.bare_network, self.is_ddp)
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """nnU-Net's final validation, which reads whole cases and needs no anatomy."""
+        folder, self.folder_with_segs_from_previous_stage = self.folder_with_segs_from_previous_stage, None
+        try:
+            super().perform_actual_validation(save_probabilities)
+        finally:
+            self.folder_with_segs_from_previous_stage = folder
+
+    # ------------------------------------------------------------------ log and checkpoints
 
     def on_epoch_end(self) -> None:
         """Log this package's values, then nnU-Net's end of epoch (which writes checkpoints), then the CSV."""
-        alignment = self.bare_network.alignment
-        refinement = self.edits.finish(self.is_ddp)
+        refinement = self.online_validation.edits.finish(self.is_ddp)
         if (message := warning(refinement, self.weights.alpha)) is not None:
             self.print_to_log_file(message)
-        rates = {f"lr_{name}": g["lr"] for name, g in zip(GROUPS, self.optimizer.param_groups, strict=True)}
-        self.epoch_record |= {
-            "phase": self.weights.phase,
-            "lambda_align": self.weights.align,
-            "lambda_heat": self.weights.heat,
-            "alpha": self.weights.alpha,
-            "scale": float("nan") if alignment is None else float(alignment.scale.detach()),
-            **refinement,
-            **rates,
-        }
-        self.logbook.log(self.epoch_record, self.current_epoch)
-        self.print_to_log_file(
-            "text guidance:", {k: round(v, 4) for k, v in self.epoch_record.items() if isinstance(v, float)}
-        )
+        record = epoch_record(self.step_means, self.weights, refinement, self.bare_network, self.optimizer)
+        self.logbook.log(record, self.current_epoch)
+        self.print_to_log_file("text guidance:", {k: round(v, 4) for k, v in record.items() if isinstance(v, float)})
+        if self._best_ema is not None and not math.isfinite(self._best_ema):
+            self._best_ema = None  # an epoch without a Dice is not the one to beat
         super().on_epoch_end()
-        self._write_csv()
-
-    def _write_csv(self) -> None:
         if self.local_rank == 0 and self.output_folder is not None:
             self.logbook.write_csv(Path(self.output_folder) / "text_guidance_log.csv")
 
-    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
-        """Continue, with this package's log as long as nnU-Net's.
+    def save_checkpoint(self, filename: str) -> None:
+        """nnU-Net's checkpoint, but whole or not at all."""
+        if self.local_rank != 0 or self.disable_checkpointing:
+            super().save_checkpoint(filename)
+        else:
+            self.checkpoints.write(filename, super().save_checkpoint)
 
-        Raises:
-            TrainingError: the checkpoint is damaged, or belongs to another architecture or other prompts.
-        """
-        super().load_checkpoint(filename_or_checkpoint)
+    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
+        """nnU-Net's loading of what belongs to this training, and a log as long as nnU-Net's."""
+        self.checkpoints.load(filename_or_checkpoint, super().load_checkpoint, self.print_to_log_file)
+        self._best_ema = best_so_far(self.logger.get_value("ema_fg_dice", None))
         self.logbook.align_with(self.current_epoch)
+
+
+def _uncompiled(network: Any) -> Any:
+    return network._orig_mod if isinstance(network, OptimizedModule) else network

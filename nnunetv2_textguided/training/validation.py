@@ -1,96 +1,81 @@
-"""Online validation: nnU-Net's, and what it shows of the refiner and of the heatmap."""
+"""What nnU-Net's online validation shows of the refiner and of the heatmap."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._dynamo import OptimizedModule
 
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
-from nnunetv2_textguided.losses.refiner import RefinerLoss
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.calibration import count
-from nnunetv2_textguided.network.gate import Refinement
-from nnunetv2_textguided.training.anatomy import AnatomyTrainer
-from nnunetv2_textguided.training.refinement import Edits, alpha_of, segment
+from nnunetv2_textguided.training.refinement import Edits, segment
 from nnunetv2_textguided.training.statistics import sum_over_ranks
 
 
-class ValidationTrainer(AnatomyTrainer):
-    """Watches the refiner, and calibrates the heatmap on patches that nothing is trained on."""
+def random_patches(batch_size: int, oversampled: float, probabilistic: bool) -> int:
+    """How many patches of a batch, the first ones, nnU-Net draws from anywhere and not around foreground.
 
-    network: Any  # nnU-Net's: a module, perhaps wrapped
-    guidance_loss: GuidanceLoss | None = None
-    edits: Edits
-    refiner_loss: RefinerLoss | None = None
-    evidence: Tensor | None = None
+    Args:
+        batch_size: patches of a batch.
+        oversampled: the share that is drawn around foreground.
+        probabilistic: whether that share is drawn at random, which the loader does not tell; then 0.
+    """
+    return 0 if probabilistic else round(batch_size * (1 - oversampled))
 
-    @property
-    def bare_network(self) -> AlignRefineUNet:
-        """The network without the wrappers of DDP and torch.compile."""
-        network: AlignRefineUNet = self._unwrapped(self.network.module if self.is_ddp else self.network)
-        return network
 
-    @staticmethod
-    def _unwrapped(network: Any) -> Any:
-        return network._orig_mod if isinstance(network, OptimizedModule) else network
+class OnlineValidation:
+    """One epoch's validation: watches the refiner, and calibrates the heatmap on patches that nothing is trained on.
 
-    def _autocast(self) -> Any:
-        return torch.autocast("cuda") if self.device.type == "cuda" else nullcontext()
+    Attributes:
+        edits: what the refiner does to the epoch's patches.
+        counts: similarity logits so far, as `count` returns them; None for a network without text.
+    """
 
-    @property
-    def random_patches(self) -> int:
-        """How many patches of a batch, the first ones, are drawn from anywhere and not around foreground."""
-        if self.probabilistic_oversampling:
-            return 0  # the loader does not say which
-        return round(self.batch_size * (1 - self.oversample_foreground_percent))
+    def __init__(self, edits: Edits) -> None:
+        self.edits = edits
+        self.counts: Tensor | None = None
 
-    def on_validation_epoch_start(self) -> None:
-        """Start to collect."""
-        super().on_validation_epoch_start()
-        self.edits = Edits(self.label_manager.has_regions, self.label_manager.ignore_label)
-        alignment = self.bare_network.alignment
-        self.evidence = None if alignment is None else torch.zeros_like(alignment.calibration.mass)
+    def start(self, network: AlignRefineUNet) -> None:
+        """Start an epoch."""
+        self.edits.start()
+        alignment = network.alignment
+        self.counts = None if alignment is None else torch.zeros_like(alignment.calibration.mass)
 
-    def validation_step(self, batch: dict) -> dict:
-        """nnU-Net's step. Counts similarity logits, and what the refiner changes."""
-        network, target = self.network, batch["target"]
-        full = target[0] if isinstance(target, list) else target
-        self.network = _Observed(network, self.bare_network, partial(self._count, full))
-        try:
-            return super().validation_step(batch)
-        finally:
-            self.network = network
+    def observe(
+        self, network: Any, bare: AlignRefineUNet, target: Any, labels: Any, loss: GuidanceLoss | None, patches: int
+    ) -> Any:
+        """`network` as nnU-Net's validation calls it, whose similarity logits and edits are counted.
 
-    def _count(self, target: Tensor, similarity: Tensor | None, base: Tensor, refinement: Refinement | None) -> None:
-        alpha = alpha_of(self.bare_network)
-        self.edits.count(base, refinement, alpha, self.segmented(target))
-        if similarity is None or self.guidance_loss is None or self.evidence is None:
+        Args:
+            network: the network, perhaps wrapped.
+            bare: the same without its wrappers.
+            target: nnU-Net's.
+            labels: the part of it that the segmentation loss sees.
+            loss: the text losses, which know what a target holds; None: there is nothing to count.
+            patches: the batch's first patches, whose similarity logits are counted.
+        """
+        full, finest = (part[0] if isinstance(part, list) else part for part in (target, labels))
+
+        def call(data: Tensor) -> Any:
+            segmentation, similarity, base, refinement = segment(network, bare, data)
+            # Before anything can change the batch.
+            self._count(full, loss, patches, similarity)
+            if refinement is not None and bare.refiner is not None:
+                self.edits.count(base, refinement, bare.refiner.alpha, finest)
+            return segmentation
+
+        return call
+
+    def _count(self, target: Tensor, loss: GuidanceLoss | None, patches: int, similarity: Tensor | None) -> None:
+        if similarity is None or loss is None or self.counts is None:
             return
-        similarity = similarity[: self.random_patches]
-        shares = self.guidance_loss.shares(target[: len(similarity)].to(similarity.device), similarity.shape[2:])
-        self.evidence += count(similarity, shares.foreground, shares.background)
+        similarity = similarity[:patches]
+        shares = loss.shares(target[: len(similarity)].to(similarity.device), similarity.shape[2:])
+        self.counts += count(similarity, shares.foreground, shares.background)
 
-    def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
-        """nnU-Net's own, then calibrate with the epoch's evidence of all ranks."""
-        super().on_validation_epoch_end(val_outputs)
-        alignment = self.bare_network.alignment
-        if alignment is not None and self.evidence is not None:
-            alignment.calibration.update(sum_over_ranks(self.evidence, self.is_ddp))
-
-
-class _Observed:
-    """A network whose similarity logits and refinement an observer sees, too, before anything can change the batch."""
-
-    def __init__(self, network: Any, bare: AlignRefineUNet, observe: Callable[..., None]) -> None:
-        self._network, self._bare, self._observe = network, bare, observe
-
-    def __call__(self, data: Tensor) -> Any:
-        segmentation, *seen = segment(self._network, self._bare, data)
-        self._observe(*seen)
-        return segmentation
+    def finish(self, network: AlignRefineUNet, distributed: bool) -> None:
+        """Calibrate the heatmap with the counts of all ranks."""
+        if network.alignment is not None and self.counts is not None:
+            network.alignment.calibration.update(sum_over_ranks(self.counts, distributed))

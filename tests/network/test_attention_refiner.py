@@ -72,9 +72,9 @@ def test_the_gate_takes_the_most_confident_voxels_above_the_threshold() -> None:
     gate = module.gate(logits)
     count = int(0.1 * probability.shape[1])
     assert gate.places.shape == (2, count)
-    for sample in range(2):
-        expected = {i for i in probability[sample].topk(count).indices.tolist() if probability[sample, i] > 0.6}
-        assert set(gate.places[sample][gate.open[sample]].tolist()) == expected
+    for i in range(2):
+        expected = {v for v in probability[i].topk(count).indices.tolist() if probability[i, v] > 0.6}
+        assert set(gate.places[i][gate.open[i]].tolist()) == expected
 
 
 def test_the_gate_uses_sigmoids_for_regions_and_softmax_for_classes() -> None:
@@ -91,9 +91,9 @@ def test_the_gate_in_log_odds_is_the_gate_in_probabilities(heads: int, regions: 
     probability = torch.sigmoid(logits).amax(dim=1) if regions else 1 - torch.softmax(logits, dim=1)[:, 0]
     gate = module.gate(logits)
     strongest = probability.flatten(1).topk(gate.places.shape[1], dim=1)
-    for sample in range(2):
-        expected = strongest.indices[sample][strongest.values[sample] > tau]
-        assert set(gate.places[sample][gate.open[sample]].tolist()) == set(expected.tolist())
+    for i in range(2):
+        expected = strongest.indices[i][strongest.values[i] > tau]
+        assert set(gate.places[i][gate.open[i]].tolist()) == set(expected.tolist())
 
 
 def test_no_gradient_passes_through_the_gate() -> None:

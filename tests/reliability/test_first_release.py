@@ -28,7 +28,8 @@ def write_release(folders: Path, target: Path) -> None:
     write_dataset(folders, "csPCa")
     torch.manual_seed(0)
     trainer = make_trainer(
-        "csPCa", block={"refiner": {"design": "attention", "dim": 32, "tau": 0.0, "max_fraction": 1.0}}
+        "csPCa",
+        block={"refiner": {"design": "attention", "tokens": "pooled", "dim": 32, "tau": 0.0, "max_fraction": 1.0}},
     )
     trainer.bare_network.refiner.alpha.fill_(1)
     for _ in range(2):

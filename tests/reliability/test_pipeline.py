@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from nnunetv2_textguided.errors import TrainingError
+from nnunetv2_textguided.nnunet.training_log import moving_dice
 from nnunetv2_textguided.text.bank import PromptBank
 from nnunetv2_textguided.text.embeddings import read_embeddings, write_embeddings
-from nnunetv2_textguided.training.continuation import moving_dice
 from tests.datasets import Workspace, write_dataset
 from tests.reliability.isolation import Isolation
 from tests.reliability.pinned import fold_folder, plan, train
@@ -141,7 +141,7 @@ def test_a_full_disk_stops_with_the_remedy_and_the_former_checkpoint_stands(
     child = isolation.start(root, train_on_a_full_disk)
     assert child.finish() == 1
     assert "The checkpoint could not be written" in child.output
-    assert "Make room or mend the permissions, then continue with --c" in child.output
+    assert "Make room or correct the permissions, then continue with --c" in child.output
     fold = fold_folder(root)
     assert torch.load(fold / "checkpoint_latest.pth", weights_only=False)["current_epoch"] == 1
     assert [p.name for p in fold.iterdir() if "partial" in p.name] == []

@@ -142,7 +142,7 @@ def test_regions_and_anatomy_exclude_each_other(described: Workspace, make_train
 
 def test_it_is_used_only_where_it_is_asked_for(described: Workspace, make_trainer: Make) -> None:
     trainer = make_trainer(block={"alignment": {"anatomy": False}})
-    assert not trainer.uses_anatomy
+    assert trainer.anatomy is None
     assert trainer.settings.text.resolved is not None
     assert trainer.settings.text.resolved.labels == ["csPCa"]
 
@@ -176,8 +176,8 @@ def test_augmented_targets_train_the_text_and_not_the_segmentation(
 def test_other_zones_change_the_text_losses_and_nothing_else(described: Workspace, make_trainer: Make) -> None:
     trainer = make_trainer(block=BLOCK)
     trainer.initialize()
-    assert trainer.guidance_loss is not None
-    trainer.guidance_loss.lambda_align.fill_(1.0)
+    assert trainer.text_guidance.loss is not None
+    trainer.text_guidance.loss.lambda_align.fill_(1.0)
     patch = trainer.configuration_manager.patch_size
     target = torch.zeros(1, 2, *patch)
     target[:, 1, ..., : patch[-1] // 2] = 1
@@ -185,7 +185,7 @@ def test_other_zones_change_the_text_losses_and_nothing_else(described: Workspac
     outputs, similarity = trainer.network(data, return_similarity=True)
     assert similarity.shape[1] == 3
     for value in (1, 2):
-        terms = trainer.guidance_loss(similarity, target * value)
+        terms = trainer.text_guidance.loss(similarity, target * value)
         half = torch.sigmoid(similarity[:, value, ..., : similarity.shape[-1] // 2]).mean()
         torch.testing.assert_close(terms.align, 1 - half)
     scales = [torch.nn.functional.interpolate(target, output.shape[2:]) for output in outputs]

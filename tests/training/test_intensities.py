@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2_textguided.training.checkpointing import CheckpointingTrainer
 
 from nnunetv2_textguided.imaging.intensities import LEVELS
 from nnunetv2_textguided.inference.training_range import read_training_range
-from nnunetv2_textguided.training.checkpointing import CheckpointingTrainer
 from nnunetv2_textguided.training.intensities import MOST_CASES, write_training_intensities
 
 RNG = np.random.default_rng(0)

@@ -96,8 +96,8 @@ def test_the_complete_block_is_in_the_plans_that_are_saved(make_trainer: Make) -
 def test_the_network_hears_the_embeddings(make_trainer: Make) -> None:
     trainer = make_trainer()
     trainer.initialize()
-    assert trainer.text is not None
-    assert torch.equal(trainer.bare_network.text_embeddings, trainer.text.pooled)
+    assert trainer.text_guidance.text is not None
+    assert torch.equal(trainer.bare_network.text_embeddings, trainer.text_guidance.text.pooled)
     assert trainer.bare_network.text_embeddings.norm(dim=1).min() > 0.99
 
 
@@ -151,7 +151,7 @@ def test_a_step_copies_without_blocking_and_reads_back_once(
 def test_phases_set_weights_in_the_graph(make_trainer: Make) -> None:
     trainer = make_trainer()
     trainer.initialize()
-    refiner, losses = trainer.bare_network.refiner, trainer.guidance_loss
+    refiner, losses = trainer.bare_network.refiner, trainer.text_guidance.loss
     assert refiner is not None
     assert losses is not None
     enter_phase(trainer, 0)
@@ -325,5 +325,5 @@ def test_pretrained_weights_do_not_bring_their_own_words(make_trainer: Make) -> 
     trainer = make_trainer()
     trainer.initialize()
     trainer.bare_network.text_embeddings.zero_()
-    trainer._tell_network()
+    trainer.text_guidance.set_text(trainer.bare_network)
     assert trainer.bare_network.text_embeddings.norm(dim=1).min() > 0.99

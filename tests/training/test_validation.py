@@ -13,7 +13,7 @@ from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_textguided.training import nnUNetTrainerAlignRefine
-from nnunetv2_textguided.training.validation import ValidationTrainer
+from nnunetv2_textguided.training.validation import random_patches
 from tests.training.test_trainer import ODD, batch
 
 Make = Callable[..., nnUNetTrainerAlignRefine]
@@ -40,12 +40,9 @@ def started(make_trainer: Make, **options: Any) -> Any:
 def test_patches_that_nnunet_draws_from_anywhere_are_known(size: int, share: float) -> None:
     loader = SimpleNamespace(batch_size=size, oversample_foreground_percent=share)
     anywhere = [not nnUNetDataLoader._oversample_last_XX_percent(loader, i) for i in range(size)]  # type: ignore[arg-type]
-    options = {"batch_size": size, "oversample_foreground_percent": share, "probabilistic_oversampling": False}
-    trainer: Any = SimpleNamespace(**options)
-    known = ValidationTrainer.random_patches.fget(trainer)  # type: ignore[attr-defined]
+    known = random_patches(size, share, probabilistic=False)
     assert [i < known for i in range(size)] == anywhere
-    trainer.probabilistic_oversampling = True
-    assert ValidationTrainer.random_patches.fget(trainer) == 0  # type: ignore[attr-defined]
+    assert random_patches(size, share, probabilistic=True) == 0
 
 
 def test_the_line_is_learned_from_random_patches_alone(make_trainer: Make) -> None:
@@ -119,7 +116,7 @@ def test_a_validation_that_fails_leaves_the_network_in_its_place(make_trainer: M
 def test_a_network_without_text_is_validated_without(make_trainer: Make) -> None:
     trainer = started(make_trainer, block={"components": []})
     assert np.isfinite(validate(trainer, batch(trainer))[0]["loss"])
-    assert trainer.evidence is None
+    assert trainer.online_validation.counts is None
 
 
 def test_a_training_continues_with_the_line_and_the_evidence(make_trainer: Make, tmp_path: Any) -> None:

@@ -1,0 +1,68 @@
+"""The text of a training, its losses, and the weights that a phase gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from nnunetv2_textguided.losses.guidance import GuidanceLoss
+from nnunetv2_textguided.losses.refiner import RefinerLoss, own_loss
+from nnunetv2_textguided.network import AlignRefineUNet
+from nnunetv2_textguided.schedule import PhaseWeights
+from nnunetv2_textguided.settings import Settings
+from nnunetv2_textguided.training.text import TrainingText
+
+
+class TextGuidance:
+    """What a trainer does with text; without text, nothing.
+
+    Args:
+        text: the embeddings; None: a training without text.
+        settings: complete settings.
+
+    Attributes:
+        loss: the text losses, once they are built.
+        refiner_loss: the refiner's own, where it has one.
+    """
+
+    def __init__(self, text: TrainingText | None, settings: Settings) -> None:
+        self.text, self.settings = text, settings
+        self.loss: GuidanceLoss | None = None
+        self.refiner_loss: RefinerLoss | None = None
+
+    def build_loss(
+        self, labels: Sequence[int] | None, ignore_label: int | None, anatomy: Sequence[int], device: torch.device
+    ) -> None:
+        """Build the text losses for a data set; arguments as GuidanceLoss has them."""
+        heatmap = self.settings.heatmap
+        if self.text is not None:
+            loss = GuidanceLoss(labels, ignore_label, heatmap.dice_weight, heatmap.hard_negatives, anatomy)
+            self.loss = loss.to(device)
+        refiner = own_loss(self.settings, labels is None, ignore_label)
+        self.refiner_loss = None if refiner is None else refiner.to(device)
+
+    def set_text(self, network: AlignRefineUNet) -> None:
+        """Give a network the embeddings. A learned control starts from its own random initialisation instead."""
+        if self.text is not None and self.settings.text.control != "learned":
+            network.set_text(self.text.pooled, self.text.tokens)
+
+    def set_weights(self, weights: PhaseWeights, network: AlignRefineUNet) -> None:
+        """Give losses and refiner the weights of an epoch."""
+        if self.loss is not None:
+            self.loss.lambda_align.fill_(weights.align)
+            self.loss.lambda_heat.fill_(weights.heat)
+        if network.refiner is not None:
+            network.refiner.alpha.fill_(weights.alpha)
+        if self.refiner_loss is not None:
+            self.refiner_loss.weight.fill_(weights.refine)
+
+    def describe(self) -> str | None:
+        """A line for the training log; None without text."""
+        if self.text is None:
+            return None
+        resolved = self.text.resolved
+        return (
+            f"Text: {len(resolved.prompts)} prompts for {', '.join(resolved.labels)} and context, encoded by "
+            f"{resolved.encoder.get('id', '?')}, control '{self.settings.text.control}', from {resolved.source}"
+        )
