@@ -173,7 +173,7 @@ class RefinerSettings(_Model):
     """Surface: weight of the refiner's own loss, from which nothing else learns."""
     ce_weight: float = Field(default=0.3, ge=0.0)
     """Surface: weight of the gated voxels' cross-entropy beside the Dice in that loss."""
-    border_weight: float = Field(default=3.0, ge=0.0)
+    border_weight: float = Field(default=1.0, ge=0.0)
     """Surface: what voxels next to another label count in the cross-entropy beyond 1."""
     tau: float = Field(default=0.3, ge=0.0, lt=1.0)
     """Attention: only voxels whose base foreground probability exceeds tau are refined."""

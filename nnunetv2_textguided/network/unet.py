@@ -156,11 +156,10 @@ class AlignRefineUNet(nn.Module):
     ) -> SurfaceRefiner | AttentionRefiner:
         widths = self.encoder.output_channels
         if options.design == "attention":
-            names = ("dim", "heads", "tau", "max_fraction", "gamma", "dropout")
-            chosen = {name: getattr(options, name) for name in names}
+            chosen = options.model_dump(include={"dim", "heads", "tau", "max_fraction", "gamma", "dropout"})
             return AttentionRefiner(widths[0], token_dim, labels, regions, **chosen)
-        names = ("dim", "hidden", "heads", "band", "max_fraction", "prediction_fraction", "bound")
-        chosen = {name: getattr(options, name) for name in names}
+        names = {"dim", "hidden", "heads", "band", "max_fraction", "prediction_fraction", "bound"}
+        chosen = options.model_dump(include=names)
         dims = self.decoder.seg_layers[-1].weight.ndim - 2
         read = (self.input_channels, widths[0], widths[1])
         return SurfaceRefiner(read, token_dim, labels, outputs, regions, dims, options.tokens != "none", **chosen)

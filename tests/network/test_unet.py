@@ -18,6 +18,8 @@ def learned(net: AlignRefineUNet) -> AlignRefineUNet:
     """`net` as if its refiner had been trained."""
     assert net.refiner is not None
     torch.nn.init.normal_(net.refiner.head.weight)
+    if net.refiner.attention is not None:
+        torch.nn.init.normal_(net.refiner.attention.mix.weight)
     net.refiner.alpha.fill_(1.0)
     net.refiner.band = 1e9
     return net.eval()
@@ -63,7 +65,7 @@ def test_explain_takes_the_forward_pass_apart() -> None:
     assert explanation.heatmap.shape == (2, 1, 4, 16, 16)
     assert ((explanation.heatmap > 0) & (explanation.heatmap < 1)).all()
     assert (explanation.change[~explanation.gate.expand_as(explanation.change)] == 0).all()
-    assert 0 < explanation.gate.float().mean() <= net.refiner.max_fraction  # type: ignore[union-attr]
+    assert 0 < explanation.gate.float().mean() <= net.refiner.prediction_fraction  # type: ignore[union-attr]
 
 
 def test_a_network_without_text_says_so_and_has_no_text_parameters() -> None:
