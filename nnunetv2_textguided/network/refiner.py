@@ -121,8 +121,8 @@ class SurfaceRefiner(nn.Module):
         odds = log_odds(given.logits.float(), self.regions)
         context = torch.cat(
             [
-                neighbourhood(given.features.float(), gate.places, self.extent),
-                neighbourhood(given.image.float(), gate.places, self.extent),
+                neighbourhood(given.features, gate.places, self.extent).float(),
+                neighbourhood(given.image, gate.places, self.extent).float(),
                 sample(given.coarse, gate.places, shape),
             ],
             dim=2,
