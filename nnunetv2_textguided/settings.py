@@ -275,7 +275,7 @@ class OptimiserSettings(_Model):
     """Initial learning rate of the backbone."""
     text_lr: float = Field(default=1e-2, gt=0.0)
     """Initial learning rate of the alignment head."""
-    refiner_lr: float = Field(default=0.1, gt=0.0)
+    refiner_lr: float = Field(default=0.02, gt=0.0)
     """Initial learning rate of the refiner, which decays from the start of the refine phase."""
     refiner_momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
     """Nesterov momentum of the refiner."""

@@ -33,7 +33,7 @@ BLOCK: dict[str, dict[str, Any]] = {
     "heatmap": {"weight": 0.15},
     "schedule": {"auxiliary_in_refine": 0.0},
     "training": {"epochs": 24, "iterations_per_epoch": 30, "val_iterations_per_epoch": 4},
-    "optimiser": {"lr": 0.02, "text_lr": 0.02, "refiner_lr": 0.1, "momentum": 0.95},
+    "optimiser": {"lr": 0.02, "text_lr": 0.02, "refiner_lr": 0.02, "momentum": 0.95},
 }
 FEATURES = [8, 16, 32, 64, 64]
 VARIANTS: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("variants.json").read_text())

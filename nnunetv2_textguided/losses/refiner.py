@@ -14,7 +14,8 @@ SMOOTH = 1e-5
 
 
 class RefinerLoss(nn.Module):
-    """1 - Dice(z') + ce_weight CE(z' over the gate), times `weight`; voxels at the true border count more.
+    """1 - Dice(z') + ce_weight CE(z' over the gate), times `weight`. Voxels at the true border count more in the
+    cross-entropy, and those of patches without foreground not at all.
 
     Base logits are constants here, so only the refiner learns from it. The Dice is that of the whole patch, pooled over
     the batch, but only gated voxels differ from the base probabilities, whose sums are taken once without a gradient:
@@ -53,7 +54,9 @@ class RefinerLoss(nn.Module):
             before = self._probabilities(base.flatten(2)) * valid
             overlap, claimed = (before * truth).sum(dim=(0, 2)), before.sum(dim=(0, 2))
             present, inside, known = (truth & valid).sum(dim=(0, 2)), at_gate(before, gate), at_gate(truth, gate)
-            counts = counted * (1 + self.border_weight * self._at_border(masks, gate.places))
+            # Voxels of patches without foreground would teach it to remove everything: their errors are not at borders.
+            holds = (truth & valid).flatten(1).any(dim=1)[:, None, None]
+            counts = counted * holds * (1 + self.border_weight * self._at_border(masks, gate.places))
         moved = torch.where(counted, self._probabilities(refined) - inside, 0.0)
         overlap, claimed = overlap + (moved * known).sum(dim=(0, 2)), claimed + moved.sum(dim=(0, 2))
         dice = (2 * overlap + SMOOTH) / (claimed + present + SMOOTH)
