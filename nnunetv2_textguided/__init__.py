@@ -1,3 +1,20 @@
 """Text-guided 3D lesion segmentation inside stock nnU-Net v2 (*Align then Refine*, arXiv 2604.18713)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nnunetv2_textguided.inference.patient import load
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    # `load` stands on torch: imported when it is first asked for, so that the command line answers at once.
+    if name == "load":
+        from nnunetv2_textguided.inference.patient import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

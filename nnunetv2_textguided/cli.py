@@ -20,7 +20,9 @@ SUBCOMMANDS = {
     "encode": "embed the prompts of a data set with a text encoder",
     "export-container": "write a Grand Challenge algorithm container around a trained model",
     "inspect": "say what a trained model is: trainer, preset, prompts, encoder, phases, folds, Dice",
+    "likelihood": "fit how likely a case has the disease: image, clinical facts and PI-RADS, cross-fitted",
     "predict": "predict as nnUNetv2_predict does, with heatmaps, lesion table, overlays and viewer",
+    "predict-case": "predict one patient from image files or DICOM, with report, DICOM segmentation and SR",
     "plan": "plan a data set for this network: patch and batch that fit the GPU, all encoders counted",
     "prompts": "show, check and compare the prompts of a data set, plans, file or model",
     "demo": "train, predict and explain on a small synthetic data set, and write a report",
@@ -47,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name == chosen:
             command = importlib.import_module(f"nnunetv2_textguided.commands.{name.replace('-', '_')}")
             command.add_arguments(subparser)
+            # Some options are the model's own: known only where the command line says which model.
+            getattr(command, "add_model_arguments", lambda *_: None)(subparser, words)
     try:
         args = parser.parse_args(words)
         return int(command.run(args))

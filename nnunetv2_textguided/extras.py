@@ -18,6 +18,7 @@ PICAI = {
     "picai_prep": "picai_prep",
     "report_guided_annotation": "report_guided_annotation",
 }
+DICOM = {"pydicom": "pydicom", "highdicom": "highdicom"}
 REPORT = {
     **{module: PICAI[module] for module in ("cc3d", "picai_eval", "report_guided_annotation")},
     **{module: module for module in ("pandas", "matplotlib", "jinja2")},
@@ -25,7 +26,7 @@ REPORT = {
 
 
 def require(module: str) -> ModuleType:
-    """Import `module` (a dotted name) of the extra `picai`.
+    """Import `module` (a dotted name) of the extra `picai` or `dicom`.
 
     Raises:
         TextGuidedError: its distribution is not installed, or cannot be imported.
@@ -36,11 +37,12 @@ def require(module: str) -> ModuleType:
         with contextlib.redirect_stdout(io.StringIO()):
             return importlib.import_module(module)
     except ImportError as error:
-        distribution = PICAI[module.split(".")[0]]
+        top = module.split(".")[0]
+        extra, distributions = ("dicom", DICOM) if top in DICOM else ("picai", PICAI)
         raise TextGuidedError(
-            f"The PI-CAI commands need the package {distribution}, which cannot be imported: {error}.",
+            f"This needs the package {distributions[top]}, which cannot be imported: {error}.",
             where=module,
-            remedy='pip install "nnunetv2-textguided[picai]"',
+            remedy=f'pip install "nnunetv2-textguided[{extra}]"',
         ) from error
 
 

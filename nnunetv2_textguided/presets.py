@@ -5,16 +5,14 @@ Defaults (settings.py) < preset (plans/<preset>.json) < the block's own keys < w
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
 
 from nnunetv2_textguided.errors import SettingsError
-from nnunetv2_textguided.files import MAX_DEPTH, is_deep, read_json, shipped, visible
+from nnunetv2_textguided.files import read_json, shipped, visible
 from nnunetv2_textguided.settings import BLOCK, DEFAULT_PRESET, Settings
+from nnunetv2_textguided.settings_block import check_object, validate
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,10 +66,8 @@ def resolve(block: Mapping[str, Any] | None, *overrides: Mapping[str, Any], wher
     Raises:
         SettingsError: an unknown key (with the nearest known one), a wrong type, a value out of range.
     """
-    if block is not None and not isinstance(block, Mapping):
-        raise SettingsError(f"The block must be a JSON object, not {type(block).__name__}.", where=where)
-    if is_deep(block):
-        raise SettingsError(f"The block is nested deeper than {MAX_DEPTH} levels.", where=where)
+    if block is not None:
+        check_object(block, where)
     merged: dict[str, Any] = dict(block or {})
     for override in overrides:
         merged = merge(merged, override)
@@ -82,14 +78,7 @@ def resolve(block: Mapping[str, Any] | None, *overrides: Mapping[str, Any], wher
     # release's lacks the keys that came later, whose defaults in settings.py are therefore always what was done before.
     if not (_is_resolved(merged) or _has_all_keys(merged, Settings().block())):
         merged = merge(load_preset(preset), merged)
-    try:
-        return Settings.model_validate(merged)
-    except ValidationError as e:
-        raise SettingsError(
-            "\n".join(_messages(e)),
-            where=where,
-            remedy="Correct the keys named above; docs/settings.md lists all keys with their ranges.",
-        ) from e
+    return validate(merged, where)
 
 
 def _is_resolved(block: Mapping[str, Any]) -> bool:
@@ -102,25 +91,3 @@ def _has_all_keys(block: Any, complete: Mapping[str, Any]) -> bool:
         key in block and (not isinstance(value, Mapping) or _has_all_keys(block[key], value))
         for key, value in complete.items()
     )
-
-
-def _messages(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors():
-        location = [part for part in problem["loc"] if part != "function-after"]
-        name = ".".join(str(part) for part in location) or "(block)"
-        if problem["type"] == "extra_forbidden":
-            known = _known_keys(location[:-1])
-            near = difflib.get_close_matches(str(location[-1]), known, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}."
-            yield f"{name}: unknown key; {hint}"
-        else:
-            yield f"{name}: {problem['msg']} (got {str(problem['input'])[:80]})"
-
-
-def _known_keys(path: list[int | str]) -> list[str]:
-    model: type[BaseModel] = Settings
-    for part in path:
-        annotation = model.model_fields[str(part)].annotation
-        candidates = (annotation, *get_args(annotation))
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return list(model.model_fields)

@@ -1,6 +1,6 @@
 """Every hyper-parameter of the method: one frozen, validated model, read from and written to nnU-Net's plans.
 
-The block lives in ``plans["configurations"][<configuration>]["text_guidance"]`` (DESIGN: settings live in the plans).
+The block lives in ``plans["configurations"][<configuration>]["text_guidance"]``.
 How a user's partial block becomes a complete one is in presets.py.
 """
 

@@ -76,7 +76,7 @@ def network(
     """A tiny network with random embeddings in it."""
     torch.manual_seed(seed)
     guidance = block(*overrides, **text)
-    net: Any = build_from_architecture(plans or architecture(), guidance, channels, heads, deep_supervision)
+    net: Any = build_from_architecture(plans or architecture(), resolve(guidance), channels, heads, deep_supervision)
     fill_text(net, guidance["text"]["resolved"])
     return net
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from nnunetv2_textguided.nnunet.training_log import mean_dice, moving_dices, training_logs
+
 _LINE = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?): (.*)$")
 _EPOCH = re.compile(r"^Epoch (\d+) *$")
 _DICE = re.compile(r"^Pseudo dice \[(.*)\]")
-_NUMBER = re.compile(r"(?<![\w.])(?:nan|-?\d+\.?\d*(?:e-?\d+)?)(?![\w.])")
 _TIME = re.compile(r"^Epoch time: ([\d.]+) s")
 _PREDICT = re.compile(r"^predicting (\S+)")
-DECAY = 0.9
 
 
 @dataclass
@@ -45,11 +45,9 @@ class Progress:
 
     @property
     def ema_dice(self) -> float | None:
-        """nnU-Net's moving average of the pseudo Dice (nnunetv2/training/logging/nnunet_logger.py)."""
-        ema: float | None = None
-        for _, value in sorted(self.dice.items()):
-            ema = value if ema is None else DECAY * ema + (1 - DECAY) * value
-        return None if ema is None or math.isnan(ema) else ema
+        """nnU-Net's moving average of the pseudo Dice; None: no epoch has any."""
+        averages = moving_dices(self.dice[epoch] for epoch in sorted(self.dice))
+        return averages[-1] if averages and not math.isnan(averages[-1]) else None
 
     @property
     def seconds_per_epoch(self) -> float | None:
@@ -65,7 +63,7 @@ class ProgressReader:
 
     def read(self, folder: Path) -> Progress:
         """The progress of a fold."""
-        logs = sorted(folder.glob("training_log_*.txt"), key=_started)
+        logs = training_logs(folder)
         sizes = tuple(path.stat().st_size for path in logs)
         if folder not in self._seen or self._seen[folder][0] != sizes:
             progress = Progress()
@@ -83,11 +81,6 @@ def read_epochs(folder: Path) -> int | None:
         return None
 
 
-def _started(path: Path) -> tuple[int, ...]:
-    # nnU-Net does not pad month and day, so that names do not sort.
-    return tuple(int(number) for number in re.findall(r"\d+", path.stem))
-
-
 def _read_log(path: Path, progress: Progress) -> None:
     epoch, times, predicted = None, [], 0
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -101,7 +94,7 @@ def _read_log(path: Path, progress: Progress) -> None:
             progress.dice = {e: value for e, value in progress.dice.items() if e < epoch}
             progress.seconds = {e: value for e, value in progress.seconds.items() if e < epoch}
         elif epoch is not None and (found := _DICE.match(text)):
-            progress.dice[epoch] = _mean(found[1])
+            progress.dice[epoch] = mean_dice(found[1])
         elif epoch is not None and (found := _TIME.match(text)):
             progress.seconds[epoch] = float(found[1])
         elif (case := _PREDICT.match(text)) or text.startswith("Validation complete"):
@@ -111,10 +104,3 @@ def _read_log(path: Path, progress: Progress) -> None:
         differences = [after - before for before, after in itertools.pairwise(times)]
         progress.predicted = predicted
         progress.seconds_per_case = statistics.median(differences) if differences else None
-
-
-def _mean(text: str) -> float:
-    """Mean of the classes' Dice that are defined: `np.float32(0.5), nan` and `0.5, 0.25` alike."""
-    values = [float(word) for word in _NUMBER.findall(text.replace("(", " ").replace(")", " "))]
-    defined = [value for value in values if not math.isnan(value)]
-    return statistics.fmean(defined) if defined else math.nan

@@ -11,6 +11,9 @@ from nnunetv2_textguided.commands.numbers import count, number
 from nnunetv2_textguided.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nnunetv2_textguided.picai.marksheet import Row
     from nnunetv2_textguided.picai.options import PrepareOptions
 
 
@@ -57,6 +60,10 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
         "--matrix-size", type=count("--matrix-size"), nargs=3, metavar=("Z", "Y", "X"), help="crop or pad to this size"
     )
     parser.add_argument("--crop-centre", choices=("image", "gland"), default="image", help="what the crop is about")
+    parser.add_argument("--case-text", nargs="+", choices=("clinical", "pirads", "findings", "none"), default=["none"],
+                        help="write case_text.json (default: none)")  # fmt: skip
+    parser.add_argument("--prostatex-findings", type=Path, metavar="FILE",
+                        help="ProstateX's table of findings, for --case-text findings")  # fmt: skip
     parser.add_argument("--jobs", type=count("--jobs"), help="worker processes (default: one per processor, at most 8)")
     parser.add_argument("--overwrite", action="store_true", help="prepare every case again")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
@@ -68,6 +75,7 @@ def _prepare(args: argparse.Namespace) -> int:
     from nnunetv2_textguided.processes.pool import default_workers
 
     options = _options(args)
+    _check_case_text(args)
     dataset = dataset_folder(args.raw or _nnunet_raw(), args.dataset, args.name)
     plan = make_plan(args.images, args.labels, dataset, options)
     print(plan.describe())
@@ -80,8 +88,38 @@ def _prepare(args: argparse.Namespace) -> int:
     summary = prepare_dataset(plan, dataset, options, workers=args.jobs or default_workers(), overwrite=args.overwrite)
     for line in summary.lines():
         print(line, file=sys.stderr if line.startswith("FAILED") else sys.stdout)
+    _write_case_text(args, plan.rows, dataset)
     print(dataset)
     return 0 if summary.succeeded else 1
+
+
+def _check_case_text(args: argparse.Namespace) -> None:
+    if "none" in args.case_text and len(args.case_text) > 1:
+        raise DataError("'none' excludes other kinds of case text.", where="--case-text")
+    if ("findings" in args.case_text) != (args.prostatex_findings is not None):
+        raise DataError(
+            "--case-text findings and --prostatex-findings FILE belong together.",
+            where="--case-text",
+            remedy="The table is ProstateX-Findings-Train.csv of the ProstateX collection.",
+        )
+
+
+def _write_case_text(args: argparse.Namespace, rows: Mapping[str, Row], dataset: Path) -> None:
+    """Write case_text.json for the cases that the data set holds, or leave it alone where none is asked for."""
+    from nnunetv2_textguided.picai.case_text import archive_case_text
+    from nnunetv2_textguided.picai.dataset_files import CASES, read_cases
+    from nnunetv2_textguided.text.case_text import JSON_NAME, write_case_text
+
+    if "none" in args.case_text or not (dataset / CASES).is_file():
+        return
+    cases = [case for case in read_cases(dataset / CASES) if case in rows]
+    texts, remarks = archive_case_text(rows, cases, args.labels, args.case_text, args.prostatex_findings)
+    write_case_text(dataset / JSON_NAME, texts)
+    for remark in remarks:
+        print(f"warning: {remark}")
+    sentences = sum(bool(text.findings) for text in texts.values())
+    clinical = sum(bool(text.clinical) for text in texts.values())
+    print(f"{JSON_NAME}: {sentences} of {len(cases)} cases with sentences, {clinical} with clinical facts")
 
 
 def _options(args: argparse.Namespace) -> PrepareOptions:

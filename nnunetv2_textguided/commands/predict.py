@@ -17,6 +17,8 @@ from nnunetv2_textguided.processes.noise import ForeignOutput
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments. Those that nnUNetv2_predict has are called as they are there."""
     parser.add_argument("-i", dest="input", type=Path, required=True, help="folder of CASE_0000.nii.gz, ...")
+    parser.add_argument("--layout", choices=("nnunet", "studies"), default="nnunet",
+                        help="of -i; studies: a folder per patient, DICOM or files called t2w, adc, hbv")  # fmt: skip
     parser.add_argument("-o", dest="output", type=Path, required=True, help="prediction folder")
     _add_model(parser.add_argument_group("model"))
     _add_results(parser.add_argument_group("results"))
@@ -89,15 +91,26 @@ def run(args: argparse.Namespace) -> int:
     foreign = ForeignOutput()
     with foreign.capture():
         model, output, work = _model(args), _output(args), _work(args)
+    if args.layout == "studies" and (args.jobs > 1 or args.executor != "local" or not args.input.is_dir()):
+        raise DataError(
+            "A folder of studies is predicted by one process, here.",
+            where="--layout studies",
+            remedy="Check -i; leave --jobs and --executor out, or divide the folder by hand.",
+        )
     if args.jobs > 1 or args.executor != "local":
         from nnunetv2_textguided.inference.jobs import predict_cohort
 
         summary = predict_cohort(args.input, model, output, work, _jobs(args))
     else:
         with foreign.capture():
+            from nnunetv2_textguided.inference.loading import open_session
             from nnunetv2_textguided.inference.run import predict_folder
+            from nnunetv2_textguided.inference.studies import predict_studies
 
-        summary = predict_folder(args.input, model, output, work, foreign)
+        if args.layout == "studies":
+            summary = predict_studies(open_session(model, output, foreign), args.input, work)
+        else:
+            summary = predict_folder(args.input, model, output, work, foreign)
     failed = summary.failed
     for case, remarks in summary.remarks.items():
         print(f"note {case}: {'; '.join(remarks)}")

@@ -19,6 +19,7 @@ from nnunetv2_textguided.errors import DataError, NetworkError
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.from_plans import build_from_architecture
+from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK
 
 
@@ -81,7 +82,7 @@ def _build(plans: PlansManager, configuration: ConfigurationManager, dataset: di
     block = configuration.configuration
     network = build_from_architecture(
         block["architecture"],
-        block[BLOCK],
+        resolve(block[BLOCK]),
         determine_num_input_channels(plans, configuration, dataset),
         plans.get_label_manager(dataset).num_segmentation_heads,
         deep_supervision=False,

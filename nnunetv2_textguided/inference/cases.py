@@ -20,6 +20,7 @@ HEATMAPS, CHANGES, CASES, DETECTIONS, OVERLAYS, VIEWER = (
     "overlays",
     "viewer",
 )
+PROBABILITIES, LESIONS = "probability_maps", "lesion_maps"
 """Folders within the prediction folder. The masks lie where nnU-Net puts them: in the prediction folder itself."""
 PARTIAL = ".partial"
 """End of the name of the hidden folder in which a case's results are written before they appear together."""
@@ -78,6 +79,8 @@ def results_of(case: str, labels: Sequence[str], ending: str, output: OutputOpti
         files += [Path(case + ".npz"), Path(case + ".pkl")]
     if output.candidates != "none":
         files += [Path(DETECTIONS, f"{case}_detection_map.nii.gz")]
+    if output.lesion_maps:
+        files += [Path(PROBABILITIES, f"{case}.nii.gz"), Path(LESIONS, f"{case}.nii.gz")]
     if output.overlays:
         files += [Path(OVERLAYS, f"{case}.png")]
     if output.viewer:

@@ -118,16 +118,16 @@ def _check_encoder(trained: ResolvedText, told: ResolvedText) -> None:
 def _rebuild(predictor: TextGuidedPredictor, settings: Settings, found: TextEmbeddings, told: ResolvedText) -> None:
     """A network with room for other numbers of prompts. No learned weight depends on that number."""
     text = settings.text.model_copy(update={"resolved": told})
-    block = settings.model_copy(update={"text": text}).block()
+    settings = settings.model_copy(update={"text": text})
     configuration, plans = predictor.configuration_manager, predictor.plans_manager
     predictor.network = build_from_architecture(
         configuration.configuration["architecture"],
-        block,
+        settings,
         determine_num_input_channels(plans, configuration, predictor.dataset_json),
         predictor.layout.heads,
         deep_supervision=False,
     )
-    configuration.configuration[BLOCK] = block
+    configuration.configuration[BLOCK] = settings.block()
     tokens = torch.zeros(0, told.token_dim) if found.tokens is None else torch.from_numpy(found.tokens)
     replaced = {"text_embeddings": torch.from_numpy(found.pooled), "text_tokens": tokens}
     predictor.list_of_parameters = [{**fold, **replaced} for fold in predictor.list_of_parameters]

@@ -81,6 +81,11 @@ def write_findings(
     image.CopyInformation(evidence.probability)
     sitk.WriteImage(image, str(folder / places.DETECTIONS / f"{case.name}_detection_map.nii.gz"), True)
     found, numbers = measure_candidates(detection, probability, heatmap, zones, image, NAMES, near)
+    if output.lesion_maps:
+        numbered = sitk.GetImageFromArray(numbers.astype(np.uint8))
+        numbered.CopyInformation(evidence.probability)
+        sitk.WriteImage(evidence.probability, str(folder / places.PROBABILITIES / f"{case.name}.nii.gz"), True)
+        sitk.WriteImage(numbered, str(folder / places.LESIONS / f"{case.name}.nii.gz"), True)
     outside = [c.candidate for c in found if c.outside_gland]
     remarks += [f"candidates outside the gland: {', '.join(map(str, outside))}"] if outside else []
     findings = {

@@ -53,6 +53,7 @@ class OutputOptions:
         zones: folder of zone masks, one per case.
         outside_gland: what becomes of candidates outside the gland, one of OUTSIDE_GLAND; where no gland is known,
             nothing is said about them.
+        lesion_maps: write the lesion's probability, and the candidates' numbers, as images.
     """
 
     folder: Path
@@ -64,6 +65,7 @@ class OutputOptions:
     lesion_label: str | None = None
     zones: Path | None = None
     outside_gland: str = "mark"
+    lesion_maps: bool = False
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class GuidanceTerms:
 
 
 class GuidanceLoss(nn.Module):
-    """lambda_align * L_align + lambda_heat * L_heat (DESIGN: Losses and phases).
+    """lambda_align * L_align + lambda_heat * L_heat (docs/method.md, Losses).
 
     The weights are tensors: under DDP every parameter takes part in every step, also where a weight is 0.
 

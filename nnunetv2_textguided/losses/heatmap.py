@@ -14,7 +14,7 @@ def heatmap_loss(
 ) -> Tensor:
     """Class-balanced binary cross-entropy on logits plus soft Dice, averaged over labels.
 
-    Unbalanced cross-entropy learns "nothing anywhere" when a lesion is a thousandth of the patch (REFERENCE.md), so
+    Unbalanced cross-entropy learns "nothing anywhere" when a lesion is a thousandth of the patch, so
     foreground and background each count half. A batch without a label's foreground still teaches through the
     background half and the Dice term: that is what suppresses spurious activations.
 

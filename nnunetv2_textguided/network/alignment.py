@@ -1,4 +1,4 @@
-"""Alignment head: how similar each voxel of a decoder stage is to each label's words (paper section II-B; DESIGN)."""
+"""Alignment head: how similar each voxel of a decoder stage is to each label's words (paper section II-B)."""
 
 from __future__ import annotations
 

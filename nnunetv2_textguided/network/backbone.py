@@ -17,7 +17,7 @@ def choose_stage(strides: Sequence[Sequence[int]], stage: int | None, max_stride
     Args:
         strides: per encoder stage, the stride of each axis.
         stage: the choice of the settings; None: the coarsest one whose in-plane (last two axes) stride is at most
-            `max_stride`, else the finest. (At the bottleneck a 10 mm lesion is a sixth of a voxel; REFERENCE.md.)
+            `max_stride`, else the finest. (At the bottleneck a 10 mm lesion is a sixth of a voxel.)
 
     Raises:
         NetworkError: there is no such stage.

@@ -58,7 +58,7 @@ class AverageFusion(nn.Module):
 
 
 class MultiEncoder(nn.Module):
-    """Encoders of the plans' class and arguments, one per input channel (paper section II; DESIGN: Network).
+    """Encoders of the plans' class and arguments, one per input channel (paper section II; docs/method.md, Network).
 
     With one channel (or one encoder for all channels) and the plans' width it *is* the plans' encoder: nothing is
     fused. Stages from `shared_from_stage` on form one trunk that continues from the fused features.

@@ -8,9 +8,10 @@ from typing import Any
 
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
+from torch._dynamo import OptimizedModule
 
 from nnunetv2_textguided.errors import NetworkError
-from nnunetv2_textguided.settings import BLOCK
+from nnunetv2_textguided.settings import BLOCK, Settings
 
 NETWORK_CLASS = "nnunetv2_textguided.network.AlignRefineUNet"
 
@@ -23,7 +24,7 @@ _REFUSALS = (
 
 def build_from_architecture(
     architecture: Mapping[str, Any],
-    text_guidance: Mapping[str, Any],
+    settings: Settings,
     num_input_channels: int,
     num_output_channels: int,
     deep_supervision: bool,
@@ -34,7 +35,7 @@ def build_from_architecture(
 
     Args:
         architecture: nnU-Net's block with network_class_name, arch_kwargs and _kw_requires_import.
-        text_guidance: the complete text_guidance block of the configuration.
+        settings: the complete settings, with `text.resolved` if text is used.
         num_input_channels: image channels.
         num_output_channels: segmentation heads.
         deep_supervision: return the logits of every decoder stage.
@@ -45,8 +46,8 @@ def build_from_architecture(
     kwargs = dict(architecture["arch_kwargs"])
     if architecture["network_class_name"] != NETWORK_CLASS:
         kwargs["backbone"] = architecture["network_class_name"]
-    # The configuration's block wins over the copy that the planner put among the arguments.
-    kwargs[BLOCK] = dict(text_guidance)
+    # They win over the copy that plans which name AlignRefineUNet have among the arguments.
+    kwargs[BLOCK] = settings
     try:
         _check_imports(kwargs, architecture["_kw_requires_import"])
         return get_network_from_plans(
@@ -64,6 +65,11 @@ def build_from_architecture(
             where=f"architecture ({architecture['network_class_name']})",
             remedy="Plan the data set again, or correct arch_kwargs: one entry per stage in every list.",
         ) from e
+
+
+def uncompiled(network: Any) -> Any:
+    """A network without torch.compile's wrapper."""
+    return network._orig_mod if isinstance(network, OptimizedModule) else network
 
 
 def _check_imports(kwargs: Mapping[str, Any], names: Sequence[str]) -> None:

@@ -16,13 +16,13 @@ from nnunetv2_textguided.network.attention_refiner import AttentionRefiner
 from nnunetv2_textguided.network.backbone import choose_stage, features_of_each_stage, locate_backbone
 from nnunetv2_textguided.network.balance import balanced
 from nnunetv2_textguided.network.encoders import MultiEncoder
-from nnunetv2_textguided.network.explanation import Explanation, explain
-from nnunetv2_textguided.network.feature_maps import count_feature_maps
+from nnunetv2_textguided.network.explanation import Explanation, heatmap_of
+from nnunetv2_textguided.network.feature_maps import count_alignment, count_encoder
 from nnunetv2_textguided.network.gate import Refinement
 from nnunetv2_textguided.network.normalisation import join_activations
 from nnunetv2_textguided.network.refiner import RefinerInput, SurfaceRefiner
-from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import RefinerSettings, ResolvedText, Settings
+from nnunetv2_textguided.settings_block import complete_settings
 
 Segmentation = Tensor | list[Tensor]
 
@@ -44,7 +44,7 @@ class Decoded(NamedTuple):
 
 
 class AlignRefineUNet(nn.Module):
-    """Text-guided U-Net composed of dynamic-network-architectures parts (DESIGN: Network).
+    """Text-guided U-Net composed of dynamic-network-architectures parts (paper section II; docs/method.md, Network).
 
     `forward(x)` is what nnU-Net expects of any network: a list of logits, finest first, with deep supervision, else
     one tensor. Text embeddings, alpha and all thresholds are part of the module, so prediction uses the text and needs
@@ -54,13 +54,14 @@ class AlignRefineUNet(nn.Module):
         input_channels: image channels.
         num_classes: segmentation heads (classes with background, or regions).
         backbone: import path of the plans' network class, PlainConvUNet or ResidualEncoderUNet.
-        text_guidance: the complete `text_guidance` block (settings.py), with `text.resolved` if text is used.
+        text_guidance: the complete settings, with `text.resolved` if text is used; plans that name this class have them
+            as a block.
         deep_supervision: return the logits of every decoder stage.
         arch_kwargs: the plans' architecture arguments, passed through to the backbone.
 
     Raises:
         NetworkError: the backbone is not one of the two families, or text and heads do not fit together.
-        SettingsError: the block is not valid.
+        SettingsError: the block is not valid or not complete.
     """
 
     encoder: MultiEncoder
@@ -74,12 +75,12 @@ class AlignRefineUNet(nn.Module):
         num_classes: int,
         *,
         backbone: str,
-        text_guidance: Mapping[str, Any],
+        text_guidance: Settings | Mapping[str, Any],
         deep_supervision: bool = False,
         **arch_kwargs: Any,
     ) -> None:
         super().__init__()
-        settings = resolve(text_guidance)
+        settings = text_guidance if isinstance(text_guidance, Settings) else complete_settings(text_guidance)
         backbone_class = locate_backbone(backbone)
 
         def build(channels: int, features: Sequence[int]) -> Any:
@@ -268,8 +269,25 @@ class AlignRefineUNet(nn.Module):
         Raises:
             NetworkError: this network has no text.
         """
-        return explain(self, x)
+        if self.alignment is None:
+            raise NetworkError("This network was trained without text: there is nothing to explain.")
+        decoded = self.decode(self.encoder(x), explained=True)
+        logits, similarity, refinement = decoded.outputs[0], decoded.similarity, self.refinement(x, decoded)
+        assert similarity is not None  # asked for, and there is text
+        gate, change = torch.zeros_like(logits[:, :1], dtype=torch.bool), torch.zeros_like(logits)
+        if self.refiner is not None and refinement is not None:
+            places, let_through = refinement.gate
+            gate = gate.flatten(2).scatter(2, places[:, None], let_through[:, None]).view_as(gate)
+            refined = self.refiner.refine(logits, refinement)
+            logits, change = refined, refined - logits
+        heatmap = heatmap_of(self.alignment, similarity[:, : self.num_segmented], x.shape[2:])
+        return Explanation(logits, heatmap, gate, change, self.alignment.scale)
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
         """Elements of all feature maps for one patch of `input_size` voxels, as nnU-Net's planners count them."""
-        return count_feature_maps(self, input_size)
+        total: np.int64 = self.decoder.compute_conv_feature_map_size(input_size)
+        total += count_encoder(self.encoder, input_size)
+        if self.alignment is not None:
+            stride = np.prod(self.encoder.strides[: -(self.alignment_stage + 1)], axis=0, dtype=int)
+            total += count_alignment(self.alignment, len(self.text_embeddings), np.array(input_size) // stride)
+        return total

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import math
+import re
+import statistics
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+_NUMBER = re.compile(r"(?<![\w.])(?:nan|-?\d+\.?\d*(?:e-?\d+)?)(?![\w.])")
 DECAY = 0.9
 """Of the moving average (nnunetv2/training/logging/nnunet_logger.py)."""
+
+
+def training_logs(folder: Path) -> list[Path]:
+    """The logs of a fold, oldest first; a training that is continued writes another one."""
+    # nnU-Net does not pad month and day, so that names do not sort.
+    return sorted(folder.glob("training_log_*.txt"), key=lambda path: [int(n) for n in re.findall(r"\d+", path.stem)])
+
+
+def mean_dice(logged: str) -> float:
+    """Mean of the classes' pseudo Dice in a log's list, `np.float32(0.5), nan` or `0.5, 0.25`; NaN if none has any."""
+    values = [float(word) for word in _NUMBER.findall(logged.replace("(", " ").replace(")", " "))]
+    defined = [value for value in values if not math.isnan(value)]
+    return statistics.fmean(defined) if defined else math.nan
 
 
 def moving_dice(history: Sequence[float], dice: float) -> float:

@@ -120,8 +120,8 @@ class Estimator:
 
     def _build(self, architecture: Mapping[str, Any], settings: Settings | None) -> nn.Module:
         if settings is not None:
-            block = self._with_text(settings).block()
-            return build_from_architecture(architecture, block, self.channels, self.labels.heads, True)
+            settings = self._with_text(settings)
+            return build_from_architecture(architecture, settings, self.channels, self.labels.heads, True)
         network: nn.Module = get_network_from_plans(
             architecture["network_class_name"],
             architecture["arch_kwargs"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,27 +60,23 @@ def step_loss(labels: Labels, settings: Settings | None) -> Callable[..., Tensor
         guidance = GuidanceLoss(values, None, heatmap.dice_weight, heatmap.hard_negatives, range(1, anatomy + 1))
         refiner = own_loss(settings, labels.regions, None)
 
+    def segmentation(outputs: list[Tensor], targets: list[Tensor]) -> Tensor:
+        value: Tensor = _deep_supervision(loss, len(outputs))(outputs, targets)
+        return value
+
     def run(network: Any, data: Tensor, targets: list[Tensor] | None = None) -> Tensor:
-        targets = background(data, network.decoder.encoder.strides, labels) if targets is None else targets
-        if anatomy:
-            targets = [torch.cat([targets[0], torch.zeros_like(targets[0])], 1), *targets[1:]]
-        losses = StepLosses(_deep_supervision(loss, len(targets)), guidance, refiner)
-        return compute_terms(network if guidance is not None else _stock(network), data, targets, losses).loss
+        def layout(outputs: list[Tensor]) -> list[Tensor]:
+            first, *others = [_background(output, labels) for output in outputs] if targets is None else targets
+            return [torch.cat([first, torch.zeros_like(first)], 1) if anatomy else first, *others]
+
+        forward = network if guidance is not None else _without_similarity(network)
+        return compute_terms(forward, data, layout, StepLosses(segmentation, guidance, refiner)).loss
 
     return run
 
 
-def _stock(network: Any) -> Callable[..., tuple[list[Tensor], None]]:
+def _without_similarity(network: Any) -> Callable[..., tuple[list[Tensor], None]]:
     return lambda data, return_similarity: (network(data), None)
-
-
-def background(data: Tensor, strides: Sequence[Sequence[int]], labels: Labels) -> list[Tensor]:
-    """Targets without any foreground for (B, channels, *S) images, one for each output of a decoder, finest first."""
-    sizes = [list(data.shape[2:])]
-    for stride in strides[1:-1]:
-        sizes.append([n // s for n, s in zip(sizes[-1], stride, strict=True)])
-    channels, dtype = (labels.heads, torch.bool) if labels.regions else (1, torch.int16)
-    return [torch.zeros(len(data), channels, *size, dtype=dtype, device=data.device) for size in sizes]
 
 
 def _segmentation_loss(labels: Labels, settings: Settings | None) -> nn.Module:
@@ -101,6 +97,12 @@ def _deep_supervision(loss: nn.Module, outputs: int) -> nn.Module:
 
 
 def _target(output: Tensor, labels: Labels) -> Tensor:
+    if labels.regions:
+        return torch.zeros_like(output, dtype=torch.bool)
+    return torch.zeros_like(output[:, :1], dtype=torch.int16)
+
+
+def _background(output: Tensor, labels: Labels) -> Tensor:
     if labels.regions:
         return torch.zeros_like(output, dtype=torch.bool)
     return torch.zeros_like(output[:, :1], dtype=torch.int16)

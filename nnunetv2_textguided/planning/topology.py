@@ -12,6 +12,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_textguided.errors import PlanningError
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.network.from_plans import NETWORK_CLASS
+from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK
 
 MIN_BATCH_SIZE = 2
@@ -33,7 +34,8 @@ def read_plans(path: Path) -> dict[str, Any]:
 def text_guided_plan(plan: Mapping[str, Any], block: dict[str, Any]) -> dict[str, Any]:
     """A configuration's plan for the stock network, made to name ours with its `text_guidance` block."""
     architecture = plan["architecture"]
-    kwargs = {**architecture["arch_kwargs"], "backbone": architecture["network_class_name"], BLOCK: block}
+    kwargs = {**architecture["arch_kwargs"], "backbone": architecture["network_class_name"]}
+    kwargs[BLOCK] = resolve(block).block()
     return {
         **plan,
         "architecture": {**architecture, "network_class_name": NETWORK_CLASS, "arch_kwargs": kwargs},

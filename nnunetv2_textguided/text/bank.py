@@ -14,7 +14,17 @@ from dataclasses import dataclass, field
 from nnunetv2_textguided.errors import PromptBankError
 from nnunetv2_textguided.text.bank_file import bank_names, parse_bank, read_bank_json
 
-__all__ = ["CONTEXT", "MAX_CHARACTERS", "MAX_PROMPTS", "PromptBank", "bank_names", "load_bank", "normalise", "words"]
+__all__ = [
+    "CONTEXT",
+    "MAX_CHARACTERS",
+    "MAX_PROMPTS",
+    "PromptBank",
+    "bank_names",
+    "load_bank",
+    "normalise",
+    "valid_text",
+    "words",
+]
 
 CONTEXT = -1
 """Label index of context prompts."""
@@ -64,10 +74,10 @@ class PromptBank:
     def __post_init__(self) -> None:
         _check_characters(self.name, "name of the bank")
         class_prompts = {
-            label: tuple(_valid_prompt(p, f"{self.name}: label {label!r}") for p in prompts)
+            label: tuple(valid_text(p, f"{self.name}: label {label!r}") for p in prompts)
             for label, prompts in self.class_prompts.items()
         }
-        context = tuple(_valid_prompt(p, f"{self.name}: context") for p in self.context_prompts)
+        context = tuple(valid_text(p, f"{self.name}: context") for p in self.context_prompts)
         object.__setattr__(self, "class_prompts", class_prompts)
         object.__setattr__(self, "context_prompts", context)
         object.__setattr__(self, "aliases", {k: tuple(v) for k, v in self.aliases.items() if v})
@@ -169,7 +179,12 @@ def load_bank(name_or_path: str) -> PromptBank:
     return PromptBank(parsed.name or name, parsed.class_prompts, parsed.context_prompts, parsed.aliases)
 
 
-def _valid_prompt(prompt: str, where: str) -> str:
+def valid_text(prompt: str, where: str) -> str:
+    """`prompt` whitespace-normalised.
+
+    Raises:
+        PromptBankError: it is empty, too long, or no readable text.
+    """
     _check_characters(prompt, where)
     clean = normalise(prompt)
     if not clean:

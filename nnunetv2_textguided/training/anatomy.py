@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from nnunetv2.paths import nnUNet_raw
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from torch import distributed as dist
 
 from nnunetv2_textguided.anatomy.labels import RAW_FOLDER, anatomy_folder, anatomy_labels
 from nnunetv2_textguided.anatomy.preprocessing import preprocess_anatomy
@@ -41,6 +42,17 @@ class TrainingAnatomy:
         """The anatomy of the cases in the folder `preprocessed`."""
         values = tuple(anatomy_labels(dataset_json).values())
         return cls(values, anatomy_folder(preprocessed), plans.dataset_name, plans.plans_name, configuration)
+
+    def prepare(self, rank: int, distributed: bool, tell: Callable[[str], None]) -> None:
+        """Have the first rank preprocess what is not up to date, and tell what was done; the others wait.
+
+        Raises:
+            DataError: a label map is missing or does not fit its case.
+        """
+        if rank == 0 and (message := self.preprocess()) is not None:
+            tell(message)
+        if distributed:
+            dist.barrier()
 
     def preprocess(self) -> str | None:
         """Preprocess what is not up to date, and say what was done; None where there is no raw data.

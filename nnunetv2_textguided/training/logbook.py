@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 
 from nnunetv2_textguided.files import write_text
 from nnunetv2_textguided.network import AlignRefineUNet
-from nnunetv2_textguided.schedule import PhaseWeights
+from nnunetv2_textguided.nnunet.training_log import moving_dice
+from nnunetv2_textguided.schedule import History, PhaseWeights
 from nnunetv2_textguided.training.optimiser import GROUPS
 from nnunetv2_textguided.training.refinement import REFINEMENT
 
@@ -80,6 +81,23 @@ class Logbook:
     def __init__(self, logger: MetaLogger) -> None:
         self.logger = logger
         self.align_with(epoch=0)
+
+    @property
+    def moving_dice(self) -> list[float]:
+        """nnU-Net's moving average of the pseudo Dice, one value per epoch that has been validated."""
+        averages: list[float] = self.logger.get_value("ema_fg_dice", None)
+        return averages
+
+    @property
+    def history(self) -> History:
+        """What the dynamic phases look at."""
+        return History(self.logger.get_value("train_losses", None), self.moving_dice)
+
+    def correct_moving_dice(self) -> None:
+        """Skip the last epoch in nnU-Net's moving average if it has no Dice (nnunet/training_log.py)."""
+        averages = self.moving_dice
+        if not math.isfinite(averages[-1]):
+            averages[-1] = moving_dice(averages[:-1], float(self.logger.get_value("mean_fg_dice", -1)))
 
     def align_with(self, epoch: int) -> None:
         """Make every own list `epoch` values long, as after loading a checkpoint, also one without these keys.

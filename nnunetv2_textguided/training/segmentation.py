@@ -12,7 +12,7 @@ from nnunetv2_textguided.settings import SegmentationLossSettings
 
 
 def segmentation_loss(
-    stock: Any, chosen: SegmentationLossSettings, manager: LabelManager, *, batch_dice: bool, deep_supervision: bool
+    stock: Any, chosen: SegmentationLossSettings, manager: LabelManager, batch_dice: bool, deep_supervision: bool
 ) -> nn.Module:
     """nnU-Net's loss, or the settings' compound inside nnU-Net's deep supervision.
 

@@ -36,6 +36,17 @@ def ensure_splits(dataset_folder: str | Path, configuration_folder: str) -> None
     write_json(path, [{part: list(map(str, keys)) for part, keys in split.items()} for split in splits])
 
 
+def check_fold(cases: tuple[list[str], list[str]], fold: int | str) -> tuple[list[str], list[str]]:
+    """A fold's training and validation cases, once they are known to be some.
+
+    Raises:
+        TrainingError: there is no training case.
+    """
+    if not cases[0]:
+        raise TrainingError("The fold has no training cases.", where=f"splits_final.json, fold {fold}")
+    return cases
+
+
 def check_splits(path: Path) -> None:
     """Check that a file holds folds.
 

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from nnunetv2.utilities.collate_outputs import collate_outputs
 from torch import Tensor
 from torch import distributed as dist
+
+from nnunetv2_textguided.training.step import StepTerms
 
 
 def mean_over_ranks(values: np.ndarray, distributed: bool) -> list[float]:
@@ -24,6 +27,12 @@ def mean_over_ranks(values: np.ndarray, distributed: bool) -> list[float]:
     known = ~np.isnan(values)
     total = np.where(known, values, 0).sum(axis=0, dtype=np.float64)
     return [float(t / n) if n else float("nan") for t, n in zip(total, known.sum(axis=0), strict=True)]
+
+
+def means_of_steps(outputs: list[dict[str, Any]], distributed: bool) -> dict[str, float]:
+    """Means of StepTerms over an epoch's training steps and all ranks, by name."""
+    terms = np.atleast_2d(collate_outputs(outputs)["terms"])
+    return dict(zip(StepTerms._fields, mean_over_ranks(terms, distributed), strict=True))
 
 
 def sum_over_ranks(values: Tensor, distributed: bool) -> Tensor:

@@ -48,9 +48,9 @@ class StepLosses:
 def compute_terms(
     network: Any,
     data: Tensor,
-    target: list[Tensor] | Tensor,
+    target: list[Tensor] | Tensor | Callable[[Any], list[Tensor]],
     losses: StepLosses,
-    autocast: AbstractContextManager[Any] | None = None,
+    precision: AbstractContextManager[Any] | None = None,
 ) -> StepTerms:
     """Forward pass and losses.
 
@@ -58,15 +58,17 @@ def compute_terms(
         network: AlignRefineUNet, perhaps wrapped.
         data: (B, channels, *S) images.
         target: nnU-Net's, one for each output with deep supervision, the full resolution first; where there is
-            anatomy, it is the second channel of the label maps.
+            anatomy, it is the second channel of the label maps. A function makes them from the network's outputs.
         losses: the losses.
-        autocast: of the forward pass and the segmentation loss; None: as the caller has set it.
+        precision: of the forward pass and the segmentation loss; None: as the caller has set it.
     """
-    with autocast or nullcontext():
+    with precision or nullcontext():
         if losses.refiner is None:
             (output, similarity), refinement = network(data, return_similarity=True), None
         else:
             output, similarity, refinement = network(data, return_similarity=True, return_refinement=True)
+        if callable(target):
+            target = target(output)
         with_anatomy = losses.guidance is not None and bool(losses.guidance.anatomy)
         labels = without_anatomy(target) if with_anatomy else target
         segmentation = losses.segmentation(output, labels)
@@ -97,11 +99,16 @@ def without_anatomy(target: list[Tensor] | Tensor) -> Any:
     return [part[:, :1] for part in target] if isinstance(target, list) else target[:, :1]
 
 
-def to_device(target: list[Tensor] | Tensor, device: torch.device) -> Any:
-    """A target, or a list of them, on a device."""
-    if isinstance(target, list):
-        return [part.to(device, non_blocking=True) for part in target]
-    return target.to(device, non_blocking=True)
+def autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """The precision of nnU-Net's forward passes: mixed on CUDA, else float32."""
+    return torch.autocast("cuda") if device.type == "cuda" else nullcontext()
+
+
+def to_device(tensors: list[Tensor] | Tensor, device: torch.device) -> Any:
+    """A tensor, or a list of them, on a device."""
+    if isinstance(tensors, list):
+        return [tensor.to(device, non_blocking=True) for tensor in tensors]
+    return tensors.to(device, non_blocking=True)
 
 
 def optimise(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.losses.refiner import RefinerLoss, own_loss
@@ -31,15 +32,13 @@ class TextGuidance:
         self.loss: GuidanceLoss | None = None
         self.refiner_loss: RefinerLoss | None = None
 
-    def build_loss(
-        self, labels: Sequence[int] | None, ignore_label: int | None, anatomy: Sequence[int], device: torch.device
-    ) -> None:
-        """Build the text losses for a data set; arguments as GuidanceLoss has them."""
-        heatmap = self.settings.heatmap
+    def build_loss(self, manager: LabelManager, anatomy: Sequence[int], device: torch.device) -> None:
+        """Build the losses of text and refiner for a data set's labels and the values of its anatomical structures."""
+        heatmap, labels = self.settings.heatmap, None if manager.has_regions else manager.foreground_labels
         if self.text is not None:
-            loss = GuidanceLoss(labels, ignore_label, heatmap.dice_weight, heatmap.hard_negatives, anatomy)
+            loss = GuidanceLoss(labels, manager.ignore_label, heatmap.dice_weight, heatmap.hard_negatives, anatomy)
             self.loss = loss.to(device)
-        refiner = own_loss(self.settings, labels is None, ignore_label)
+        refiner = own_loss(self.settings, labels is None, manager.ignore_label)
         self.refiner_loss = None if refiner is None else refiner.to(device)
 
     def set_text(self, network: AlignRefineUNet) -> None:

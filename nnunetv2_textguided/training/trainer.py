@@ -4,44 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2.utilities.collate_outputs import collate_outputs
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
-from torch import distributed, nn
-from torch._dynamo import OptimizedModule
+from torch import nn
 
-from nnunetv2_textguided.errors import TrainingError
 from nnunetv2_textguided.network import AlignRefineUNet
-from nnunetv2_textguided.network.from_plans import build_from_architecture
-from nnunetv2_textguided.nnunet.training_log import moving_dice
-from nnunetv2_textguided.schedule import History, PhaseWeights, phase_weights
+from nnunetv2_textguided.network.from_plans import build_from_architecture, uncompiled
+from nnunetv2_textguided.presets import resolve
+from nnunetv2_textguided.schedule import PhaseWeights, phase_weights
 from nnunetv2_textguided.settings import BLOCK
+from nnunetv2_textguided.training import step
 from nnunetv2_textguided.training.anatomy import TrainingAnatomy
 from nnunetv2_textguided.training.checkpoints import Checkpoints
 from nnunetv2_textguided.training.continuation import best_so_far
+from nnunetv2_textguided.training.intensities import write_training_intensities
 from nnunetv2_textguided.training.logbook import Logbook, epoch_record
 from nnunetv2_textguided.training.optimiser import GroupPolyLR, build_optimiser
 from nnunetv2_textguided.training.plans import describe_training, nnunet_attributes
 from nnunetv2_textguided.training.refinement import Edits, warning
 from nnunetv2_textguided.training.segmentation import segmentation_loss
-from nnunetv2_textguided.training.splits import ensure_splits
-from nnunetv2_textguided.training.statistics import mean_over_ranks, on_any_rank
-from nnunetv2_textguided.training.step import (
-    StepLosses,
-    StepTerms,
-    compute_terms,
-    losses_of,
-    optimise,
-    to_device,
-    without_anatomy,
-)
+from nnunetv2_textguided.training.splits import check_fold, ensure_splits
+from nnunetv2_textguided.training.statistics import means_of_steps, on_any_rank
 from nnunetv2_textguided.training.text_guidance import TextGuidance
 from nnunetv2_textguided.training.validation import OnlineValidation, random_patches
 from nnunetv2_textguided.training.watch import NonFiniteWatch
@@ -110,54 +98,38 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
     ) -> nn.Module:
         """Build the network that the plans and their `text_guidance` block describe; also called at prediction."""
         plans = configuration_manager.configuration
-        inputs, outputs = num_input_channels, num_output_channels
-        return build_from_architecture(
-            plans["architecture"], plans.get(BLOCK) or {}, inputs, outputs, enable_deep_supervision
-        )
+        settings, inputs, outputs = resolve(plans.get(BLOCK)), num_input_channels, num_output_channels
+        return build_from_architecture(plans["architecture"], settings, inputs, outputs, enable_deep_supervision)
 
     def initialize(self) -> None:
         """nnU-Net's initialisation, then the text and its losses."""
         super().initialize()
-        labels = None if self.label_manager.has_regions else self.label_manager.foreground_labels
         anatomy = () if self.anatomy is None else self.anatomy.values
-        self.text_guidance.build_loss(labels, self.label_manager.ignore_label, anatomy, self.device)
+        self.text_guidance.build_loss(self.label_manager, anatomy, self.device)
         self.text_guidance.set_text(self.bare_network)
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, GroupPolyLR]:
         """SGD with one parameter group per part, and a scheduler that keeps their rates apart."""
         # Called before DDP wraps the network.
-        optimiser = build_optimiser(_uncompiled(self.network), self.settings)
+        optimiser = build_optimiser(uncompiled(self.network), self.settings)
         return optimiser, GroupPolyLR(optimiser, self.num_epochs, self.settings)
 
     def _build_loss(self) -> nn.Module:
         """nnU-Net's own loss, or the settings' compound inside nnU-Net's deep supervision."""
-        return segmentation_loss(
-            super()._build_loss(),
-            self.settings.segmentation_loss,
-            self.label_manager,
-            batch_dice=self.configuration_manager.batch_dice,
-            deep_supervision=self.enable_deep_supervision,
-        )
+        own, batch_dice = super()._build_loss(), self.configuration_manager.batch_dice
+        chosen, manager = self.settings.segmentation_loss, self.label_manager
+        return segmentation_loss(own, chosen, manager, batch_dice, self.enable_deep_supervision)
 
     @property
     def bare_network(self) -> AlignRefineUNet:
         """The network without the wrappers of DDP and torch.compile."""
-        return _uncompiled(self.network.module if self.is_ddp else self.network)
-
-    # ------------------------------------------------------------------ data
+        return uncompiled(self.network.module if self.is_ddp else self.network)
 
     def do_split(self) -> tuple[list[str], list[str]]:
-        """nnU-Net's split, from a file that is whole.
-
-        Raises:
-            TrainingError: there are too few cases, or the file is not valid.
-        """
+        """nnU-Net's split, from a file that is whole; a TrainingError where there is none to be had (splits.py)."""
         if self.fold != "all" and self.preprocessed_dataset_folder_base is not None:
             ensure_splits(self.preprocessed_dataset_folder_base, self.preprocessed_dataset_folder)
-        chosen: tuple[list[str], list[str]] = super().do_split()
-        if not chosen[0]:
-            raise TrainingError("The fold has no training cases.", where=f"splits_final.json, fold {self.fold}")
-        return chosen
+        return check_fold(super().do_split(), self.fold)
 
     def get_tr_and_val_datasets(self) -> Any:
         """nnU-Net's data sets, whose cases all have the anatomy that is used."""
@@ -171,55 +143,49 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         """Check the model folder, preprocess anatomy, nnU-Net's start; write a checkpoint that a kill left out."""
         self.checkpoints.check_folder(self.output_folder_base)
         if self.anatomy is not None:
-            if self.local_rank == 0 and (message := self.anatomy.preprocess()) is not None:
-                self.print_to_log_file(message)
-            if self.is_ddp:
-                distributed.barrier()
+            self.anatomy.prepare(self.local_rank, self.is_ddp, self.print_to_log_file)
         super().on_train_start()
         if self.local_rank == 0 and self.output_folder is not None:
-            self._complete_checkpoints()
+            best = self.checkpoints.missing_best(self.output_folder, self.current_epoch, self.logbook.moving_dice)
+            if best is not None:
+                # Counted on at the end of an epoch, and checkpoints are written before that.
+                self.current_epoch -= 1
+                self.save_checkpoint(best)
+                self.current_epoch += 1
         if (message := self.text_guidance.describe()) is not None:
             self.print_to_log_file(message)
         if self.current_epoch == 0:
             # -pretrained_weights overwrites buffers too: the text is this training's, not the donor's.
             self.text_guidance.set_text(self.bare_network)
 
-    def _complete_checkpoints(self) -> None:
-        averages = self.logger.get_value("ema_fg_dice", None)
-        if (best := self.checkpoints.missing_best(self.output_folder, self.current_epoch, averages)) is not None:
-            # Counted on at the end of an epoch, and checkpoints are written before that.
-            self.current_epoch -= 1
-            self.save_checkpoint(best)
-            self.current_epoch += 1
-
     def on_train_epoch_start(self) -> None:
         """Set this epoch's learning rates and phase weights."""
         super().on_train_epoch_start()
-        history = History(self.logger.get_value("train_losses", None), self.logger.get_value("ema_fg_dice", None))
-        self.weights = phase_weights(self.current_epoch, self.num_epochs, self.settings, history)
+        self.weights = phase_weights(self.current_epoch, self.num_epochs, self.settings, self.logbook.history)
         self.text_guidance.set_weights(self.weights, self.bare_network)
         self.print_to_log_file(f"Phase: {self.weights}")
 
     def train_step(self, batch: dict) -> dict:
         """One optimisation step."""
-        data = batch["data"].to(self.device, non_blocking=True)
-        target = to_device(batch["target"], self.device)
+        data, target = (step.to_device(batch[name], self.device) for name in ("data", "target"))
         self.optimizer.zero_grad(set_to_none=True)
-        losses = StepLosses(self.loss, self.text_guidance.loss, self.text_guidance.refiner_loss)
-        terms = compute_terms(self.network, data, target, losses, self._autocast())
-        values, failed = optimise(terms, self.optimizer, self.grad_scaler)
+        losses = step.StepLosses(self.loss, self.text_guidance.loss, self.text_guidance.refiner_loss)
+        terms = step.compute_terms(self.network, data, target, losses, step.autocast(self.device))
+        values, failed = step.optimise(terms, self.optimizer, self.grad_scaler)
         failed = on_any_rank(failed, self.is_ddp, self.device)
-        self.watch.update(failed, losses_of(values), self.current_epoch, list(batch.get("keys", ())))
+        self.watch.update(failed, step.losses_of(values), self.current_epoch, list(batch.get("keys", ())))
         return {"loss": values[0], "terms": values}
-
-    def _autocast(self) -> Any:
-        return torch.autocast("cuda") if self.device.type == "cuda" else nullcontext()
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         """nnU-Net's mean loss, and the means of all terms over iterations (and ranks)."""
         super().on_train_epoch_end(train_outputs)
-        terms = np.atleast_2d(collate_outputs(train_outputs)["terms"])
-        self.step_means = dict(zip(StepTerms._fields, mean_over_ranks(terms, self.is_ddp), strict=True))
+        self.step_means = means_of_steps(train_outputs, self.is_ddp)
+
+    def on_train_end(self) -> None:
+        """nnU-Net's end, and what prediction needs to know of the training images."""
+        super().on_train_end()
+        if self.local_rank == 0 and self.output_folder is not None:
+            write_training_intensities(self.get_tr_and_val_datasets()[0], self.output_folder)
 
     # ------------------------------------------------------------------ validation
 
@@ -231,25 +197,19 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
     def validation_step(self, batch: dict) -> dict:
         """nnU-Net's step on the label maps, with a network that is observed."""
         target, network, loss = batch["target"], self.network, self.text_guidance.loss
-        share = self.oversample_foreground_percent
-        patches = random_patches(self.batch_size, share, self.probabilistic_oversampling)
-        labels = self.segmented(target)
+        oversampling = self.oversample_foreground_percent, self.probabilistic_oversampling
+        patches = random_patches(self.batch_size, *oversampling)
+        labels = target if self.anatomy is None else step.without_anatomy(target)
         self.network = self.online_validation.observe(network, self.bare_network, target, labels, loss, patches)
         try:
             return super().validation_step({**batch, "target": labels})
         finally:
             self.network = network
 
-    def segmented(self, target: Any) -> Any:
-        """The part of a target that the segmentation loss sees: without anatomy."""
-        return target if self.anatomy is None else without_anatomy(target)
-
     def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
         """nnU-Net's pseudo Dice, whose moving average skips epochs without any; then calibrate the heatmap."""
         super().on_validation_epoch_end(val_outputs)
-        averages = self.logger.get_value("ema_fg_dice", None)
-        if not math.isfinite(averages[-1]):
-            averages[-1] = moving_dice(averages[:-1], float(self.logger.get_value("mean_fg_dice", -1)))
+        self.logbook.correct_moving_dice()
         self.online_validation.finish(self.bare_network, self.is_ddp)
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
@@ -286,9 +246,5 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
         """nnU-Net's loading of what belongs to this training, and a log as long as nnU-Net's."""
         self.checkpoints.load(filename_or_checkpoint, super().load_checkpoint, self.print_to_log_file)
-        self._best_ema = best_so_far(self.logger.get_value("ema_fg_dice", None))
+        self._best_ema = best_so_far(self.logbook.moving_dice)
         self.logbook.align_with(self.current_epoch)
-
-
-def _uncompiled(network: Any) -> Any:
-    return network._orig_mod if isinstance(network, OptimizedModule) else network

@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from nnunetv2_textguided.network.from_plans import build_from_architecture
+from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.training.plans import describe_training
 from tests.networks import architecture
 
@@ -127,7 +128,7 @@ def make_model(
     for fold in range(folds):
         torch.manual_seed(fold)
         block = configuration["text_guidance"]
-        net: Any = build_from_architecture(configuration["architecture"], block, 3, heads, False)
+        net: Any = build_from_architecture(configuration["architecture"], resolve(block), 3, heads, False)
         if text is not None:
             net.set_text(text.pooled, text.tokens)
         if net.refiner is not None:

@@ -117,7 +117,7 @@ def test_gradient_lowers_the_loss(settings: SegmentationLossSettings) -> None:
 
 
 def test_topk_teaches_negatives_where_tversky_does_not() -> None:
-    """On a patch without foreground Tversky's gradient vanishes (REFERENCE.md); the voxel term carries it."""
+    """On a patch without foreground Tversky's gradient vanishes; the voxel term carries it."""
     logits = torch.zeros(1, 2, 1000)
     logits[:, 0] = 4.0
     sizes = {}

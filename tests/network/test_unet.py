@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import pydoc
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,7 +12,7 @@ from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.backbone import choose_stage
 from nnunetv2_textguided.network.from_plans import NETWORK_CLASS
 from nnunetv2_textguided.presets import resolve
-from tests.networks import architecture, block, network, resolved_text
+from tests.networks import REQUIRES_IMPORT, architecture, block, network, resolved_text
 
 X = torch.randn(2, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -130,7 +133,7 @@ def test_plans_without_resolved_text_are_refused_with_a_remedy() -> None:
     from nnunetv2_textguided.network.from_plans import build_from_architecture
 
     with pytest.raises(NetworkError, match="do not say which prompts"):
-        build_from_architecture(architecture(), {}, 3, 2, False)
+        build_from_architecture(architecture(), resolve(None), 3, 2, False)
 
 
 def test_a_foreign_network_class_is_refused() -> None:
@@ -140,10 +143,34 @@ def test_a_foreign_network_class_is_refused() -> None:
 
 
 def test_a_misspelt_setting_in_the_plans_is_an_error() -> None:
-    from nnunetv2_textguided.network.from_plans import build_from_architecture
-
     with pytest.raises(SettingsError, match="did you mean 'tau'"):
-        build_from_architecture(architecture(), {"refiner": {"tua": 0.3}}, 3, 2, False)
+        as_plans_name_it({"refiner": {"tua": 0.3}})
+
+
+def as_plans_name_it(guidance: dict[str, Any]) -> AlignRefineUNet:
+    """The network as nnU-Net calls it from plans that name it."""
+    plans = architecture()
+    return AlignRefineUNet(
+        3, 2, backbone=plans["network_class_name"], text_guidance=guidance, **_located(plans["arch_kwargs"])
+    )
+
+
+def _located(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {key: pydoc.locate(value) if key in REQUIRES_IMPORT and value else value for key, value in kwargs.items()}
+
+
+def test_a_network_reads_no_file_and_guesses_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    complete = {**block(), "preset": "/moved/away.json"}
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise AssertionError(f"opened {arguments[0]}")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("builtins.open", refuse)
+        patched.setattr("io.open", refuse)
+        assert as_plans_name_it(complete).alignment is not None
+    with pytest.raises(SettingsError, match="not complete: it lacks version, components"):
+        as_plans_name_it({"preset": "paper", "text": complete["text"]})
 
 
 def test_plans_that_name_our_network_are_built_by_the_stock_builder() -> None:

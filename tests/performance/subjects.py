@@ -55,7 +55,7 @@ def guided(
 ) -> tuple[nn.Module, Settings]:
     """Our network, every part of it at work, and its settings."""
     guidance = block(*overrides, **{**DEFAULT_BANK, **text})
-    network: Any = build_from_architecture(picai_plans(shrink), guidance, channels, heads, deep_supervision)
+    network: Any = build_from_architecture(picai_plans(shrink), resolve(guidance), channels, heads, deep_supervision)
     fill_text(network, guidance["text"]["resolved"])
     if network.refiner is not None:
         network.refiner.alpha.fill_(1.0)

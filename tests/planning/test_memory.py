@@ -46,7 +46,7 @@ def test_the_count_is_what_a_real_step_keeps(name: str) -> None:
     patch = (4, 32, 32)[-plans.get("dim", 3) :]
 
     def build() -> nn.Module:
-        return build_from_architecture(description, settings.block(), 3, labels.heads, True)
+        return build_from_architecture(description, settings, 3, labels.heads, True)
 
     counted = StepCounter(3, labels, device="cpu").count(build, {}, patch, 2, settings)
     network = build()
@@ -60,7 +60,7 @@ def test_mixed_precision_on_cuda_keeps_what_mixed_precision_on_the_cpu_keeps() -
     settings, description = resolve(block()), architecture(features=(16, 32, 64))
 
     def build() -> nn.Module:
-        return build_from_architecture(description, settings.block(), 3, 2, True)
+        return build_from_architecture(description, settings, 3, 2, True)
 
     counted = StepCounter(3, LESION).count(build, {}, (8, 64, 64), 2, settings)
     network = build()
@@ -75,7 +75,7 @@ def test_bytes_are_proportional_to_voxels_and_batch() -> None:
 
     def per_voxel(patch: tuple[int, int, int], batch: int) -> float:
         cost = counter.count(
-            lambda: build_from_architecture(description, settings.block(), 3, 2, True), {}, patch, batch, settings
+            lambda: build_from_architecture(description, settings, 3, 2, True), {}, patch, batch, settings
         )
         return cost.activations_per_patch / (patch[0] * patch[1] * patch[2])
 
@@ -104,7 +104,7 @@ def test_a_step_s_operations_are_three_times_the_forward_pass() -> None:
 
     settings, description = resolve(block()), architecture(features=(16, 32, 64))
     for choice, build in (
-        (settings, lambda: build_from_architecture(description, settings.block(), 3, 2, True)),
+        (settings, lambda: build_from_architecture(description, settings, 3, 2, True)),
         (None, lambda: stock_network(description, 3, deep_supervision=True)),
     ):
         counted = StepCounter(3, LESION).count(build, {}, (8, 32, 32), 1, choice)
@@ -129,7 +129,7 @@ def test_feature_map_elements_follow_the_bytes_as_in_stock_networks(family: str,
     settings, counter = resolve(block(override)), StepCounter(3, LESION)
     built = {
         "stock": (lambda: stock_network(description, 3, deep_supervision=True), None),
-        "ours": (lambda: build_from_architecture(description, settings.block(), 3, 2, True), settings),
+        "ours": (lambda: build_from_architecture(description, settings, 3, 2, True), settings),
     }
     ratios = {}
     for name, (build, choice) in built.items():

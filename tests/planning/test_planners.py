@@ -61,7 +61,7 @@ def test_picai_s_estimate_is_what_the_planned_step_keeps(picai: PlanResult) -> N
     configuration, decision = picai.plans["configurations"]["3d_fullres"], picai.decisions["3d_fullres"]
     settings = resolve(complete(configuration["text_guidance"]))
     counted = StepCounter(3, LESION).count(
-        lambda: build_from_architecture(configuration["architecture"], settings.block(), 3, 2, True),
+        lambda: build_from_architecture(configuration["architecture"], settings, 3, 2, True),
         {},
         configuration["patch_size"],
         configuration["batch_size"],
@@ -104,10 +104,11 @@ def test_constant_cost_is_kept_by_an_independent_count(picai_folders: Path) -> N
     assert configuration["text_guidance"]["encoders"]["width"] < 1
     flops = {}
     architecture, patch = configuration["architecture"], configuration["patch_size"]
+    guidance = resolve(complete(configuration["text_guidance"]))
     with FakeTensorMode():
         networks: dict[str, Any] = {
             "stock": stock_network(stock_architecture(architecture), 3),
-            "ours": build_from_architecture(architecture, complete(configuration["text_guidance"]), 3, 2, False),
+            "ours": build_from_architecture(architecture, guidance, 3, 2, False),
         }
         for name, network in networks.items():
             with FlopCounterMode(display=False) as counter:
@@ -148,7 +149,7 @@ def test_plans_name_our_network_and_share_stock_data(flat: Path) -> None:
     assert architecture["arch_kwargs"]["backbone"].endswith("PlainConvUNet")
     assert configuration["text_guidance"] == {"preset": "align_refine"}
     assert configuration["data_identifier"] == "nnUNetPlans_2d"
-    network = build_from_architecture(architecture, complete(configuration["text_guidance"]), 2, 2, False)
+    network = build_from_architecture(architecture, resolve(complete(configuration["text_guidance"])), 2, 2, False)
     assert network(torch.randn(1, 2, *configuration["patch_size"])).shape[1] == 2
 
 

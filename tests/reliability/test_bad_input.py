@@ -113,7 +113,7 @@ def test_any_plans_train_or_are_a_clear_error(plans: Any, dataset: Any, configur
         described, _, _ = describe_training(plans, configuration, dataset, {}, None)
         chosen = described["configurations"][configuration]
         merged = {**described["configurations"].get(chosen.get("inherits_from"), {}), **chosen}
-        build_from_architecture(merged["architecture"], chosen["text_guidance"], 1, 2, True)
+        build_from_architecture(merged["architecture"], resolve(chosen["text_guidance"]), 1, 2, True)
     except NotImplementedError as error:
         assert "cascade" in str(error)  # noqa: PT017
     except TextGuidedError as error:
@@ -281,7 +281,7 @@ def test_plans_cannot_have_functions_called(tmp_path: Path) -> None:
     hostile = deepcopy(CONFIGURATION["architecture"])
     hostile["arch_kwargs"] |= {"nonlin": "os.system", "nonlin_kwargs": {"command": f"touch {tmp_path / 'executed'}"}}
     with pytest.raises(NetworkError, match=r"'os\.system' is not a layer"):
-        build_from_architecture(hostile, BLOCK, 1, 2, True)
+        build_from_architecture(hostile, resolve(BLOCK), 1, 2, True)
     assert os.listdir(tmp_path) == []
 
 

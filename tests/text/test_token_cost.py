@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.from_plans import build_from_architecture
+from nnunetv2_textguided.presets import resolve
 from tests.networks import architecture, block
 
 # The default bank: 6 class prompts, 12 context prompts, 151 tokens with MiniLM.
@@ -24,7 +25,7 @@ def network(attended: str) -> AlignRefineUNet:
     guidance = block(
         {"refiner": {"tokens": attended, "band": 1e9, "max_fraction": 0.02, "prediction_fraction": 0.02}}, **text
     )
-    net: Any = build_from_architecture(architecture(features=(16, 32, 64)), guidance, 3, 2, True)
+    net: Any = build_from_architecture(architecture(features=(16, 32, 64)), resolve(guidance), 3, 2, True)
     net.set_text(torch.randn(PROMPTS, WIDTH), torch.randn(TOKENS, WIDTH) if attended == "tokens" else None)
     net.refiner.alpha.fill_(1.0)
     return net

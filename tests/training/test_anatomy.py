@@ -17,6 +17,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2_textguided.anatomy.preprocessing import preprocess_anatomy
 from nnunetv2_textguided.errors import DataError, TrainingError
 from nnunetv2_textguided.training import nnUNetTrainerAlignRefine
+from nnunetv2_textguided.training.step import without_anatomy
 from tests.datasets import Workspace
 
 Make = Callable[..., nnUNetTrainerAlignRefine]
@@ -190,7 +191,7 @@ def test_other_zones_change_the_text_losses_and_nothing_else(described: Workspac
         torch.testing.assert_close(terms.align, 1 - half)
     scales = [torch.nn.functional.interpolate(target, output.shape[2:]) for output in outputs]
     other = [part * torch.tensor([1.0, 2.0]).view(1, 2, *(1,) * (part.ndim - 2)) for part in scales]
-    assert trainer.loss(outputs, trainer.segmented(scales)) == trainer.loss(outputs, trainer.segmented(other))
+    assert trainer.loss(outputs, without_anatomy(scales)) == trainer.loss(outputs, without_anatomy(other))
 
 
 def test_stock_commands_train_continue_and_predict(described: Workspace) -> None:

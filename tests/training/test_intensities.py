@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2_textguided.training.checkpointing import CheckpointingTrainer
 
 from nnunetv2_textguided.imaging.intensities import LEVELS
 from nnunetv2_textguided.inference.training_range import read_training_range
+from nnunetv2_textguided.training import nnUNetTrainerAlignRefine
 from nnunetv2_textguided.training.intensities import MOST_CASES, write_training_intensities
 
 RNG = np.random.default_rng(0)
@@ -74,7 +74,7 @@ def test_a_training_s_end_leaves_the_file_beside_its_checkpoint(tmp_path: Path, 
         nnUNetDatasetBlosc2.save_case(data, seg, {"spacing": [3, 1, 1]}, str(folder / f"c{number}"))
     monkeypatch.setattr(nnUNetTrainer, "on_train_end", lambda self: None)
     dataset = nnUNetDatasetBlosc2(str(folder), [f"c{number}" for number in range(3)])
-    trainer = CheckpointingTrainer.__new__(CheckpointingTrainer)
+    trainer = nnUNetTrainerAlignRefine.__new__(nnUNetTrainerAlignRefine)
     trainer.local_rank, trainer.output_folder = 0, str(tmp_path / "fold_0")
     monkeypatch.setattr(trainer, "get_tr_and_val_datasets", lambda: (dataset, None), raising=False)
     trainer.on_train_end()

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from nnunetv2_textguided.nnunet.training_log import mean_dice, moving_dices, training_logs
+
 _EPOCH = re.compile(r": Epoch (\d+) *$")
 _VALUE = re.compile(r": (train_loss|val_loss) (\S+)")
 _DICE = re.compile(r": Pseudo dice \[(.*)\]")
-_NUMBER = re.compile(r"(?<![\w.])(?:nan|-?\d+\.?\d*(?:e-?\d+)?)(?![\w.])")
-_DECAY = 0.9  # of nnU-Net's moving average (nnunetv2/training/logging/nnunet_logger.py)
 NAMES = ("train_loss", "val_loss", "ema_dice")
 
 
@@ -47,16 +47,13 @@ def read_curves(fold_folders: Sequence[Path]) -> Curves | None:
 
 def _read_fold(folder: Path) -> dict[int, dict[str, float]]:
     table: dict[int, dict[str, float]] = {}
-    # nnU-Net does not pad month and day, so names do not sort.
-    for path in sorted(folder.glob("training_log_*.txt"), key=lambda p: [int(n) for n in re.findall(r"\d+", p.stem)]):
+    for path in training_logs(folder):
         _read_log(path, table)
     complete = {e: row for e, row in table.items() if "dice" in row}
     if sorted(complete) != list(range(len(complete))):
         return {}  # a log is missing
-    average = None
-    for _, row in sorted(complete.items()):
-        average = row["dice"] if average is None else _DECAY * average + (1 - _DECAY) * row["dice"]
-        row["ema_dice"] = average
+    for epoch, average in enumerate(moving_dices(complete[e]["dice"] for e in range(len(complete)))):
+        complete[epoch]["ema_dice"] = average
     return complete
 
 
@@ -68,9 +65,7 @@ def _read_log(path: Path, table: dict[int, dict[str, float]]) -> None:
         elif match := _VALUE.search(line):
             row[match[1]] = _number(match[2])
         elif match := _DICE.search(line):
-            words = _NUMBER.findall(match[1].replace("(", " ").replace(")", " "))
-            defined = [float(word) for word in words if word != "nan"]
-            row["dice"] = sum(defined) / len(defined) if defined else 0.0
+            row["dice"] = mean_dice(match[1])
 
 
 def _number(text: str) -> float:

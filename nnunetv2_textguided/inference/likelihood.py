@@ -1,0 +1,121 @@
+"""The likelihood of a case for a trained model: fitted on its own validation predictions, applied to new patients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.case_likelihood import (
+    COMBINATIONS,
+    FILE,
+    CaseFacts,
+    Input,
+    LikelihoodModel,
+    case_likelihood,
+    fit_likelihood,
+    read_likelihood,
+    write_likelihood,
+)
+from nnunetv2_textguided.evaluation.options import Scoring
+from nnunetv2_textguided.evaluation.predictions import find_predictions
+from nnunetv2_textguided.evaluation.score import Score, ScoreJob, score_case
+from nnunetv2_textguided.nnunet.labels import Target
+from nnunetv2_textguided.processes.pool import run_jobs
+from nnunetv2_textguided.text.case_text import CaseText
+
+
+def facts_of(score: float | None, text: CaseText) -> CaseFacts:
+    """What a likelihood is computed from."""
+    clinical = text.clinical
+    return CaseFacts(score, clinical.psa_ng_per_ml, clinical.age_years, clinical.prostate_volume_ml, text.pirads)
+
+
+def combined_likelihood(model: Path, score: float, text: CaseText) -> tuple[float, tuple[Input, ...]] | None:
+    """The likelihood of a new patient by the model folder's regression; None where none was fitted.
+
+    Args:
+        model: trained model folder.
+        score: the image's, the maximum of the detection map.
+        text: what is known of the patient.
+
+    Returns:
+        The likelihood, in (0, 1), and what it was computed from.
+
+    Raises:
+        DataError: the file in the model folder is damaged.
+    """
+    path = model / FILE
+    return case_likelihood(read_likelihood(path), facts_of(score, text)) if path.is_file() else None
+
+
+def fit_for_model(
+    model: Path, labels: Path, target: Target, texts: Mapping[str, CaseText], workers: int
+) -> list[LikelihoodModel]:
+    """Fit every combination of image, clinical facts and PI-RADS that the cases have, and write them into the folder.
+
+    A case counts by the prediction of the fold that did not train on it; patients must not be in several folds.
+
+    Args:
+        model: trained model folder, its folds validated with `--npz`.
+        labels: reference segmentations, named by case.
+        target: the lesion.
+        texts: what is known of the cases.
+        workers: processes.
+
+    Returns:
+        The fitted models, the richest combination first.
+
+    Raises:
+        DataError: fewer than two folds have validation probabilities, or too few cases have what a combination needs.
+    """
+    fold, scores = _validated(model, labels, target, workers)
+    names = sorted(scores)
+    facts = [facts_of(scores[name].score, texts.get(name, CaseText())) for name in names]
+    positive = [bool(scores[name].lesions) for name in names]
+    fitted = []
+    for inputs in COMBINATIONS:
+        known = [i for i, one in enumerate(facts) if one.has(inputs)]
+        if inputs != ("image",) and len(known) < len(names) / 2:
+            continue  # what most cases lack would be fitted on a selection of patients
+        folds = [fold[names[i]] for i in known]
+        fitted.append(fit_likelihood([facts[i] for i in known], [positive[i] for i in known], folds, inputs)[0])
+    write_likelihood(model / FILE, fitted)
+    return fitted
+
+
+def _validated(model: Path, labels: Path, target: Target, workers: int) -> tuple[dict[str, int], dict[str, Score]]:
+    """Fold and score of every case that a fold validated on."""
+    fold: dict[str, int] = {}
+    jobs = []
+    for folder in sorted(model.glob("fold_[0-9]*/validation")):
+        number = int(folder.parent.name.removeprefix("fold_"))
+        for case, files in find_predictions(folder).items():
+            if files.probabilities is None:
+                raise DataError(
+                    f"The validation of fold {number} kept no probabilities.",
+                    where=folder,
+                    remedy=f"Run nnUNetv2_train ... {number} --val --npz.",
+                )
+            fold[case] = number
+            jobs.append(ScoreJob(case, _reference(labels, case), {"model": files}, (target,), Scoring()))
+    if len(set(fold.values())) < 2:
+        raise DataError(
+            "A likelihood is fitted across folds: at least two have to be trained and validated.",
+            where=model,
+            remedy="Train more folds, with --npz.",
+        )
+    scores: dict[str, Score] = {}
+    for outcome in run_jobs(score_case, jobs, workers=workers):
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.value is not None  # an outcome has a value or an error
+        scores[outcome.job.case] = outcome.value["model"][target.name]
+    return fold, scores
+
+
+def _reference(labels: Path, case: str) -> Path:
+    for ending in (".nii.gz", ".nii", ".mha", ".nrrd"):
+        if (labels / (case + ending)).is_file():
+            return labels / (case + ending)
+    raise DataError(f"Case {case} has no reference.", where=labels, remedy="Check --labels.")

@@ -1,0 +1,238 @@
+"""What is known of each patient: sentences that the radiologist wrote, and clinical facts, case by case.
+
+A file `case_text.json` (or `case_text.csv`) beside dataset.json; a case without an entry is a case without text:
+
+    {"CASE": {"findings": ["PI-RADS 5 lesion in the left posterior peripheral zone at mid-gland"],
+              "clinical": {"psa_ng_per_ml": 12.3, "age_years": 68, "prostate_volume_ml": 58}}}
+
+The table has one row per finding, with the columns case, finding, psa_ng_per_ml, age_years, prostate_volume_ml.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_textguided.errors import DataError, PromptBankError
+from nnunetv2_textguided.files import read_json, write_json
+from nnunetv2_textguided.text.bank import valid_text
+
+JSON_NAME, CSV_NAME = "case_text.json", "case_text.csv"
+MAX_FINDINGS = 64
+"""A case with more sentences is refused: no report lists as many lesions."""
+
+# Key -> smallest and largest value that a patient can have, and the unit.
+CLINICAL = {
+    "psa_ng_per_ml": (0.0, 10_000.0, "ng/mL (the same as ug/L)"),
+    "age_years": (18.0, 115.0, "years"),
+    "prostate_volume_ml": (3.0, 600.0, "mL (the same as cm3; 1000 mm3 are 1 mL)"),
+}
+
+_PIRADS = re.compile(r"\bPI-?\s?RADS(?:\s+(?:category|score|grade))?\s*:?\s*([1-5])\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ClinicalFacts:
+    """Numbers that are known of a patient; None: not known.
+
+    Attributes:
+        psa_ng_per_ml: prostate-specific antigen in serum, ng/mL.
+        age_years: age at the examination, years.
+        prostate_volume_ml: volume of the whole gland, mL.
+    """
+
+    psa_ng_per_ml: float | None = None
+    age_years: float | None = None
+    prostate_volume_ml: float | None = None
+
+    @property
+    def psa_density(self) -> float | None:
+        """PSA over the gland's volume, ng/mL per mL; None where one of them is not known."""
+        if self.psa_ng_per_ml is None or self.prostate_volume_ml is None:
+            return None
+        return self.psa_ng_per_ml / self.prostate_volume_ml
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, f.name) is not None for f in fields(self))
+
+
+@dataclass(frozen=True)
+class CaseText:
+    """What is known of one case.
+
+    Attributes:
+        findings: sentences, whitespace-normalised.
+        clinical: clinical facts.
+    """
+
+    findings: tuple[str, ...] = ()
+    clinical: ClinicalFacts = ClinicalFacts()
+
+    def __bool__(self) -> bool:
+        return bool(self.findings) or bool(self.clinical)
+
+    @property
+    def pirads(self) -> int | None:
+        """The highest PI-RADS grade that a sentence names; None where none does."""
+        grades = [int(grade) for sentence in self.findings for grade in _PIRADS.findall(sentence)]
+        return max(grades, default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of case_text.json; what is not known is left out."""
+        known = {f.name: getattr(self.clinical, f.name) for f in fields(self.clinical)}
+        clinical = {name: value for name, value in known.items() if value is not None}
+        return {
+            **({"findings": list(self.findings)} if self.findings else {}),
+            **({"clinical": clinical} if clinical else {}),
+        }
+
+
+def find_case_text(folder: Path) -> Path | None:
+    """The case text beside a dataset.json, if there is one.
+
+    Raises:
+        DataError: there are two.
+    """
+    found = [path for name in (JSON_NAME, CSV_NAME) if (path := folder / name).is_file()]
+    if len(found) > 1:
+        raise DataError("There are two files of case text.", where=folder, remedy=f"Keep {JSON_NAME} or {CSV_NAME}.")
+    return found[0] if found else None
+
+
+def read_case_text(path: str | Path, cases: Collection[str] | None = None) -> dict[str, CaseText]:
+    """Read and check a file of case text, JSON or CSV by its suffix.
+
+    Args:
+        path: the file.
+        cases: the identifiers that exist; None: whatever the file names is taken to exist.
+
+    Raises:
+        DataError: the file cannot be read, names a case or a key that does not exist, or holds a value that no patient
+            has; names file, case and remedy.
+    """
+    path = Path(path)
+    is_table = path.suffix.lower() == ".csv"
+    entries = _read_csv(path) if is_table else read_json(path, error=DataError, unique_keys=True)
+    if not isinstance(entries, Mapping):
+        raise DataError("Case text maps case identifiers to entries.", where=path, remedy='{"CASE": {"findings": []}}')
+    if cases is not None:
+        _check_cases(entries, cases, path)
+    return {case: parse_entry(entry, f"{path}, case {case}") for case, entry in entries.items()}
+
+
+def write_case_text(path: Path, texts: Mapping[str, CaseText]) -> None:
+    """Write case_text.json, cases in order, those of which nothing is known left out."""
+    write_json(path, {case: texts[case].to_json() for case in sorted(texts) if texts[case]})
+
+
+def parse_entry(entry: Any, where: str) -> CaseText:
+    """One case's entry.
+
+    Raises:
+        DataError: it is not valid.
+    """
+    if not isinstance(entry, Mapping):
+        raise DataError(f"The entry is {entry!r}.", where=where, remedy='Write {"findings": [...], "clinical": {...}}.')
+    _check_keys(entry, ("findings", "clinical"), where)
+    findings, clinical = entry.get("findings", []), entry.get("clinical", {})
+    if not isinstance(findings, list) or len(findings) > MAX_FINDINGS:
+        raise DataError(
+            f"'findings' is no list of at most {MAX_FINDINGS} sentences.", where=where, remedy='Write ["...", "..."].'
+        )
+    if not isinstance(clinical, Mapping):
+        raise DataError(f"'clinical' is {clinical!r}.", where=where, remedy='Write {"psa_ng_per_ml": 12.3}.')
+    _check_keys(clinical, tuple(CLINICAL), where)
+    try:
+        sentences = tuple(valid_text(sentence, where) for sentence in findings)
+    except PromptBankError as error:
+        raise DataError(error.what, where=where, remedy=error.remedy) from error
+    return CaseText(sentences, ClinicalFacts(**{key: _number(key, value, where) for key, value in clinical.items()}))
+
+
+def _number(key: str, value: Any, where: str) -> float | None:
+    if value is None:
+        return None
+    low, high, unit = CLINICAL[key]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise DataError(
+            f"{key} is {value!r}, not a number.", where=where, remedy=f"Give it in {unit}, or leave it out."
+        )
+    if not low < value <= high:
+        raise DataError(
+            f"{key} is {value:g}; patients have between {low:g} and {high:g}.",
+            where=where,
+            remedy=f"Give it in {unit}; leave it out where it is not known.",
+        )
+    return float(value)
+
+
+def _check_keys(entry: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in entry:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.3)
+            raise DataError(
+                f"Unknown key {key!r}.",
+                where=where,
+                remedy=(f"Did you mean {near[0]!r}? " if near else "") + f"Known are {', '.join(known)}.",
+            )
+
+
+def _check_cases(entries: Iterable[str], cases: Collection[str], path: Path) -> None:
+    unknown = sorted(set(entries) - set(cases))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], list(cases), n=1)
+        raise DataError(
+            f"{len(unknown)} cases are not in the data set: {', '.join(unknown[:5])}"
+            + (", ..." if len(unknown) > 5 else "."),
+            where=path,
+            remedy=(f"{unknown[0]} looks like {near[0]}. " if near else "")
+            + "Name cases by their identifier, without channel number and file ending.",
+        )
+
+
+def _read_csv(path: Path) -> dict[str, Any]:
+    """Rows of the table as entries; rows of one case add findings and must agree about everything else."""
+    columns = ("case", "finding", *CLINICAL)
+    entries: dict[str, Any] = {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            names = [name for name in reader.fieldnames or () if name is not None]
+            if "case" not in names:
+                raise DataError("The table has no column 'case'.", where=path, remedy=f"Columns: {', '.join(columns)}.")
+            _check_keys(dict.fromkeys(names), columns, str(path))
+            for row in reader:
+                where = f"{path}, line {reader.line_num}"
+                if None in row:
+                    raise DataError("The row has more cells than the table has columns.", where=where,
+                                    remedy="Put sentences with commas into double quotes.")  # fmt: skip
+                _add_row(entries, {key: (value or "").strip() for key, value in row.items()}, where)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"The table cannot be read: {error}.", where=path, remedy="Save it as UTF-8 CSV.") from error
+    return entries
+
+
+def _add_row(entries: dict[str, Any], row: dict[str, str], where: str) -> None:
+    if not row["case"]:
+        raise DataError("The row names no case.", where=where)
+    entry = entries.setdefault(row["case"], {"findings": [], "clinical": {}})
+    if row.get("finding"):
+        entry["findings"].append(row["finding"])
+    for key in CLINICAL:
+        text = row.get(key, "")
+        if not text:
+            continue
+        try:
+            value = float(text)
+        except ValueError:
+            raise DataError(f"{key} is {text!r}, not a number.", where=where,
+                            remedy="Write 12.3, with a point and without a unit.") from None  # fmt: skip
+        if entry["clinical"].setdefault(key, value) != value:
+            raise DataError(f"Two rows of case {row['case']} differ in {key}.", where=where,
+                            remedy="Give it once, or the same value in every row.")  # fmt: skip

@@ -1,0 +1,81 @@
+"""The likelihood of a case: fitted on a model's validation, applied to one patient, refused where it cannot be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunetv2_textguided.cli import main
+from nnunetv2_textguided.inference.likelihood import combined_likelihood
+from nnunetv2_textguided.text.case_text import CaseText, ClinicalFacts
+from tests.inference.models import Model
+
+pytest.importorskip("report_guided_annotation")
+
+
+@pytest.fixture
+def validated(model: Model, tmp_path: Path) -> tuple[Path, Path, Path]:
+    """A model folder with validation predictions of 60 cases in two folds, references, and case text.
+
+    The image shows half of the diseased cases; PSA is high in all of them.
+    """
+    folder, labels = tmp_path / "Dataset902_Tiny" / "trainer__plans__3d_fullres", tmp_path / "labels"
+    shutil.copytree(model.folder, folder)
+    labels.mkdir()
+    random, texts = np.random.default_rng(0), {}
+    for number in range(60):
+        case, sick = f"case_{number:02d}", number % 2 == 0
+        mask = np.zeros((6, 16, 16), dtype=np.uint8)
+        if sick:
+            mask[2:4, 4:8, 4:8] = 1
+        sitk.WriteImage(sitk.GetImageFromArray(mask), str(labels / f"{case}.nii.gz"))
+        probability = np.full(mask.shape, 0.01, dtype=np.float32)
+        peak = (0.5 + 0.4 * random.random()) if sick and number % 4 == 0 else 0.4 * random.random()
+        probability[2:4, 4:8, 4:8] = peak
+        target = folder / f"fold_{number // 30}" / "validation"
+        target.mkdir(exist_ok=True)
+        np.savez(target / f"{case}.npz", probabilities=np.stack([1 - probability, probability]))
+        psa = float(np.exp(random.normal() * 0.3 + (2.8 if sick else 1.8)))
+        texts[case] = {"clinical": {"psa_ng_per_ml": psa, "age_years": 65.0, "prostate_volume_ml": 50.0}}
+    text = tmp_path / "case_text.json"
+    text.write_text(json.dumps(texts))
+    return folder, labels, text
+
+
+def test_a_models_likelihood(validated: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    folder, labels, text = validated
+    command = ["likelihood", "-m", folder, "--labels", labels, "--case-text", text, "--jobs", "1"]
+    assert main([str(word) for word in command]) == 0
+    printed = capsys.readouterr().out
+    assert "image + clinical: AUROC 0.9" in printed
+    assert "pirads" not in printed, "no case has a grade: nothing to fit"
+    models = json.loads((folder / "case_likelihood.json").read_text())["models"]
+    auroc = {tuple(model["inputs"]): model["auroc"] for model in models}
+    assert auroc["image", "clinical"] > auroc["image",] + 0.05
+    high, low = (combined_likelihood(folder, 0.3, CaseText((), ClinicalFacts(psa, 65.0, 50.0))) for psa in (25.0, 3.0))
+    assert high is not None
+    assert low is not None
+    assert high[0] > 0.8 > 0.3 > low[0]
+    alone = combined_likelihood(folder, 0.3, CaseText())
+    assert alone is not None
+    assert alone[1] == ("image",)
+
+
+def test_no_regression_no_likelihood(tmp_path: Path) -> None:
+    assert combined_likelihood(tmp_path, 0.5, CaseText()) is None
+
+
+def test_what_cannot_be_fitted(validated: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    folder, labels, _ = validated
+    command = [str(word) for word in ("likelihood", "-m", folder, "--labels", labels, "--jobs", "1")]
+    (labels / "case_03.nii.gz").unlink()
+    assert main(command) == 1
+    assert "case_03 has no reference" in capsys.readouterr().err
+    shutil.rmtree(folder / "fold_1" / "validation")
+    assert main(command) == 1
+    assert not (folder / "case_likelihood.json").exists()
