@@ -1,6 +1,6 @@
 # Everything here works in a fresh clone with nothing but Python >= 3.10: each target makes the environment it needs.
 #   make test     install with all extras, run all tests          make demo    train and predict on a phantom, report
-#   make lint     ruff and mypy                                   make docs    regenerate docs/settings.md and schema
+#   make lint     ruff, mypy, import-linter                        make docs    regenerate docs/settings.md and schema
 #   make nightly the tests that take long: kills at random moments, ten thousand random inputs
 #   make bench    costs, into docs/performance.md                 make build   wheel and sdist into dist/
 # PYTHON chooses the interpreter, VENV the folder, PYTEST_ARGS goes to pytest.
@@ -54,6 +54,7 @@ lint: $(ALL)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy nnunetv2_textguided
+	$(BIN)/lint-imports --no-cache
 
 build: $(ALL)
 	$(BIN)/python -m build

@@ -1,9 +1,7 @@
 """Text-guided 3D lesion segmentation inside stock nnU-Net v2 (*Align then Refine*, arXiv 2604.18713)."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
+# Nothing is imported here, not even typing: the start-up file imports the package whenever Python starts.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nnunetv2_textguided.inference.patient import load
 
@@ -11,8 +9,8 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def __getattr__(name: str) -> Any:
-    # `load` stands on torch: imported when it is first asked for, so that the command line answers at once.
+def __getattr__(name: str) -> object:
+    # `load` stands on torch: imported when it is first asked for.
     if name == "load":
         from nnunetv2_textguided.inference.patient import load
 

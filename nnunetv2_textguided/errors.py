@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import TracebackType
 from typing import ClassVar
 
 
@@ -76,3 +78,20 @@ class TrainingError(TextGuidedError):
 
 class DataError(TextGuidedError):
     """An image, label, table or data set is damaged, missing or inconsistent."""
+
+
+def print_without_traceback() -> None:
+    """Have this process print an uncaught TextGuidedError as its message alone, as this package's own command does.
+
+    For commands of nnU-Net's that run this package's classes: there the message would stand under a long traceback.
+    A hook that somebody else has set stays, and `python -X dev` shows the traceback.
+    """
+    if sys.excepthook is sys.__excepthook__ and not sys.flags.dev_mode:
+        sys.excepthook = _print_message
+
+
+def _print_message(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if isinstance(error, TextGuidedError):
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)

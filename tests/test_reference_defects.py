@@ -125,7 +125,7 @@ def test_nothing_catches_every_error_but_what_reports_it(repository: Path) -> No
     """The doctor shows whatever a broken installation raises, pools of processes pass it on, and a benchmark reports
     what a trainer of somebody else raised."""
     allowed = {"commands/doctor/discovery.py", "commands/doctor/environment.py", "processes/pool.py"}
-    allowed |= {"benchmark/coordinator.py", "benchmark/describe.py"}
+    allowed |= {"benchmark/describe.py"}
     caught = set()
     for name, tree in sources(repository, "").items():
         handlers = [node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)]

@@ -2,11 +2,12 @@
 
     python docs/evidence/study.py --renderer phantom.py --work FOLDER [--variants NAME ...] [--trainers NAME ...]
         [--labels lesion zones] [--folds 0 1 2 3 4] [--device cuda --jobs 8]
+    python docs/evidence/study.py --keep REPORT --repetition NAME [--labels zones]
 
 The renderer draws bpMRI on the public PI-CAI masks (CC BY-NC 4.0, hence not part of this package) and writes a raw
 nnU-Net data set with the challenge's own patient-disjoint folds. Variants (variants.json) are plans that differ in
 their `text_guidance` block or their widths, all trained by nnUNetTrainerAlignRefine; trainers share the default plans.
-What is finished is not done again.
+What is finished is not done again. The second form puts the cases of a finished report into per_case.csv.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import SimpleITK as sitk
 
-from nnunetv2_textguided.files import write_text
+from nnunetv2_textguided.files import atomic_path, write_text
 
 BASE = "nnUNetTrainerAlignRefine"
+CASES = Path(__file__).with_name("per_case.csv")
+TRAINERS = {f"{BASE}_StockNetwork": "stock", f"{BASE}_NoText": "no_text", BASE: "raw", f"{BASE}_RandomText": "random"}
 DATASETS = {"lesion": "Dataset501_Lesion", "zones": "Dataset502_Zones"}
 # Equal iterations for all: 24 epochs of 30. So few need less momentum than nnU-Net's 0.99, which remembers hundreds.
 # Guidance as in the paper, weak and off in the refine phase, on which variants build; it is not the package's default.
@@ -139,11 +143,24 @@ def train_and_report(labels: str, models: list[str], plans: list[str], args: arg
     run("nnUNetv2_textguided", "benchmark", "report", *common, "-p", *plans, *options, check=False)
 
 
+def keep(report: Path, repetition: str, labels: str) -> None:
+    """Put a report's cases of the label csPCa into per_case.csv; what is there already stays."""
+    new = pd.read_csv(report / "per_case.csv")
+    variant = new["plans"].str.removeprefix("nnUNetPlans").str.removeprefix("_")
+    new["model"] = variant.where(variant != "", new["trainer"].map(TRAINERS))
+    new = new.assign(labels=labels, repetition=repetition)
+    there = pd.read_csv(CASES)
+    together = pd.concat([there, new[there.columns]])
+    together = together.drop_duplicates(["labels", "model", "repetition", "case"])
+    with atomic_path(CASES) as partial:
+        together.to_csv(partial, index=False, float_format="%.5g")
+
+
 def main() -> None:
-    """Prepare, train, report."""
+    """Prepare, train, report; or keep a report's cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--renderer", type=Path, required=True, help="the script that draws bpMRI on PI-CAI's masks")
-    parser.add_argument("--work", type=Path, required=True, help="folder for nnU-Net's three folders and the reports")
+    parser.add_argument("--renderer", type=Path, help="the script that draws bpMRI on PI-CAI's masks")
+    parser.add_argument("--work", type=Path, help="folder for nnU-Net's three folders and the reports")
     parser.add_argument("--labels", nargs="+", default=["lesion"], choices=list(DATASETS), help="default: lesion")
     parser.add_argument("--variants", nargs="*", default=[], choices=list(VARIANTS), help="of variants.json")
     parser.add_argument("--trainers", nargs="*", default=[], help=f"such as {BASE}_NoText, on the default plans")
@@ -152,7 +169,14 @@ def main() -> None:
     parser.add_argument("--jobs", default="2", help="trainings at a time (default: 2)")
     parser.add_argument("--processes", type=int, default=2, help="for rendering and preprocessing (default: 2)")
     parser.add_argument("--report-only", action="store_true", help="compare what there is")
+    parser.add_argument("--keep", type=Path, metavar="REPORT", help="put its cases into per_case.csv, and stop")
+    parser.add_argument("--repetition", default="cpu 1", help="name of its trainings (default: %(default)s)")
     args = parser.parse_args()
+    if args.keep:
+        keep(args.keep, args.repetition, args.labels[0])
+        return
+    if not (args.renderer and args.work):
+        parser.error("--renderer and --work are needed to train")
     for name in ("raw", "preprocessed", "results"):
         (args.work / name).mkdir(parents=True, exist_ok=True)
         os.environ[f"nnUNet_{name}"] = str((args.work / name).resolve())

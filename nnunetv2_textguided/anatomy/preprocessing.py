@@ -18,12 +18,12 @@ import numpy as np
 from batchgenerators.utilities.file_and_folder_operations import load_pickle
 from filelock import FileLock
 from nibabel.filebasedimages import ImageFileError
-from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, infer_dataset_class, nnUNetDatasetBlosc2
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunetv2_textguided.anatomy.labels import KEY, RAW_FOLDER, anatomy_folder, anatomy_labels
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import atomic_path, read_json, remove_partials, visible
+from nnunetv2_textguided.nnunet.plans import PlansManager
+from nnunetv2_textguided.nnunet.preprocessed import chunks_of_labels, dataset_class, is_blosc2
 
 # What nnU-Net's readers (SimpleITK, nibabel, tifffile, PNG) raise over damaged files.
 _UNREADABLE = (RuntimeError, OSError, EOFError, ValueError, AssertionError, zlib.error, ImageFileError)
@@ -52,7 +52,7 @@ class Job:
     @property
     def target(self) -> Path:
         """The preprocessed label map, with the suffix of nnU-Net's cases."""
-        suffix = "b2nd" if infer_dataset_class(str(self.preprocessed)) is nnUNetDatasetBlosc2 else "npz"
+        suffix = "b2nd" if is_blosc2(self.preprocessed) else "npz"
         return anatomy_folder(self.preprocessed) / f"{self.case}.{suffix}"
 
     @property
@@ -166,7 +166,7 @@ def _resample(values: np.ndarray, properties: dict[str, Any], job: Job, manager:
     spacing = list(configuration.spacing)
     # 2d leaves the spacing between slices as it is.
     spacing = spacing if len(spacing) == len(original) else [original[0], *spacing]
-    case = infer_dataset_class(str(job.preprocessed))(str(job.preprocessed), [job.case]).load_case(job.case)
+    case = dataset_class(job.preprocessed)(str(job.preprocessed), [job.case]).load_case(job.case)
     resampled = configuration.resampling_fn_seg(values[box], case[0].shape[1:], original, spacing)
     return np.asarray(resampled)[0].astype(np.uint8)
 
@@ -175,17 +175,8 @@ def _save(job: Job, values: np.ndarray) -> None:
     remove_partials(job.target)
     with atomic_path(job.target) as temporary:
         stem = str(temporary)[: -len(job.target.suffix)]
-        if job.target.suffix == ".npz":
-            infer_dataset_class(str(job.preprocessed)).save_seg(values, stem)
-        else:
-            nnUNetDatasetBlosc2.save_seg(values, stem, **_chunks(values, _configuration(job)))
-
-
-def _configuration(job: Job) -> ConfigurationManager:
-    return PlansManager(job.plans).get_configuration(job.configuration)
-
-
-def _chunks(values: np.ndarray, configuration: ConfigurationManager) -> dict[str, list[int]]:
-    """As nnU-Net stores a former stage's predictions (nnunetv2/inference/export_prediction.py)."""
-    blocks, chunks = comp_blosc2_params((1, *values.shape), tuple(configuration.patch_size), bytes_per_pixel=1)
-    return {"blocks_seg": [int(n) for n in blocks[1:]], "chunks_seg": [int(n) for n in chunks[1:]]}
+        storage = {}
+        if job.target.suffix != ".npz":
+            patch_size = PlansManager(job.plans).get_configuration(job.configuration).patch_size
+            storage = chunks_of_labels(values.shape, patch_size)
+        dataset_class(job.preprocessed).save_seg(values, stem, **storage)

@@ -82,9 +82,16 @@ def set_damaged_aside(folder: Path) -> list[Path]:
     return moved
 
 
+def set_summary_aside(folder: Path, cases: Sequence[str]) -> None:
+    """Rename a validation's summary that is not whole: to a workflow, a file that exists is done."""
+    summary = folder / "validation" / "summary.json"
+    if summary.is_file() and not is_validated(folder, cases):
+        summary.rename(summary.with_name("summary.json.damaged"))
+
+
 def command(cell: Cell, dataset: str, step: Step, device: str) -> list[str]:
     """nnU-Net's command for a step, as a user types it."""
-    variant = cell.variant
+    variant = cell.model
     words = [TRAIN_COMMAND, dataset, variant.configuration, str(cell.fold), "-tr", variant.trainer]
     words += ["-p", variant.plans, "-device", device, "--npz"]
     return words if step in (Step.TRAIN, Step.NOTHING) else [*words, step.value]

@@ -7,17 +7,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
 from nnunetv2_textguided.benchmark.study import Study
-from nnunetv2_textguided.commands.doctor.discovery import stock_lookup
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json, visible
 from nnunetv2_textguided.nnunet.datasets import dataset_name
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RESULTS, required_path
-
-SPLITS = "splits_final.json"
+from nnunetv2_textguided.nnunet.labels import trainable_labels
+from nnunetv2_textguided.nnunet.plans import merged_configuration
+from nnunetv2_textguided.nnunet.splits import SPLITS, check_folds, read_splits
+from nnunetv2_textguided.nnunet.trainers import imported_trainers, stock_lookup
 
 
 def check_study(
@@ -39,6 +37,7 @@ def check_study(
     study = Study(name, configuration, _unique(trainers), _unique(plans), _unique(folds))
     for trainer in study.trainers:
         _check_trainer(trainer)
+    trainable_labels(read_json(folder / "dataset.json", error=DataError), folder / "dataset.json")
     _check_folds(study, folder)
     for each in study.plans:
         _check_plans(study, each, folder)
@@ -52,7 +51,7 @@ def validation_cases(study: Study) -> dict[int, tuple[str, ...]]:
         DataError: the file of folds is missing or damaged.
     """
     path = required_path(PREPROCESSED) / study.dataset / SPLITS
-    return {fold: tuple(part["val"]) for fold, part in enumerate(_splits(path))}
+    return {fold: tuple(part["val"]) for fold, part in enumerate(read_splits(path))}
 
 
 def _unique(values: Iterable[Any]) -> tuple[Any, ...]:
@@ -73,7 +72,7 @@ def _check_trainer(trainer: str) -> None:
         if "Could not find" not in str(error):
             raise
         # nnU-Net has just imported every trainer that there is.
-        remedy = f"{_near(trainer, _trainer_names(nnUNetTrainer))} A trainer elsewhere: name its folder in "
+        remedy = f"{_near(trainer, imported_trainers())} A trainer elsewhere: name its folder in "
         raise DataError(
             f"nnU-Net finds no trainer {trainer!r}.", where="--trainers", remedy=f"{remedy}nnUNet_extTrainer."
         ) from error
@@ -81,17 +80,10 @@ def _check_trainer(trainer: str) -> None:
         raise DataError(f"{trainer!r} is no nnU-Net trainer: {error}.", where="--trainers") from error
 
 
-def _trainer_names(base: type[Any]) -> set[str]:
-    names = {base.__name__}
-    for derived in base.__subclasses__():
-        names |= _trainer_names(derived)
-    return names
-
-
 def _check_folds(study: Study, folder: Path) -> None:
     path = folder / SPLITS
     # Where there are none, nnU-Net will make five.
-    count = len(_splits(path)) if path.is_file() else 5
+    count = len(read_splits(path)) if path.is_file() else 5
     wrong = [fold for fold in study.folds if not 0 <= fold < count]
     if wrong or not study.folds:
         raise DataError(
@@ -99,14 +91,6 @@ def _check_folds(study: Study, folder: Path) -> None:
             where=f"--folds; {path}",
             remedy="nnU-Net would train on a random split instead, which compares with nothing.",
         )
-
-
-def _splits(path: Path) -> list[dict[str, list[str]]]:
-    splits = read_json(path, error=DataError)
-    whole = isinstance(splits, list) and all(isinstance(s, dict) and {"train", "val"} <= s.keys() for s in splits)
-    if not whole or not splits:
-        raise DataError("The file holds no folds.", where=path, remedy="Delete it; nnU-Net then makes five.")
-    return splits  # type: ignore[no-any-return]
 
 
 def _check_plans(study: Study, plans: str, folder: Path) -> None:
@@ -121,7 +105,7 @@ def _check_plans(study: Study, plans: str, folder: Path) -> None:
             where=f"-c; {path}",
             remedy=_near(study.configuration, content.get("configurations", {})),
         )
-    identifier = PlansManager(content).get_configuration(study.configuration).data_identifier
+    identifier = merged_configuration(content, study.configuration)["data_identifier"]
     # A configuration that inherits from another uses its data.
     owners = [name for name, own in content["configurations"].items() if own.get("data_identifier") == identifier]
     remedy = f"Run `nnUNetv2_preprocess -d {study.dataset} -plans_name {plans} -c {' '.join(owners)}`."
@@ -133,11 +117,16 @@ def _check_data(study: Study, folder: Path, data: Path, remedy: str) -> None:
     if not there:
         raise DataError("There are no preprocessed data.", where=data, remedy=remedy)
     if (folder / SPLITS).is_file():
-        splits = _splits(folder / SPLITS)
-        needed = {case for fold in study.folds for part in ("train", "val") for case in splits[fold][part]}
-        missing = sorted(needed - there)
+        splits = read_splits(folder / SPLITS)
+        needed = {case for fold in study.folds for part in splits[fold].values() for case in part}
+        missing = {case for case in needed - there if not any(case.startswith(f"{known}.") for known in there)}
+        check_folds(folder / SPLITS, there | missing, study.folds)
         if missing:
-            what = f"{len(missing)} of {len(needed)} cases are not preprocessed: {', '.join(missing[:5])}"
-            raise DataError(f"{what}{' ...' if len(missing) > 5 else '.'}", where=data, remedy=remedy)
+            what = f"{len(missing)} of {len(needed)} cases are not preprocessed: {', '.join(sorted(missing)[:5])}"
+            raise DataError(
+                f"{what}{' ...' if len(missing) > 5 else '.'}",
+                where=f"{data}; {folder / SPLITS}",
+                remedy=f"{remedy} Cases that the data set does not have have to be taken out of the folds.",
+            )
     if not (folder / "gt_segmentations").is_dir():
         raise DataError("The reference segmentations are missing.", where=folder / "gt_segmentations", remedy=remedy)

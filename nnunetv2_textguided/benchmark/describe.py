@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from nnunetv2.run.run_training import get_trainer_from_args
-from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -21,6 +19,8 @@ from nnunetv2_textguided.benchmark.facts import ModelFacts
 from nnunetv2_textguided.benchmark.study import Study, Variant
 from nnunetv2_textguided.errors import DataError, TextGuidedError
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RESULTS, required_path
+from nnunetv2_textguided.nnunet.plans import image_channels
+from nnunetv2_textguided.nnunet.trainers import make_trainer
 from nnunetv2_textguided.settings import BLOCK
 
 WANDB = "nnUNet_wandb_enabled"
@@ -61,13 +61,13 @@ def _describe(variant: Variant, study: Study) -> ModelFacts:
 
 def _trainer(variant: Variant, study: Study) -> Any:
     try:
-        return get_trainer_from_args(
+        return make_trainer(
             study.dataset,
             variant.configuration,
             study.folds[0],
             variant.trainer,
             variant.plans,
-            device=torch.device("cpu"),
+            torch.device("cpu"),
         )
     except TextGuidedError:
         raise
@@ -93,7 +93,7 @@ def _elsewhere() -> Iterator[None]:
 def _count(trainer: Any) -> tuple[int | None, float | None, str | None]:
     """Parameters, operations of one patch's forward pass, and why they could not be counted."""
     manager, dataset_json = trainer.configuration_manager, trainer.dataset_json
-    channels = determine_num_input_channels(trainer.plans_manager, manager, dataset_json)
+    channels = image_channels(trainer.plans_manager, manager, dataset_json)
     heads = trainer.label_manager.num_segmentation_heads
     parameters = None
     try:

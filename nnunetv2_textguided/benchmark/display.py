@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,10 +12,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from nnunetv2_textguided.benchmark.coordinator import State, Status
+from nnunetv2_textguided.benchmark.states import State, Status
 from nnunetv2_textguided.benchmark.study import Cell, Study, Variant
 
-STYLES = {State.DONE: "green", State.FAILED: "bold red", State.RUNNING: "cyan", State.ELSEWHERE: "magenta"}
+STYLES = {State.DONE: "green", State.FAILED: "bold red", State.RUNNING: "cyan"}
 QUIET_SECONDS = 60.0
 """Without a terminal, a training's epochs are told at most this often; its state always."""
 
@@ -27,16 +28,17 @@ def table(study: Study, statuses: Mapping[Cell, Status]) -> Table:
     shown.add_column("trainer", no_wrap=True)
     for fold in study.folds:
         shown.add_column(f"fold {fold}")
-    for variant in study.variants:
-        cells = [statuses[Cell(variant, fold)] for fold in study.folds]
-        name = row_name(variant, study)
-        shown.add_row(name, *(f"[{STYLES.get(s.state, 'dim')}]{_escape(s.text)}[/]" for s in cells))
+    for variant, repeat in itertools.product(study.variants, range(1, study.repeats + 1)):
+        cells = [statuses[Cell(variant, fold, repeat)] for fold in study.folds]
+        texts = (f"[{STYLES.get(s.state, 'dim')}]{_escape(s.text)}[/]" for s in cells)
+        shown.add_row(row_name(variant, study, repeat), *texts)
     return shown
 
 
-def row_name(variant: Variant, study: Study) -> str:
-    """The trainer; with its plans where there are several."""
-    return variant.trainer if len(study.plans) == 1 else f"{variant.trainer} {variant.plans}"
+def row_name(variant: Variant, study: Study, repeat: int = 1) -> str:
+    """The trainer; with its plans and its repeat where there are several."""
+    name = variant.trainer if len(study.plans) == 1 else f"{variant.trainer} {variant.plans}"
+    return name if study.repeats == 1 else f"{name} repeat {repeat}"
 
 
 class LiveTable:
@@ -76,11 +78,11 @@ class Lines:
         for cell, status in statuses.items():
             state, tries, text, when = self._told.get(cell, (State.WAITING, 0, "waiting", 0.0))
             recent = (state, tries) == (status.state, status.tries) and time.monotonic() - when < QUIET_SECONDS
-            if text == status.text or (recent and status.state in (State.RUNNING, State.ELSEWHERE)):
+            if text == status.text or (recent and status.state is State.RUNNING):
                 continue
             self._told[cell] = status.state, status.tries, status.text, time.monotonic()
             now = datetime.now().strftime("%H:%M:%S")
-            name = row_name(cell.variant, self._study)
+            name = row_name(cell.variant, self._study, cell.repeat)
             print(f"{now} {name} fold {cell.fold}: {status.text}", file=self._stream, flush=True)
 
 
@@ -96,7 +98,7 @@ def print_table(study: Study, statuses: Mapping[Cell, Status], stream: IO[str]) 
 
 
 def _width(study: Study, statuses: Mapping[Cell, Status]) -> int:
-    names: Sequence[int] = [len(row_name(variant, study)) for variant in study.variants]
+    names: Sequence[int] = [len(row_name(variant, study, study.repeats)) for variant in study.variants]
     return max(names) + (min(60, max(len(s.text) for s in statuses.values())) + 3) * len(study.folds) + 5
 
 

@@ -1,28 +1,33 @@
-"""`benchmark run`: check, describe, compare, then train and validate whatever is missing."""
+"""`benchmark run`: check, describe, compare, then let Snakemake train and validate whatever is missing."""
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nnunetv2_textguided.benchmark.cells import Step, command, command_line, next_step
-from nnunetv2_textguided.benchmark.check import check_study, validation_cases
-from nnunetv2_textguided.benchmark.coordinator import Coordinator, State, Status
-from nnunetv2_textguided.benchmark.describe import describe_study
+from nnunetv2_textguided.benchmark.cells import (
+    Step,
+    command,
+    command_line,
+    next_step,
+    set_damaged_aside,
+    set_summary_aside,
+)
+from nnunetv2_textguided.benchmark.engine import EngineOptions, check_engine, gpu_slots, run_engine
 from nnunetv2_textguided.benchmark.facts import ModelFacts
 from nnunetv2_textguided.benchmark.fairness import describe_fairness
-from nnunetv2_textguided.benchmark.pool import Pool, PoolOptions, local_slots
+from nnunetv2_textguided.benchmark.lock import NAME, try_lock
 from nnunetv2_textguided.benchmark.record import read_record
-from nnunetv2_textguided.benchmark.study import Cell, Study, Variant
-from nnunetv2_textguided.files import visible
-from nnunetv2_textguided.nnunet.folders import RESULTS, required_path
-
-JOBS = ".benchmark_jobs"
-"""Folder of submitit's files, in the data set's folder in nnUNet_results."""
-
+from nnunetv2_textguided.benchmark.states import State, Watch
+from nnunetv2_textguided.benchmark.study import Study
+from nnunetv2_textguided.benchmark.workflow import FOLDER, write_workflow
+from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.files import read_json, visible, write_json
+from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RESULTS, required_path
+from nnunetv2_textguided.nnunet.variant import Variant
 
 UNLIKE = {
     "configuration_sha256": "other settings (or a version of this package that has others)",
@@ -36,18 +41,22 @@ class RunOptions:
     """How a study is run.
 
     Attributes:
-        pool: where; its slots are found here.
+        engine: where; its slots are found here.
+        device: what nnU-Net's -device takes.
         gpus: GPUs of this machine to use; None: all that are visible.
         jobs: trainings at a time; None: one per GPU, one on a CPU, all on SLURM.
-        retries: how often a training whose worker was lost is tried again.
+        repeats: how often every variant is trained.
         dry_run: only print nnU-Net's commands.
+        program: what to run instead of nnU-Net's command; for tests of everything around it.
     """
 
-    pool: PoolOptions
+    engine: EngineOptions
+    device: str = "cuda"
     gpus: int | None = None
     jobs: int | None = None
-    retries: int = 2
+    repeats: int = 1
     dry_run: bool = False
+    program: tuple[str, ...] = ()
 
 
 def run_benchmark(
@@ -65,45 +74,111 @@ def run_benchmark(
 
     Raises:
         DataError: something that was asked for does not exist.
+        TextGuidedError: Snakemake is not installed.
     """
-    study = check_study(dataset, configuration, trainers, plans, folds)
+    from nnunetv2_textguided.benchmark.check import check_study, validation_cases
+    from nnunetv2_textguided.benchmark.describe import describe_study
+
+    study = replace(check_study(dataset, configuration, trainers, plans, folds), repeats=options.repeats)
     facts = describe_study(study)
     cases = validation_cases(study)
     results = required_path(RESULTS)
     text = describe_fairness(study, facts, cases)
-    notes = list(_notes(study, results, facts))
+    notes = list(_notes(study, results, facts, options.device))
     if options.dry_run:
         print("\n".join(f"# {line}".rstrip() for line in [*text.splitlines(), *notes]))
-        print("\n".join(_commands(study, results, cases, options.pool.device)))
+        print("\n".join(_commands(study, results, cases, options.device)))
         return 0
+    check_engine(options.engine.executor)
     print("\n".join([text, *notes, ""]), flush=True)
-    pool = Pool(replace(options.pool, slots=_slots(study, options)), results / study.dataset / JOBS)
-    coordinator = Coordinator(study, results, facts, cases, pool, options.retries)
-    statuses = _show(study, coordinator)
-    for failure in coordinator.failures():
-        print(failure, file=sys.stderr)
-    return 0 if all(status.state is State.DONE for status in statuses.values()) else 1
+    write_repeats(study)
+    return run_study(study, results, facts, cases, options)
 
 
-def _show(study: Study, coordinator: Coordinator) -> Mapping[Cell, Status]:
+def run_study(
+    study: Study,
+    results: Path,
+    facts: Mapping[Variant, ModelFacts],
+    cases: Mapping[int, tuple[str, ...]],
+    options: RunOptions,
+) -> int:
+    """Let Snakemake run what is missing of a study; the exit status."""
     from nnunetv2_textguided.benchmark.display import Lines, make_display, print_table
 
-    # A scheduler's or an administrator's polite end is an interruption: no training is left behind unwatched.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with make_display(study, sys.stdout) as display:
-            statuses = coordinator.run(display)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    slots, gpus = _slots(study, options)
+    own_gres = any(key.startswith(("gpu", "gres")) for key in options.engine.sbatch)
+    file = write_workflow(
+        study,
+        results / study.dataset / FOLDER,
+        facts,
+        cases,
+        device=options.device,
+        gpus=gpus,
+        gpus_per_training=int(options.device == "cuda" and not own_gres),
+        program=options.program,
+    )
+    _set_halves_aside(study, results, cases)
+    watch = Watch(study, results, facts, cases, options.engine.retries)
+    with make_display(study, sys.stdout) as display:
+        status = run_engine(file, replace(options.engine, slots=slots), lambda: display.update(watch.look()))
+        watch.adopt()
+        statuses = watch.look(over=True)
+        display.update(statuses)
     if isinstance(display, Lines):
         print_table(study, statuses, sys.stdout)
-    return statuses
+    for failure in watch.failures():
+        print(failure, file=sys.stderr)
+    done = all(each.state is State.DONE for each in statuses.values())
+    if status or not done:
+        print(f"Snakemake's exit status {status}, its output: {file.parent / 'snakemake.log'}", file=sys.stderr)
+    return 0 if done else 1
 
 
-def _slots(study: Study, options: RunOptions) -> tuple[str | None, ...]:
-    if options.pool.executor == "local":
-        return local_slots(options.pool.device, options.gpus, options.jobs)
-    return (None,) * (options.jobs or len(list(study.cells())))
+def write_repeats(study: Study) -> None:
+    """Copy the plans for every repeat but the first. Preprocessed data are named by `data_identifier`, and shared.
+
+    Raises:
+        DataError: there are plans of that name, with other content.
+    """
+    folder = required_path(PREPROCESSED) / study.dataset
+    for variant in study.variants:
+        original = read_json(folder / f"{variant.plans}.json", error=DataError)
+        for repeat in range(2, study.repeats + 1):
+            name = variant.repeated(repeat).plans
+            path, wanted = folder / f"{name}.json", {**original, "plans_name": name}
+            if not path.is_file():
+                write_json(path, wanted)
+            elif read_json(path, error=DataError) != wanted:
+                raise DataError(
+                    f"The plans of repeat {repeat} are not a copy of {variant.plans}.",
+                    where=path,
+                    remedy="The plans were changed after the repeat began: give them another name, or delete the copy.",
+                )
+
+
+def _set_halves_aside(study: Study, results: Path, cases: Mapping[int, tuple[str, ...]]) -> None:
+    """To a workflow, a file that exists is done: what is not whole gets another name, unless somebody works on it."""
+    for cell in study.cells():
+        folder = cell.folder(results, study.dataset)
+        if not folder.is_dir() or next_step(folder, cases[cell.fold]) is Step.NOTHING:
+            continue
+        lock = try_lock(folder / NAME)
+        if lock is not None:
+            set_damaged_aside(folder)
+            set_summary_aside(folder, cases[cell.fold])
+            os.close(lock)
+
+
+def _slots(study: Study, options: RunOptions) -> tuple[int, tuple[str, ...]]:
+    """Trainings at a time, and the GPU of each."""
+    if options.engine.executor != "local":
+        return options.jobs or len(list(study.cells())), ()
+    if options.device == "cuda":
+        gpus = gpu_slots(options.gpus, options.jobs)
+        return len(gpus), gpus
+    if options.gpus:
+        raise DataError("--gpus goes with --device cuda.", where="--gpus", remedy="Use --jobs N.")
+    return options.jobs or 1, ()
 
 
 def _commands(study: Study, results: Path, cases: Mapping[int, tuple[str, ...]], device: str) -> Iterator[str]:
@@ -114,7 +189,7 @@ def _commands(study: Study, results: Path, cases: Mapping[int, tuple[str, ...]],
         yield f"# done: {line}" if step is Step.NOTHING else line
 
 
-def _notes(study: Study, results: Path, facts: Mapping[Variant, ModelFacts]) -> Iterator[str]:
+def _notes(study: Study, results: Path, facts: Mapping[Variant, ModelFacts], device: str) -> Iterator[str]:
     """What makes trainings that are there already unlike those to come."""
     unlike: dict[tuple[Variant, str], list[str]] = {}
     for cell in study.cells():
@@ -125,7 +200,7 @@ def _notes(study: Study, results: Path, facts: Mapping[Variant, ModelFacts]) -> 
                 unlike.setdefault((cell.variant, what), []).append(str(cell.fold))
         validation = folder / "validation"
         if (validation / "summary.json").is_file() and not visible(validation, "*.npz"):
-            line = command_line(command(cell, study.dataset, Step.VALIDATE, "cuda"))
+            line = command_line(command(cell, study.dataset, Step.VALIDATE, device))
             yield f"NOTE: {folder} has no probabilities, which detection metrics need; they come with: {line}"
     for (variant, what), folds in unlike.items():
         yield f"NOTE: {variant.name}, fold {', '.join(folds)}: trained with {what} than one would be now"

@@ -1,11 +1,12 @@
-"""`nnUNetv2_textguided benchmark run|report`: five-fold cross-validation of several trainers, and its statistics."""
+"""`nnUNetv2_textguided benchmark run|report|compare`: cross-validation of several trainers, and its statistics."""
 
 from __future__ import annotations
 
 import argparse
 
+from nnunetv2_textguided.commands import benchmark_compare as compare_command
 from nnunetv2_textguided.commands import benchmark_report as report_command
-from nnunetv2_textguided.commands.numbers import count, number
+from nnunetv2_textguided.commands.numbers import OptionError, count, number
 from nnunetv2_textguided.processes.jobs import EXECUTORS, parse_sbatch
 
 
@@ -14,12 +15,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="<action>", required=True)
     _add_run(actions.add_parser("run", help="train and validate what is missing, on GPUs of this machine or on SLURM"))
     report_command.add_arguments(actions.add_parser("report", help="compare the trainers: statistics, plots, tables"))
+    compare_command.add_arguments(actions.add_parser("compare", help="differences of the models in tables of cases"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the chosen action; returns the exit status."""
     if args.action == "report":
         return report_command.run(args)
+    if args.action == "compare":
+        return compare_command.run(args)
     return _run(args)
 
 
@@ -29,8 +33,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trainers", nargs="+", required=True, metavar="TRAINER", help="the first is the reference")
     parser.add_argument("--plans", nargs="+", default=["nnUNetPlans"], metavar="PLANS", help="default: nnUNetPlans")
     parser.add_argument(
-        "--folds", nargs="+", type=count("--folds", 0), default=[0, 1, 2, 3, 4], metavar="FOLD", help="default: 0 to 4"
+        "--folds", nargs="+", type=_fold, default=[0, 1, 2, 3, 4], metavar="FOLD", help="default: 0 to 4"
     )
+    parser.add_argument("--repeats", type=count("--repeats"), default=1, metavar="N",
+                        help="train every model N times on every fold (default: 1)")  # fmt: skip
     parser.add_argument("--device", choices=("cuda", "cpu", "mps"), default="cuda", help="nnU-Net's (default: cuda)")
     parser.add_argument("--dry-run", action="store_true", help="print nnU-Net's commands for what is missing, and stop")
     where = parser.add_argument_group("where")
@@ -50,16 +56,20 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
                        help="further sbatch options, such as partition=gpu gres=gpu:a100:1")  # fmt: skip
 
 
-def _run(args: argparse.Namespace) -> int:
-    from nnunetv2_textguided.benchmark.pool import PoolOptions
-    from nnunetv2_textguided.benchmark.run import RunOptions, run_benchmark
-    from nnunetv2_textguided.errors import DataError
+def _fold(word: str) -> int:
+    if word == "all":
+        raise OptionError(
+            "Fold 'all' trains on every case and has no validation cases, so there is nothing to compare.",
+            where="--folds",
+            remedy="Train it with `nnUNetv2_train DATASET CONFIGURATION all -tr TRAINER`.",
+        )
+    return count("--folds", 0)(word)
 
-    for name, least in (("gpus", 1), ("jobs", 1), ("retries", 0)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise DataError(f"--{name} is at least {least}, not {value}.", where=f"--{name}")
-    sbatch = parse_sbatch(args.sbatch)
-    pool = PoolOptions(args.executor, args.device, hours=args.hours, cpus=args.cpus, sbatch=sbatch)
-    options = RunOptions(pool, args.gpus, args.jobs, args.retries, args.dry_run)
+
+def _run(args: argparse.Namespace) -> int:
+    from nnunetv2_textguided.benchmark.engine import EngineOptions
+    from nnunetv2_textguided.benchmark.run import RunOptions, run_benchmark
+
+    engine = EngineOptions(args.executor, 1, args.retries, args.hours, args.cpus, parse_sbatch(args.sbatch))
+    options = RunOptions(engine, args.device, args.gpus, args.jobs, args.repeats, args.dry_run)
     return run_benchmark(args.dataset, args.configuration, args.trainers, args.plans, args.folds, options)

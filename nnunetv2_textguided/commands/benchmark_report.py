@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunetv2_textguided.commands.numbers import count, number
+from nnunetv2_textguided.commands.scoring import add_scoring, read_scoring
 from nnunetv2_textguided.errors import DataError
 
 if TYPE_CHECKING:
@@ -50,24 +51,18 @@ def _add_scoring(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--label", help="class to score (default: csPCa, else the only one, else the mean of all)")
     table = "table of patients, centres and grades (default: the data set's cases.csv; none: without)"
     group.add_argument("--cases", type=Path, help=table)
-    group.add_argument("--extraction", default="dynamic", help="dynamic (the default), dynamic-fast, or a probability")
+    add_scoring(group)
     group.add_argument("--largest-component", action="store_true", help="post-processing: keep the largest only")
     group.add_argument(
         "--min-voxels", type=count("--min-voxels", 0), default=0, help="post-processing: remove smaller components"
     )
-    group.add_argument("--empty", choices=("positives-only", "paper", "nnunet"), default="positives-only",
-                       help="what an empty mask counts as (default: positives-only)")  # fmt: skip
-    group.add_argument("--missed-hd95", choices=("exclude", "diagonal"), default="exclude",
-                       help="HD95 where exactly one mask is empty (default: exclude)")  # fmt: skip
 
 
 def _add_statistics(group: argparse._ArgumentGroup) -> None:
     metrics = ("dice", "nsd_1mm", "nsd_2mm", "hd95", "precision", "recall")
     group.add_argument("--primary", default="dice", choices=metrics,
                        help="metric of the verdict and the worst cases (default: dice)")  # fmt: skip
-    group.add_argument(
-        "--resamples", type=count("--resamples"), default=2000, help="bootstrap replicates and permutations"
-    )
+    group.add_argument("--resamples", type=count("--resamples"), default=2000, help="bootstrap replicates")
     group.add_argument("--seed", type=count("--seed", 0), default=0, help="of both")
     group.add_argument(
         "--level",
@@ -102,8 +97,9 @@ def _study(args: argparse.Namespace, folders: Folders) -> Study:
     from nnunetv2_textguided.benchmark.report.collect import found_trainers
     from nnunetv2_textguided.benchmark.study import Study
     from nnunetv2_textguided.nnunet.datasets import dataset_name
+    from nnunetv2_textguided.nnunet.variant import split_repeat
 
-    dataset, plans = dataset_name(args.dataset), tuple(dict.fromkeys(args.plans))
+    dataset, plans = dataset_name(args.dataset), tuple(dict.fromkeys(split_repeat(name)[0] for name in args.plans))
     trainers = tuple(dict.fromkeys(args.trainers or found_trainers(folders, dataset, args.configuration, plans)))
     if not trainers:
         raise DataError(
@@ -116,18 +112,10 @@ def _study(args: argparse.Namespace, folders: Folders) -> Study:
 
 def _options(args: argparse.Namespace) -> ReportOptions:
     from nnunetv2_textguided.benchmark.report.options import ReportOptions
-    from nnunetv2_textguided.evaluation.conventions import EmptyMask, MissedDistance
-    from nnunetv2_textguided.evaluation.options import Scoring, read_extraction
     from nnunetv2_textguided.processes.pool import default_workers
 
     _check(args.resamples >= 100, "Too few resamples.", "--resamples", "Give at least 100; 2000 is the default.")
-    scoring = Scoring(
-        extraction=read_extraction(args.extraction),
-        largest_only=args.largest_component,
-        min_voxels=args.min_voxels,
-        empty=EmptyMask(args.empty),
-        missed=MissedDistance(args.missed_hd95),
-    )
+    scoring = read_scoring(args, largest_only=args.largest_component, min_voxels=args.min_voxels)
     return ReportOptions(
         scoring=scoring,
         label=args.label,
@@ -162,4 +150,4 @@ def _print(analysis: Analysis) -> None:
         ends = f"[{primary.text(estimate.interval.low)}, {primary.text(estimate.interval.high)}]"
         print(f"{names[variant]:<30}{primary.title} {primary.text(estimate.value)} {ends}")
     print()
-    print(analysis.verdict.sentence)
+    print(analysis.verdict.sentence, *analysis.verdict.notes, sep="\n")

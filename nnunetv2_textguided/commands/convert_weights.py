@@ -53,13 +53,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _network_to_train(args: argparse.Namespace) -> tuple[AlignRefineUNet, dict[str, Any], int]:
     """The network as the trainer builds it, the stock architecture behind it, and the number of image channels."""
-    from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
     from nnunetv2_textguided.files import read_json
     from nnunetv2_textguided.nnunet.datasets import dataset_name
     from nnunetv2_textguided.nnunet.folders import PREPROCESSED, required_path
-    from nnunetv2_textguided.planning.topology import read_plans, stock_architecture
+    from nnunetv2_textguided.nnunet.plans import PlansManager, image_channels, read_plans
+    from nnunetv2_textguided.planning.topology import stock_architecture
     from nnunetv2_textguided.training.plans import describe_training
 
     trainer = _trainer(args.trainer)
@@ -75,7 +73,7 @@ def _network_to_train(args: argparse.Namespace) -> tuple[AlignRefineUNet, dict[s
     described, settings, text = describe_training(plans, args.configuration, dataset_json, trainer.fixed, folder)
     manager = PlansManager(described)
     configuration = manager.get_configuration(args.configuration)
-    channels = determine_num_input_channels(manager, configuration, dataset_json)
+    channels = image_channels(manager, configuration, dataset_json)
     heads = manager.get_label_manager(dataset_json).num_segmentation_heads
     network = trainer.build_network_architecture(manager, configuration, channels, heads, True)
     if text is not None and settings.text.control != "learned":

@@ -11,7 +11,7 @@ from nnunetv2_textguided.text.dataset import embedding_path, prompted_names
 from nnunetv2_textguided.text.embeddings import write_embeddings
 from nnunetv2_textguided.text.encode import encode
 from nnunetv2_textguided.text.encoders import NAMES, load_encoder
-from nnunetv2_textguided.text.findings import check_embeddings
+from nnunetv2_textguided.text.prompt_warnings import check_embeddings
 from nnunetv2_textguided.text.similarity import prompt_table
 
 
@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
     write_embeddings(target, embeddings)
     tokens = "no tokens" if embeddings.tokens is None else f"{len(embeddings.tokens)} tokens"
     print(prompt_table(embeddings.bank))
-    for finding in check_embeddings(embeddings):
-        print(f"warning ({finding.kind}): {finding.message}")
+    for warning in check_embeddings(embeddings):
+        print(f"warning ({warning.kind}): {warning.message}")
     print(
         f"{len(embeddings.bank.prompts)} prompts of bank '{embeddings.bank.name}' and {tokens}, embedded by "
         f"{embeddings.encoder['id']} -> {target}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunetv2_textguided.commands.numbers import count, number
+from nnunetv2_textguided.commands.scoring import add_scoring, read_scoring
 from nnunetv2_textguided.errors import DataError
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _nnunet_raw() -> Path:
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="the raw data set, nnUNet_raw/DatasetNNN_NAME")
-    parser.add_argument("--json", type=Path, help="also write the findings to this file")
+    parser.add_argument("--json", type=Path, help="also write the problems to this file")
     parser.add_argument("--jobs", type=count("--jobs"), help="worker processes (default: one per processor, at most 8)")
 
 
@@ -159,17 +160,17 @@ def _check(args: argparse.Namespace) -> int:
     from nnunetv2_textguided.files import write_json
     from nnunetv2_textguided.nnunet.folders import PREPROCESSED, nnunet_path
     from nnunetv2_textguided.picai.check_dataset import check_dataset
-    from nnunetv2_textguided.picai.findings import Severity
+    from nnunetv2_textguided.picai.problems import Severity
     from nnunetv2_textguided.processes.pool import default_workers
 
     workers = args.jobs or default_workers()
-    findings = check_dataset(args.folder, workers=workers, preprocessed=nnunet_path(PREPROCESSED))
-    for finding in findings:
-        print(finding)
+    problems = check_dataset(args.folder, workers=workers, preprocessed=nnunet_path(PREPROCESSED))
+    for problem in problems:
+        print(problem)
     if args.json:
-        write_json(args.json, [finding.as_json() for finding in findings])
-    errors = sum(finding.severity is Severity.ERROR for finding in findings)
-    print(f"{errors} errors, {len(findings) - errors} warnings in {args.folder}")
+        write_json(args.json, [problem.as_json() for problem in problems])
+    errors = sum(problem.severity is Severity.ERROR for problem in problems)
+    print(f"{errors} errors, {len(problems) - errors} warnings in {args.folder}")
     return 1 if errors else 0
 
 
@@ -182,17 +183,13 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fold", type=count("--fold", 0), help="only the validation cases of this fold; all have to be predicted"
     )
-    parser.add_argument("--extraction", default="dynamic", help="dynamic (the default), dynamic-fast, or a probability")
+    add_scoring(parser)
     parser.add_argument(
         "--mask-threshold",
         type=number("--mask-threshold", float, above=0, below=1),
         default=0.5,
         help="where only a probability map is given",
     )
-    parser.add_argument("--empty", choices=("positives-only", "paper", "nnunet"), default="positives-only",
-                        help="what an empty mask counts as in overlap metrics (default: positives-only)")  # fmt: skip
-    parser.add_argument("--missed-hd95", choices=("exclude", "diagonal"), default="exclude",
-                        help="HD95 where exactly one mask is empty (default: exclude)")  # fmt: skip
     parser.add_argument(
         "--bootstrap", type=count("--bootstrap", 0), default=1000, help="replicates of the patient bootstrap"
     )
@@ -201,20 +198,14 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from nnunetv2_textguided.evaluation.conventions import EmptyMask, MissedDistance
-    from nnunetv2_textguided.evaluation.options import Resampling, Scoring, read_extraction
+    from nnunetv2_textguided.evaluation.options import Resampling
     from nnunetv2_textguided.nnunet.labels import find_target
     from nnunetv2_textguided.picai.evaluation import plan_evaluation, run_evaluation
     from nnunetv2_textguided.picai.report import table, write_report
     from nnunetv2_textguided.processes.pool import default_workers
 
     target, source = find_target((args.labels.parent, args.labels, args.predictions), args.label)
-    scoring = Scoring(
-        extraction=read_extraction(args.extraction),
-        mask_threshold=args.mask_threshold,
-        empty=EmptyMask(args.empty),
-        missed=MissedDistance(args.missed_hd95),
-    )
+    scoring = read_scoring(args, mask_threshold=args.mask_threshold)
     jobs, unpredicted = plan_evaluation(args.predictions, args.labels, target, scoring, args.fold)
     print(f"{target.name}: label values {sorted(target.values)} by {source or 'the convention of picai_labels'}")
     resampling = Resampling(args.bootstrap, args.seed)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nnunetv2_textguided.files import write_json
 from nnunetv2_textguided.text.embeddings import ENCODER_KEYS
-from nnunetv2_textguided.text.findings import check_bank, check_embeddings
+from nnunetv2_textguided.text.prompt_warnings import check_bank, check_embeddings
 from nnunetv2_textguided.text.resolve import describe_difference
 from nnunetv2_textguided.text.similarity import cosine_table, draw_cosines, prompt_table
 from nnunetv2_textguided.text.source import TextSource, embed_with, open_source
@@ -73,8 +73,8 @@ def _show(source: TextSource, args: argparse.Namespace) -> int:
 
 def _validate(source: TextSource) -> int:
     found = check_bank(source.bank) if source.embeddings is None else check_embeddings(source.embeddings)
-    for finding in found:
-        print(f"warning ({finding.kind}): {finding.message}")
+    for warning in found:
+        print(f"warning ({warning.kind}): {warning.message}")
     scope = "wording only; add --encoder NAME for cosines" if source.embeddings is None else _encoder(source)
     print(f"{source.kind}: {len(source.bank.prompts)} prompts are valid, {len(found)} warnings ({scope})")
     return 0

@@ -1,28 +1,16 @@
-"""Curves of a training, its phases shaded: each chart as two PNGs, for light and for dark pages."""
+"""Curves of a training, its phases shaded, as figures that follow the page's theme."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nnunetv2_textguided.demo.film import data_uri
 from nnunetv2_textguided.demo.record import TrainingLog
+from nnunetv2_textguided.pages.figures import INK, draw_svg, inline, legend, new_figure, quiet
 
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of a page."""
-
-    ink: str
-    faint: str
-    phase: dict[str, str]
-    """Shade per phase; a phase that is not named stays unshaded."""
-
-
-LIGHT = Theme("#30363d", "#d5d8dc", {"warm-up": "#f1f2f3", "ramp": "#fdf1dc", "align": "#e3f1ec", "refine": "#e8e6f8"})
-DARK = Theme("#c9d1d9", "#3a424b", {"warm-up": "#1c2127", "ramp": "#33291a", "align": "#17302a", "refine": "#282446"})
+PHASES = {"warm-up": "#f1f2f3", "ramp": "#fdf1dc", "align": "#e3f1ec", "refine": "#e8e6f8"}
+"""Shade of each phase, and in a page the variable of its name; a phase that is not named stays unshaded."""
 BLUE, ORANGE, GREY = "#3f8fd6", "#e8920c", "#8d96a0"
 
 
@@ -76,36 +64,33 @@ CHARTS = (
 )
 
 
-def draw_chart(chart: Chart, log: TrainingLog, theme: Theme) -> str:
-    """Data URI of one chart as PNG with a transparent ground."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.6, 2.9), dpi=200, layout="constrained")
-    FigureCanvasAgg(figure)
+def draw_chart(chart: Chart, log: TrainingLog) -> str:
+    """One chart as SVG element of the page."""
+    figure = new_figure(4.6, 2.9)
     axes = figure.add_subplot()
-    shade_phases(axes, log, theme)
+    quiet(axes)
+    shade_phases(axes, log)
     epochs = range(1, log.epochs + 1)
     for curve in chart.curves:
         style = (0, (3, 2)) if curve.dashed else "solid"
         axes.plot(epochs, log.columns[curve.column], color=curve.colour, lw=2, ls=style, label=curve.name)
     if chart.unit_interval:
         axes.set_ylim(0, 1)
-    style_axes(axes, theme)
+    axes.set_xlabel("epoch")
+    # The exponent of small values would stand where the phases' names stand.
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     if len(chart.curves) > 1:
-        axes.legend(frameon=False, fontsize=9, labelcolor=theme.ink, loc="best")
-    file = io.BytesIO()
-    figure.savefig(file, format="png", transparent=True)
-    return data_uri(file.getvalue(), "image/png")
+        legend(axes, loc="best")
+    return inline(draw_svg(figure, chart.title), {shade: f"var(--{phase})" for phase, shade in PHASES.items()})
 
 
-def shade_phases(axes: Any, log: TrainingLog, theme: Theme) -> None:
+def shade_phases(axes: Any, log: TrainingLog) -> None:
     """Shade the phases of a training behind the curves of matplotlib axes, and name them at the top."""
     raised = False
     for phase, first, last in log.spans():
         left, right = first + 0.5, last + 1.5
-        if phase in theme.phase:
-            axes.axvspan(left, right, color=theme.phase[phase], lw=0, zorder=0)
+        if phase in PHASES:
+            axes.axvspan(left, right, color=PHASES[phase], lw=0, zorder=0)
         # The name of a narrow phase is wider than its span: every other one stands a line higher.
         raised = not raised and right - left < 0.15 * log.epochs
         axes.text(
@@ -116,16 +101,6 @@ def shade_phases(axes: Any, log: TrainingLog, theme: Theme) -> None:
             ha="center",
             va="bottom",
             fontsize=8,
-            color=theme.ink,
+            color=INK,
         )
     axes.set_xlim(0.5, log.epochs + 0.5)
-
-
-def style_axes(axes: Any, theme: Theme) -> None:
-    """Quiet axes: no box, thin horizontal grid, text in the page's ink."""
-    axes.set_xlabel("epoch", color=theme.ink, fontsize=9)
-    axes.tick_params(colors=theme.ink, labelsize=9, length=0)
-    axes.grid(axis="y", color=theme.faint, lw=0.7)
-    axes.set_axisbelow(True)
-    for spine in axes.spines.values():
-        spine.set_visible(False)

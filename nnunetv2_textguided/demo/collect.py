@@ -14,7 +14,7 @@ from tqdm import tqdm
 from nnunetv2_textguided.demo.model import Model, explain_case, load_model, untrained_twin
 from nnunetv2_textguided.demo.phantom import CHANNELS, LESION
 from nnunetv2_textguided.demo.record import CaseRecord
-from nnunetv2_textguided.demo.scores import score_case
+from nnunetv2_textguided.demo.scores import score_masks
 from nnunetv2_textguided.demo.workspace import Workspace
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
@@ -53,8 +53,8 @@ def _collect(
         reference,
         predicted,
         explain_case(trained, files, label),
-        score_case(identifier, reference, predicted),
-        score_case(identifier, reference, explain_case(untrained, files, label).after),
+        score_masks(identifier, reference, predicted),
+        score_masks(identifier, reference, explain_case(untrained, files, label).after),
         lesions,
     )
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from nnunetv2_textguided.demo.charts import BLUE, LIGHT, ORANGE, shade_phases, style_axes
+from nnunetv2_textguided.demo.charts import BLUE, ORANGE, shade_phases
 from nnunetv2_textguided.demo.film import display_range
 from nnunetv2_textguided.demo.record import CaseRecord, DemoRecord
+from nnunetv2_textguided.demo.report_case import change_limit
 from nnunetv2_textguided.files import atomic_path
+from nnunetv2_textguided.pages.figures import INK, legend, quiet
 
 REFERENCE, PREDICTED, GATE = "#38bdf8", "#fbbf24", "#c084fc"
 COLUMNS = ("T2W", "ADC", "HBV", "text heatmap", "refiner: change in the gate")
@@ -28,19 +30,19 @@ def write_figure(path: Path, record: DemoRecord) -> None:
     figure = Figure(figsize=(12.5, 2.62 * len(cases) + 2.7), dpi=110, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(len(cases) + 1, 10, height_ratios=[*[1] * len(cases), 0.86])
-    limit = max(float(np.abs(case.effect.change).max(initial=0)) for case in cases) or 1.0
+    limit = change_limit(cases)
     for row, case in enumerate(cases):
         for column, title in enumerate(COLUMNS):
             axes = figure.add_subplot(grid[row, 2 * column : 2 * column + 2])
             _draw_view(axes, case, title, limit)
             if row == 0:
-                axes.set_title(title, fontsize=11, color=LIGHT.ink)
+                axes.set_title(title, fontsize=11, color=INK)
     _draw_curves(figure.add_subplot(grid[-1, :5]), record, "similarity with the lesion prompts", "similarity")
     _draw_curves(figure.add_subplot(grid[-1, 5:]), record, "Dice on validation patches", "dice")
     lines = [
         Line2D([], [], color=c, lw=2, label=name) for c, name in ((REFERENCE, "reference"), (PREDICTED, "predicted"))
     ]
-    figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=10, labelcolor=LIGHT.ink)
+    figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=10, labelcolor=INK)
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
 
@@ -62,7 +64,7 @@ def _draw_view(axes: Any, case: CaseRecord, title: str, limit: float) -> None:
         axes.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=np.clip(2 * heat, 0, 0.85), interpolation="bilinear")
     elif title.startswith("refiner"):
         change = case.effect.change[k]
-        strength = np.where(case.effect.gate[k], np.clip(0.25 + 1.5 * np.abs(change) / limit, 0, 0.95), 0)
+        strength = np.clip(1.5 * np.abs(change) / limit, 0, 0.95)
         axes.imshow(change, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=strength, interpolation="nearest")
     axes.contour(case.reference[k], [0.5], colors=[REFERENCE], linewidths=1.5)
     if title in case.images:
@@ -76,10 +78,11 @@ def _draw_curves(axes: Any, record: DemoRecord, title: str, what: str) -> None:
         "similarity": (("similarity_foreground", "in lesions", ORANGE), ("similarity_background", "elsewhere", BLUE)),
         "dice": (("mean_fg_dice", "per epoch", ORANGE), ("ema_fg_dice", "moving average", BLUE)),
     }[what]
-    shade_phases(axes, log, LIGHT)
+    quiet(axes)
+    shade_phases(axes, log)
     for column, name, colour in curves:
         axes.plot(range(1, log.epochs + 1), log.columns[column], color=colour, lw=2, label=name)
     axes.set_ylim(0, 1)
-    style_axes(axes, LIGHT)
-    axes.set_title(title, fontsize=11, color=LIGHT.ink, pad=16)
-    axes.legend(frameon=False, fontsize=9, labelcolor=LIGHT.ink, loc="best")
+    axes.set_xlabel("epoch")
+    axes.set_title(title, fontsize=11, color=INK, pad=16)
+    legend(axes, loc="best")

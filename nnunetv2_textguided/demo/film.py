@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nnunetv2_textguided.demo.shapes import Volume
+from nnunetv2_textguided.pages.render import data_uri
 
 Colour: TypeAlias = tuple[int, int, int]
 
@@ -87,17 +87,13 @@ def change_colours() -> list[tuple[int, int, int, int]]:
 
     position = np.linspace(-1, 1, LEVELS)
     ramp = colormaps["RdBu_r"](0.5 + 0.42 * np.sign(position))
-    ramp[:, 3] = np.clip(1.6 * np.abs(position) - 0.02, 0, 0.95)
+    # As opaque as the change is large, so that the scale can be read; the two middle levels are no change.
+    ramp[:, 3] = np.where(np.abs(position) > 1.5 / (LEVELS - 1), 0.95 * np.abs(position), 0)
     return _rgba(ramp)
 
 
 def _rgba(ramp: NDArray) -> list[tuple[int, int, int, int]]:
     return [(int(r), int(g), int(b), int(a)) for r, g, b, a in np.round(255 * ramp)]
-
-
-def data_uri(content: bytes, media_type: str) -> str:
-    """Content as a URI that needs no other file."""
-    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _indexed(values: NDArray, colours: Sequence[tuple[int, int, int, int]]) -> str:

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,6 +17,8 @@ from nnunetv2_textguided.errors import DataError, NetworkError
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.from_plans import build_from_architecture
+from nnunetv2_textguided.nnunet.checkpoints import read_checkpoint
+from nnunetv2_textguided.nnunet.plans import ConfigurationManager, PlansManager, image_channels
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK
 
@@ -60,8 +60,7 @@ def load_model(folder: Path) -> Model:
     configuration = plans.get_configuration(CONFIGURATION)
     network = _build(plans, configuration, dataset)
     path = folder / f"fold_{FOLD}" / "checkpoint_final.pth"
-    # nnU-Net's checkpoints hold more than tensors; this one was written by the training that the demo just ran.
-    weights = torch.load(path, map_location="cpu", weights_only=False)["network_weights"]
+    weights = read_checkpoint(path)["network_weights"]
     try:
         network.load_state_dict(weights)
     except RuntimeError as e:
@@ -83,7 +82,7 @@ def _build(plans: PlansManager, configuration: ConfigurationManager, dataset: di
     network = build_from_architecture(
         block["architecture"],
         resolve(block[BLOCK]),
-        determine_num_input_channels(plans, configuration, dataset),
+        image_channels(plans, configuration, dataset),
         plans.get_label_manager(dataset).num_segmentation_heads,
         deep_supervision=False,
     )

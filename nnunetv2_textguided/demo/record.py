@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunetv2_textguided.demo.scores import CaseScore, mean_dice
+from nnunetv2_textguided.demo.scores import DemoScore, mean_dice
 from nnunetv2_textguided.demo.shapes import Volume
 from nnunetv2_textguided.errors import DataError
 
@@ -29,8 +29,8 @@ class CaseRecord:
     reference: NDArray[np.bool_]
     predicted: NDArray[np.bool_]
     effect: TextEffect
-    trained: CaseScore
-    untrained: CaseScore
+    trained: DemoScore
+    untrained: DemoScore
     lesions: Sequence[dict[str, Any]]
     """zone, diameter (mm) and conspicuity of each lesion, as drawn."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,9 @@ from nnunetv2_textguided.demo.film import (
 )
 from nnunetv2_textguided.demo.phantom import CHANNELS
 from nnunetv2_textguided.demo.record import CaseRecord
-from nnunetv2_textguided.demo.scores import CaseScore
+from nnunetv2_textguided.demo.scores import DemoScore
 
-REFERENCE, PREDICTED, GATE = (56, 189, 248), (251, 191, 36), (192, 132, 252)  # as in template.html
+REFERENCE, PREDICTED, GATE = (56, 189, 248), (251, 191, 36), (192, 132, 252)  # as in page.css
 FOUND_DICE = 0.1
 
 # Each view: title, what it shows, layers from back to front.
@@ -29,16 +29,25 @@ VIEWS = (
     ("HBV", "lesions are bright (b = 1400)", ("hbv", "reference", "predicted")),
     ("Text heatmap", "where the image resembles the lesion prompts", ("t2w", "heat", "reference")),
     ("Refiner's gate", "voxels that the refiner may change", ("t2w", "gate", "reference")),
-    ("Refiner's change", "red towards lesion, blue away from it", ("t2w", "change", "reference")),
+    ("Refiner's change", "in logits: red towards lesion, blue away from it", ("t2w", "change", "reference")),
 )
 PIXELATED = ("gate", "change")
 
 
-def case_styles(cases: Sequence[CaseRecord]) -> str:
-    """Style rules that hold every image once, however many views use it."""
-    limit = max((float(np.abs(case.effect.change).max(initial=0)) for case in cases), default=0.0)
+def change_limit(cases: Sequence[CaseRecord]) -> float:
+    """End of the scale of the refiner's change, in logits: 1, or the largest change, as 1, 2 or 5 times a power of ten.
+
+    A change far below one logit moves no mask. On a scale of its own it would look like one that does.
+    """
+    largest = max((float(np.abs(case.effect.change).max(initial=0)) for case in cases), default=0.0)
+    steps = (factor * 10.0**power for power in range(6) for factor in (1, 2, 5))
+    return next(step for step in steps if step >= min(largest, 1e5))
+
+
+def case_styles(cases: Sequence[CaseRecord], limit: float) -> str:
+    """Style rules that hold every image once, however many views use it; `limit` as change_limit gives it."""
     return "\n".join(
-        f".{_class(case, layer)}{{background-image:url({uri})}}"
+        f".{case.identifier}-{layer}{{background-image:url({uri})}}"
         for case in cases
         for layer, uri in _layers(case, limit).items()
     )
@@ -56,44 +65,23 @@ def _layers(case: CaseRecord, limit: float) -> dict[str, str]:
     }
 
 
-def verdict(score: CaseScore) -> tuple[str, bool]:
+def verdict(score: DemoScore) -> tuple[str, bool]:
     """A word for a case, and whether it is good news."""
     if score.dice is None:
         return ("no lesion, none marked", True) if not score.predicted_voxels else ("false alarm", False)
     return ("found", True) if score.dice >= FOUND_DICE else ("missed", False)
 
 
-def case_card(case: CaseRecord) -> str:
-    """The HTML of one case."""
+def case_card(case: CaseRecord) -> dict[str, Any]:
+    """What the page says of one case."""
     word, good = verdict(case.trained)
-    slices, rows, columns = case.reference.shape
-    dice = "" if case.trained.dice is None else f'<span class="dice">Dice <b>{case.trained.dice:.2f}</b></span>'
-    style = f"--slices:{slices};--slice:{case.key_slice};--aspect:{columns}/{rows}"
-    marks = "".join(
-        f'<i class="{"r " if reference.any() else ""}{"p" if predicted.any() else ""}"></i>'
+    marks = [
+        f"{'r ' if reference.any() else ''}{'p' if predicted.any() else ''}"
         for reference, predicted in zip(case.reference, case.predicted, strict=True)
-    )
-    return (
-        f'<article class="case" id="{escape(case.identifier)}" style="{style}">'
-        f'<div class="top"><h3>{escape(case.identifier)}</h3>'
-        f'<span class="pill {"good" if good else "bad"}">{word}</span>'
-        f'<span class="note">{escape(_lesions(case))}</span>{dice}</div>'
-        f'<div class="panels">{"".join(_view(case, *view) for view in VIEWS)}</div>'
-        f'<div class="slider"><input type="range" min="1" max="{slices}" value="{case.key_slice + 1}" '
-        f'aria-label="Slice of {escape(case.identifier)}"><output></output><div class="track">{marks}</div></div>'
-        f'<p class="facts">{_facts(case)}</p></article>'
-    )
-
-
-def _view(case: CaseRecord, title: str, meaning: str, layers: Sequence[str]) -> str:
-    stack = "".join(
-        f'<div class="layer {layer}{" voxels" if layer in PIXELATED else ""} {_class(case, layer)}"></div>'
-        for layer in layers
-    )
-    return (
-        f'<figure><div class="view" role="img" aria-label="{escape(title)} of {escape(case.identifier)}">{stack}</div>'
-        f"<figcaption><b>{escape(title)}</b> {escape(meaning)}</figcaption></figure>"
-    )
+    ]
+    return {
+        "case": case, "word": word, "good": good, "marks": marks, "lesions": _lesions(case), "facts": _facts(case)
+    }  # fmt: skip
 
 
 def _lesions(case: CaseRecord) -> str:
@@ -112,11 +100,9 @@ def _facts(case: CaseRecord) -> str:
         inside, outside = effect.heatmap[case.reference].mean(), effect.heatmap[~case.reference].mean()
         parts.append(f"Similarity with the lesion prompts: {inside:.2f} inside the reference, {outside:.2f} outside.")
     added, removed = int((effect.after & ~effect.before).sum()), int((effect.before & ~effect.after).sum())
+    low, high = (float(f(initial=0)) for f in (effect.change.min, effect.change.max))
     parts.append(
-        f"The gate lets {int(effect.gate.sum())} voxels through; the refiner adds {added} and removes {removed}."
+        f"The gate lets {int(effect.gate.sum())} voxels through; there the refiner changes logits by {low:+.2g} to "
+        f"{high:+.2g}, which adds {added} voxels to the mask and removes {removed}."
     )
     return " ".join(parts)
-
-
-def _class(case: CaseRecord, layer: str) -> str:
-    return f"{case.identifier}-{layer}"

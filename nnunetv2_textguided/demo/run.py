@@ -19,6 +19,7 @@ from nnunetv2_textguided.demo.record import CaseRecord, DemoRecord, Step, Traini
 from nnunetv2_textguided.demo.workspace import CONFIGURATION, DATASET_ID, FOLD, TRAINER, Workspace
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json, visible, write_json
+from nnunetv2_textguided.nnunet.fingerprint import extract_fingerprint
 from nnunetv2_textguided.processes.command import run_command
 from nnunetv2_textguided.settings import BLOCK
 
@@ -106,13 +107,7 @@ class _Run:
         """nnU-Net's fingerprint from fewer voxels. By default it draws 1e8, with replacement, for statistics that
         z-scored MRI never uses: on two cores that takes 20 s and 4 GB, for a data set of 10 MB."""
         with _variables(self.environment):
-            from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import (
-                DatasetFingerprintExtractor,
-            )
-
-            extractor = DatasetFingerprintExtractor(DATASET_ID, num_processes=1)
-            extractor.num_foreground_voxels_for_intensitystats = FINGERPRINT_VOXELS
-            extractor.run()
+            extract_fingerprint(DATASET_ID, FINGERPRINT_VOXELS)
 
     def plan(self, dataset: PhantomDataset) -> None:
         folder = self.workspace.preprocessed

@@ -7,7 +7,7 @@ row of case multiplicities, which turns the mean of any per-case number into one
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,27 +67,3 @@ def means(values: Sequence[float] | np.ndarray, weights: np.ndarray) -> np.ndarr
     total = weights @ counts.astype(float)
     summed = weights @ np.where(counts, array, 0.0)
     return np.divide(summed, total, out=np.full(total.shape, math.nan), where=total > 0)
-
-
-def replicate(statistic: Callable[[np.ndarray], float], weights: np.ndarray) -> np.ndarray:
-    """A statistic of case indices (with repetition) in each replicate of `weights` (R, C). Returns (R,)."""
-    cases = np.arange(weights.shape[1])
-    return np.array([statistic(np.repeat(cases, row)) for row in weights], dtype=float)
-
-
-def mean_interval(
-    values: Sequence[float] | np.ndarray,
-    patients: Sequence[str],
-    *,
-    replicates: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Interval:
-    """Interval of the mean of a per-case number, or of a per-case difference between two models.
-
-    Args:
-        values: (C,) one number per case; NaN where the case does not count.
-        patients: the patient of each case.
-        replicates, seed, level: of the bootstrap.
-    """
-    return interval(means(values, draw(patients, replicates, seed)), level)

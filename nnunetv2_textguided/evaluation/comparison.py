@@ -1,4 +1,4 @@
-"""Two variants on the same cases: difference, interval, tests, effect size."""
+"""Two variants on the same folds and cases: difference, interval over patients and trainings, test, effect size."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nnunetv2_textguided.evaluation.bootstrap import Interval, interval, means
-from nnunetv2_textguided.evaluation.estimates import Estimates, macro_detection
+from nnunetv2_textguided.evaluation.detection_metrics import Found
+from nnunetv2_textguided.evaluation.difference import Difference
+from nnunetv2_textguided.evaluation.estimates import macro_detection
 from nnunetv2_textguided.evaluation.metrics import METRICS
-from nnunetv2_textguided.evaluation.options import Resampling
-from nnunetv2_textguided.evaluation.results import Results
+from nnunetv2_textguided.evaluation.results import CaseTable, Results
 from nnunetv2_textguided.evaluation.statistics.effect import Effect, effect_size
 from nnunetv2_textguided.evaluation.statistics.holm import holm
 from nnunetv2_textguided.evaluation.statistics.pairs import pair
-from nnunetv2_textguided.evaluation.statistics.permutation import Statistic, mean_difference, permutation_test
-from nnunetv2_textguided.evaluation.statistics.wilcoxon import wilcoxon_test
+from nnunetv2_textguided.evaluation.trainings import Statistic, folds_of_means, folds_of_statistics
 from nnunetv2_textguided.nnunet.variant import Variant
 
 
@@ -27,126 +26,68 @@ class Comparison:
 
     Attributes:
         variant, baseline, metric: what is compared.
-        difference: variant minus baseline, over the cases that count for both.
-        interval: its bootstrap interval over patients.
-        cases, patients: on which it rests.
-        p_permutation, p_wilcoxon: uncorrected. Wilcoxon's test and effect sizes exist for per-case metrics only.
-        p_holm, p_wilcoxon_holm: after Holm's correction in the family that `compare_all` was given.
-        effect: effect sizes over patients.
+        found: the difference, variant minus baseline, with its uncertainty over patients and trainings.
+        p_holm: its p value after Holm's correction in the family that `compare_all` was given.
+        effect: effect sizes over patients; for per-case metrics only.
     """
 
     variant: Variant
     baseline: Variant
     metric: str
-    difference: float
-    interval: Interval
-    cases: int
-    patients: int
-    p_permutation: float
-    p_wilcoxon: float = math.nan
+    found: Difference
     p_holm: float = math.nan
-    p_wilcoxon_holm: float = math.nan
     effect: Effect | None = None
 
     def significant(self, level: float) -> bool:
-        """Whether the interval excludes 0 and the corrected permutation test agrees."""
-        excludes = self.interval.low > 0 or self.interval.high < 0
-        return bool(excludes and self.p_holm < 1 - level + 1e-12)
+        """Whether a difference is shown: the interval excludes 0, after Holm's correction, too."""
+        return bool(self.p_holm < 1 - level + 1e-12)
 
     @property
     def gain(self) -> float:
         """The difference, positive where the variant is better."""
-        return METRICS[self.metric].gain(self.difference)
+        return METRICS[self.metric].gain(self.found.value)
 
 
 def compare_all(
-    pairs: Sequence[tuple[Variant, Variant]],
-    metric: str,
-    results: Results,
-    estimates: Estimates,
-    weights: np.ndarray,
-    options: Resampling,
+    pairs: Sequence[tuple[Variant, Variant]], metric: str, results: Results, level: float
 ) -> list[Comparison]:
     """Compare pairs of (variant, baseline); they are one family for Holm's correction.
 
     Args:
         pairs: what is compared with what.
         metric: its name.
-        results, estimates, weights: from the same replicates (R, C).
-        options: resamples, seed, level.
+        results: the scores.
+        level: nominal coverage of the intervals.
     """
-    one = _compare_means if METRICS[metric].per_case else _compare_detection
-    made = [one(variant, baseline, metric, results, estimates, weights, options) for variant, baseline in pairs]
-    permutation = holm([c.p_permutation for c in made])
-    wilcoxon = holm([c.p_wilcoxon for c in made])
-    return [
-        replace(comparison, p_holm=p, p_wilcoxon_holm=w)
-        for comparison, p, w in zip(made, permutation, wilcoxon, strict=True)
-    ]
+    compare = _compare_means if METRICS[metric].per_case else _compare_detection
+    made = [compare(variant, baseline, metric, results, level) for variant, baseline in pairs]
+    corrected = holm([comparison.found.p for comparison in made])
+    return [replace(comparison, p_holm=p) for comparison, p in zip(made, corrected, strict=True)]
 
 
-def _compare_means(
-    variant: Variant,
-    baseline: Variant,
-    metric: str,
-    results: Results,
-    estimates: Estimates,
-    weights: np.ndarray,
-    options: Resampling,
-) -> Comparison:
-    values, other = (results.overlap[metric][v] for v in (variant, baseline))
-    paired = pair(values, other, results.patients)
-    cases = int(paired.differences.size)
-    return Comparison(
-        variant,
-        baseline,
-        metric,
-        difference=float(paired.differences.mean()) if cases else math.nan,
-        interval=interval(means(values - other, weights), options.level),
-        cases=cases,
-        patients=paired.patients,
-        p_permutation=permutation_test(
-            mean_difference(paired.sums, cases), paired.patients, options.resamples, options.seed
-        ),
-        p_wilcoxon=wilcoxon_test(paired.patient_means),
-        effect=effect_size(paired.patient_means),
-    )
+def _compare_means(variant: Variant, baseline: Variant, metric: str, results: Results, level: float) -> Comparison:
+    ours, theirs = (results.tables[v].overlap_of_repeats[metric] for v in (variant, baseline))
+    found = Difference(tuple(folds_of_means(ours, theirs, results.folds, results.patients)), level)
+    means = results.overlap[metric]
+    paired = pair(means[variant], means[baseline], results.patients)
+    return Comparison(variant, baseline, metric, found, effect=effect_size(paired.patient_means))
 
 
-def _compare_detection(
-    variant: Variant,
-    baseline: Variant,
-    metric: str,
-    results: Results,
-    estimates: Estimates,
-    weights: np.ndarray,
-    options: Resampling,
-) -> Comparison:
-    replicates = estimates.replicates[variant][metric] - estimates.replicates[baseline][metric]
-    _, owner = np.unique(np.asarray(results.patients, dtype=str), return_inverse=True)
-    patients = int(owner.max()) + 1
-    return Comparison(
-        variant,
-        baseline,
-        metric,
-        difference=estimates.table[variant][metric].value - estimates.table[baseline][metric].value,
-        interval=interval(replicates, options.level),
-        cases=len(results.cases),
-        patients=patients,
-        p_permutation=permutation_test(
-            _exchanged(variant, baseline, metric, results, owner), patients, options.resamples, options.seed
-        ),
-    )
+def _compare_detection(variant: Variant, baseline: Variant, metric: str, results: Results, level: float) -> Comparison:
+    ours, theirs = (_statistics(results.tables[v], metric) for v in (variant, baseline))
+    found = Difference(tuple(folds_of_statistics(ours, theirs, results.folds, results.patients)), level)
+    return Comparison(variant, baseline, metric, found)
 
 
-def _exchanged(variant: Variant, baseline: Variant, metric: str, results: Results, owner: np.ndarray) -> Statistic:
-    """The difference of a detection metric as a statistic of signs (R, P): -1 exchanges a patient's results."""
-    both = [a.with_cases_of(b) for a, b in zip(results.found(variant), results.found(baseline), strict=True)]
+def _statistics(table: CaseTable, metric: str) -> list[Statistic]:
+    """A detection metric of each repeat, the mean over classes."""
+    found, classes = table.found(), len(table.classes)
+    return [_statistic(found[i : i + classes], metric) for i in range(0, len(found), classes)]
 
-    def statistic(signs: np.ndarray) -> np.ndarray:
-        kept = (np.asarray(signs) > 0)[:, owner].astype(np.int32)
-        ours = macro_detection(both, np.concatenate((kept, 1 - kept), axis=1), [metric])[metric]
-        theirs = macro_detection(both, np.concatenate((1 - kept, kept), axis=1), [metric])[metric]
-        return ours - theirs
+
+def _statistic(by_class: Sequence[Found], metric: str) -> Statistic:
+    def statistic(cases: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        chosen = [Found(tuple(f.candidates[i] for i in cases), f.scores[cases]) for f in by_class]
+        return macro_detection(chosen, weights, [metric])[metric]
 
     return statistic

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunetv2_textguided.evaluation.lesion_matching import Candidate
+from nnunetv2_textguided.evaluation.lesion_matching import LesionResult
 from nnunetv2_textguided.evaluation.metrics import DETECTION, FALSE_POSITIVES_PER_CASE, sensitivity_name
 from nnunetv2_textguided.extras import require
 
@@ -30,7 +30,7 @@ class Found:
         scores: (C,) score of each case.
     """
 
-    candidates: tuple[tuple[Candidate, ...], ...]
+    candidates: tuple[tuple[LesionResult, ...], ...]
     scores: np.ndarray
 
     @cached_property
@@ -111,7 +111,7 @@ class LesionCurve:
         candidates: of each case, from `match_lesions`.
     """
 
-    def __init__(self, candidates: Sequence[Sequence[Candidate]]) -> None:
+    def __init__(self, candidates: Sequence[Sequence[LesionResult]]) -> None:
         rows = [(i, lesion, confidence) for i, case in enumerate(candidates) for lesion, confidence, _ in case]
         rows.sort(key=lambda row: -row[2])
         self._case = np.array([row[0] for row in rows], dtype=int)

@@ -22,6 +22,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import fdtrc, stdtr, stdtrit
@@ -33,6 +34,13 @@ POOLING_LEVEL = 0.1
 
 LARGE = 1e6
 """Degrees of freedom of a variance that is known."""
+
+
+class Ends(NamedTuple):
+    """Of an interval; NaN where it is not known."""
+
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,16 @@ class Difference:
     def trainings(self) -> tuple[int, int]:
         """How many trainings of the model and of the baseline it rests on."""
         return sum(f.model.repeats for f in self.folds), sum(f.baseline.repeats for f in self.folds)
+
+    @property
+    def cases(self) -> int:
+        """On which it rests."""
+        return sum(fold.cases for fold in self.folds)
+
+    @property
+    def patients(self) -> int:
+        """Whose cases these are."""
+        return sum(fold.patients for fold in self.folds)
 
     @cached_property
     def over_patients(self) -> float:
@@ -125,12 +143,12 @@ class Difference:
         return Variance((folds.freedom * folds.value + parts.freedom * parts.value) / freedom, freedom)
 
     @cached_property
-    def ends(self) -> tuple[float, float]:
-        """The interval over patients and trainings; NaN where it is not known."""
+    def ends(self) -> Ends:
+        """The interval over patients and trainings."""
         return self._ends(self.variance)
 
     @cached_property
-    def ends_over_patients(self) -> tuple[float, float]:
+    def ends_over_patients(self) -> Ends:
         """What other patients would change, for these very trainings: not what another training would."""
         patients = sum(fold.patients - 1 for fold in self.folds)
         return self._ends(Variance(self.over_patients, patients) if patients else None)
@@ -138,17 +156,17 @@ class Difference:
     @cached_property
     def p(self) -> float:
         """Two-sided, of no difference; NaN where it is not known."""
-        if self.variance is None or not math.isfinite(self.value):
+        if self.variance is None:
             return math.nan
         if self.variance.value == 0:
             return 1.0 if self.value == 0 else 0.0
         return float(2 * stdtr(self.variance.freedom, -abs(self.value) / math.sqrt(self.variance.value)))
 
-    def _ends(self, variance: Variance | None) -> tuple[float, float]:
+    def _ends(self, variance: Variance | None) -> Ends:
         if variance is None or not math.isfinite(variance.value):
-            return math.nan, math.nan
+            return Ends(math.nan, math.nan)
         half = float(stdtrit(variance.freedom, (1 + self.level) / 2)) * math.sqrt(variance.value)
-        return self.value - half, self.value + half
+        return Ends(self.value - half, self.value + half)
 
 
 def _training_parts(cells: Sequence[Trainings], weights: np.ndarray) -> tuple[float, float] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 
@@ -14,9 +13,6 @@ from nnunetv2_textguided.evaluation.detection_metrics import Found, detection
 from nnunetv2_textguided.evaluation.metrics import DETECTION, OVERLAP
 from nnunetv2_textguided.evaluation.results import CaseTable, Results
 from nnunetv2_textguided.nnunet.variant import Variant
-
-# The bootstrap's replicates of one number, (R,).
-Replicates: TypeAlias = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -34,11 +30,9 @@ class Estimates:
 
     Attributes:
         table: variant -> metric -> estimate.
-        replicates: variant -> detection metric -> (R,), drawn with the same patients for every variant.
     """
 
     table: Mapping[Variant, Mapping[str, Estimate]]
-    replicates: Mapping[Variant, Mapping[str, Replicates]]
 
 
 def estimate_all(results: Results, weights: np.ndarray, level: float) -> Estimates:
@@ -49,15 +43,11 @@ def estimate_all(results: Results, weights: np.ndarray, level: float) -> Estimat
         weights: (R, C) how often each case counts in each replicate; from `bootstrap.draw`.
         level: nominal coverage.
     """
-    table: dict[Variant, dict[str, Estimate]] = {}
-    drawn: dict[Variant, dict[str, Replicates]] = {}
-    for variant in results.variants:
-        table[variant], drawn[variant] = estimate(results.tables[variant], weights, level)
-    return Estimates(table, drawn)
+    return Estimates({variant: estimate(table, weights, level)[0] for variant, table in results.tables.items()})
 
 
-def estimate(cases: CaseTable, weights: np.ndarray, level: float) -> tuple[dict[str, Estimate], dict[str, Replicates]]:
-    """Every metric of one model, and the replicates of its detection metrics; see `estimate_all`."""
+def estimate(cases: CaseTable, weights: np.ndarray, level: float) -> tuple[dict[str, Estimate], dict[str, np.ndarray]]:
+    """Every metric of one model, and the replicates (R,) of its detection metrics; see `estimate_all`."""
     overlap = {m.name: mean_estimate(cases.overlap[m.name], weights, level) for m in OVERLAP}
     point = macro_detection(cases.found(), np.ones((1, weights.shape[1])))
     drawn = macro_detection(cases.found(), weights)

@@ -17,7 +17,7 @@ _EPSILON = 1e-8  # of picai_eval's calculate_iou
 _NEIGHBOURS = np.ones((3, 3, 3))
 
 # Is it a lesion, the confidence, the IoU; a missed lesion has confidence 0, a false alarm IoU 0.
-Candidate = tuple[int, float, float]
+LesionResult = tuple[int, float, float]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class LesionScore:
 
 def match_lesions(
     reference: np.ndarray, detection: np.ndarray, mask: np.ndarray, voxel_ml: float
-) -> tuple[tuple[Candidate, ...], tuple[LesionScore, ...]]:
+) -> tuple[tuple[LesionResult, ...], tuple[LesionScore, ...]]:
     """Match the candidates of one case to its lesions.
 
     Args:

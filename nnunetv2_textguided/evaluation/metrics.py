@@ -36,6 +36,11 @@ class Metric:
         value = 0.0 if round(value, self.digits) == 0 else value  # no "-0.000"
         return f"{value:{'+' if sign and value else ''}.{self.digits}f}".replace("-", MINUS)
 
+    @property
+    def unit_interval(self) -> bool:
+        """Whether it is a number between 0 and 1, not a distance."""
+        return self.name != "hd95"
+
     def gain(self, difference: float) -> float:
         """A difference turned so that positive is better."""
         return difference if self.higher_is_better else -difference

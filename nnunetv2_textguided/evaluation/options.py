@@ -46,7 +46,7 @@ class Resampling:
     """How intervals and tests are made.
 
     Attributes:
-        resamples: bootstrap replicates, and permutations.
+        resamples: bootstrap replicates.
         seed: of both.
         level: nominal coverage of intervals; 1 - level is the level of tests.
     """

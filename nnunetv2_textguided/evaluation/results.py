@@ -1,8 +1,8 @@
-"""All scores as arrays: a table of cases for each model, all in one order of cases."""
+"""All scores as arrays: a table of cases for each variant, all in one order of cases."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,22 +13,24 @@ from nnunetv2_textguided.evaluation.cases import CaseInfo
 from nnunetv2_textguided.evaluation.detection_metrics import Found
 from nnunetv2_textguided.evaluation.metrics import OVERLAP
 from nnunetv2_textguided.evaluation.score import CaseScores, Score
-from nnunetv2_textguided.nnunet.variant import Variant
+from nnunetv2_textguided.nnunet.variant import Variant, split_repeat
 
 
 @dataclass(frozen=True)
 class CaseTable:
-    """Scores of one model on C cases.
+    """Scores of the R repeats of one variant, in K classes, on C cases.
 
     Attributes:
         infos: (C,) what is known about each case, sorted by its identifier.
         folds: (C,) the fold that validated each case; None where unknown.
-        scores: class -> (C,) scores. Several classes are averaged.
+        repeats: (R,) their numbers.
+        scores: (R,) of each repeat, class -> (C,) scores. Several classes are averaged.
     """
 
     infos: tuple[CaseInfo, ...]
     folds: np.ndarray
-    scores: Mapping[str, tuple[Score, ...]]
+    repeats: tuple[int, ...]
+    scores: tuple[Mapping[str, tuple[Score, ...]], ...]
 
     @property
     def cases(self) -> tuple[str, ...]:
@@ -40,61 +42,78 @@ class CaseTable:
         """(C,) the patient of each case."""
         return tuple(info.patient for info in self.infos)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """(K,) names of the classes."""
+        return tuple(self.scores[0])
+
+    @cached_property
+    def overlap_of_repeats(self) -> Mapping[str, np.ndarray]:
+        """Metric -> (R, C); NaN where a case does not count. Several classes: the mean of those that count."""
+        values = {metric.name: self._of_scores(_overlap(metric.name)) for metric in OVERLAP}
+        return {name: _mean(of_classes, axis=1) for name, of_classes in values.items()}
+
     @cached_property
     def overlap(self) -> Mapping[str, np.ndarray]:
-        """Metric -> (C,); NaN where a case does not count. Several classes: the mean of those that count."""
-        return {
-            metric.name: _mean([[s.overlap[metric.name] for s in scores] for scores in self.scores.values()])
-            for metric in OVERLAP
-        }
+        """Metric -> (C,), the mean of the repeats in which a case counts; NaN where it counts in none."""
+        return {name: _mean(values, axis=0) for name, values in self.overlap_of_repeats.items()}
 
     def found(self, chosen: np.ndarray | None = None) -> tuple[Found, ...]:
-        """For each class, what was found (in the chosen cases)."""
+        """What was found (in the chosen cases): (R K,), for each repeat its classes."""
         index = np.arange(len(self.infos)) if chosen is None else np.flatnonzero(chosen)
         return tuple(
             Found(tuple(scores[i].candidates for i in index), np.array([scores[i].score for i in index], float))
-            for scores in self.scores.values()
+            for scores in self.lists
         )
+
+    @property
+    def lists(self) -> tuple[tuple[Score, ...], ...]:
+        """(R K,) lists of (C,) scores, in the order of `found`."""
+        return tuple(scores for by_class in self.scores for scores in by_class.values())
 
     @cached_property
     def reference_ml(self) -> np.ndarray:
         """(C,) volume of the reference, all classes together."""
-        return np.sum([[score.reference_ml for score in scores] for scores in self.scores.values()], axis=0)
-
-    @cached_property
-    def predicted_ml(self) -> np.ndarray:
-        """(C,) predicted volume, all classes together."""
-        return np.sum([[score.predicted_ml for score in scores] for scores in self.scores.values()], axis=0)
+        return self._of_scores(lambda score: score.reference_ml)[0].sum(axis=0)
 
     @cached_property
     def lesions(self) -> np.ndarray:
         """(C,) number of reference lesions, all classes together."""
-        return np.sum([[len(score.lesions) for score in scores] for scores in self.scores.values()], axis=0)
+        return self._of_scores(lambda score: len(score.lesions))[0].sum(axis=0).astype(int)
 
-    @property
-    def first_class(self) -> tuple[Score, ...]:
-        """(C,) scores of the first class."""
-        return next(iter(self.scores.values()))
+    @cached_property
+    def without_probabilities(self) -> int:
+        """In how many cases a repeat saved only the mask."""
+        has = self._of_scores(lambda score: score.kind.has_probabilities).astype(bool)
+        return int((~has.all(axis=(0, 1))).sum())
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """The table of cases as it is written: a row per case."""
-        scores = np.mean([[score.score for score in scores] for scores in self.scores.values()], axis=0)
-        folds = self.folds.tolist()
-        for i, info in enumerate(self.infos):
-            yield {
-                "fold": folds[i],
-                "case": info.case,
-                "patient": info.patient,
-                "centre": info.centre,
-                "ISUP": info.isup,
-                "PI_RADS": info.pirads,
-                "prediction": self.first_class[i].kind.name.lower(),
-                "lesions": int(self.lesions[i]),
-                "reference_ml": float(self.reference_ml[i]),
-                "predicted_ml": float(self.predicted_ml[i]),
-                **{name: float(values[i]) for name, values in self.overlap.items()},
-                "score": float(scores[i]),
-            }
+        """The table of cases as it is written: a row per repeat and case."""
+        volumes = self._of_scores(lambda score: score.predicted_ml).sum(axis=1)
+        confidences = self._of_scores(lambda score: score.score).mean(axis=1)
+        kinds = [[score.kind.name.lower() for score in scores] for scores in self.lists[:: len(self.classes)]]
+        for r, repeat in enumerate(self.repeats):
+            for c, (info, fold) in enumerate(zip(self.infos, self.folds.tolist(), strict=True)):
+                yield {
+                    "fold": fold,
+                    "repeat": repeat,
+                    "case": info.case,
+                    "patient": info.patient,
+                    "centre": info.centre,
+                    "ISUP": info.isup,
+                    "PI_RADS": info.pirads,
+                    "prediction": kinds[r][c],
+                    "lesions": int(self.lesions[c]),
+                    "reference_ml": float(self.reference_ml[c]),
+                    "predicted_ml": float(volumes[r, c]),
+                    **{name: float(values[r, c]) for name, values in self.overlap_of_repeats.items()},
+                    "score": float(confidences[r, c]),
+                }
+
+    def _of_scores(self, value: Callable[[Score], float]) -> np.ndarray:
+        """(R, K, C) a number of each score."""
+        return np.array([[[value(s) for s in scores] for scores in by_class.values()] for by_class in self.scores],
+                        dtype=float)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -134,8 +153,8 @@ class Results:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes that are scored (averaged, if several)."""
-        return tuple(self._first.scores)
+        """(K,) names of the classes that are scored (averaged, if several)."""
+        return self._first.classes
 
     @property
     def reference_ml(self) -> np.ndarray:
@@ -148,21 +167,18 @@ class Results:
         return self._first.lesions
 
     def found(self, variant: Variant, chosen: np.ndarray | None = None) -> tuple[Found, ...]:
-        """For each class, what a variant found (in the chosen cases)."""
+        """What a variant found (in the chosen cases): (R K,), for each repeat its classes."""
         return self.tables[variant].found(chosen)
 
     @cached_property
     def overlap(self) -> Mapping[str, Mapping[Variant, np.ndarray]]:
-        """Metric -> variant -> (C,); NaN where a case does not count."""
+        """Metric -> variant -> (C,), the mean of the repeats; NaN where a case does not count."""
         return {metric.name: {v: table.overlap[metric.name] for v, table in self.tables.items()} for metric in OVERLAP}
 
     @cached_property
     def without_probabilities(self) -> Mapping[Variant, int]:
         """Variant -> cases of which only the mask was saved, if there are any."""
-        counts = {
-            variant: sum(not score.kind.has_probabilities for score in table.first_class)
-            for variant, table in self.tables.items()
-        }
+        counts = {variant: table.without_probabilities for variant, table in self.tables.items()}
         return {variant: count for variant, count in counts.items() if count}
 
     @property
@@ -177,38 +193,47 @@ class Results:
 
 
 def build_table(
-    model: str, infos: Mapping[str, CaseInfo], folds: Mapping[str, int | None], scores: Mapping[str, CaseScores]
+    models: Mapping[int, str],
+    folds: Mapping[str, int | None],
+    infos: Mapping[str, CaseInfo],
+    scores: Mapping[str, CaseScores],
 ) -> CaseTable:
-    """One model's scores in order.
+    """One variant's scores in order.
 
     Args:
-        model: its name in `scores`.
-        infos: case -> what is known about it.
+        models: repeat -> its model's name in `scores`.
         folds: case -> fold.
+        infos: case -> what is known about it.
         scores: case -> model -> class -> score.
     """
     cases = sorted(infos)
+    by_case = {repeat: [scores[case][model] for case in cases] for repeat, model in models.items()}
     return CaseTable(
         infos=tuple(infos[case] for case in cases),
         folds=np.array([folds.get(case) for case in cases]),
-        scores={name: tuple(scores[case][model][name] for case in cases) for name in scores[cases[0]][model]},
+        repeats=tuple(models),
+        scores=tuple({name: tuple(s[name] for s in found) for name in found[0]} for found in by_case.values()),
     )
 
 
 def build_results(
-    variants: Sequence[Variant],
+    models: Mapping[Variant, Sequence[Variant]],
     folds: Mapping[str, int],
     infos: Mapping[str, CaseInfo],
     scores: Mapping[str, CaseScores],
 ) -> Results:
-    """All variants' scores in order; see `build_table`."""
-    return Results({variant: build_table(variant.name, infos, folds, scores) for variant in variants})
+    """All variants' scores in order; `models` are the trained repeats of each variant, the rest as in `build_table`."""
+    names = {variant: {split_repeat(one.plans)[1]: one.name for one in found} for variant, found in models.items()}
+    return Results({variant: build_table(found, folds, infos, scores) for variant, found in names.items()})
 
 
-def _mean(values: list[list[float]]) -> np.ndarray:
-    """(K, C) -> (C,) mean of what counts; NaN where nothing does."""
-    array = np.array(values, dtype=float)
-    counts = np.isfinite(array)
-    number = counts.sum(axis=0)
-    total = np.where(counts, array, 0).sum(axis=0)
+def _overlap(name: str) -> Callable[[Score], float]:
+    return lambda score: score.overlap[name]
+
+
+def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """The mean along an axis of what is not NaN; NaN where nothing is."""
+    counts = np.isfinite(values)
+    number = counts.sum(axis=axis)
+    total = np.where(counts, values, 0).sum(axis=axis)
     return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)

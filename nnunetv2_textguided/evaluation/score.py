@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.detection import extract_candidates
-from nnunetv2_textguided.evaluation.lesion_matching import Candidate, LesionScore, match_lesions
+from nnunetv2_textguided.evaluation.lesion_matching import LesionResult, LesionScore, match_lesions
 from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.overlap import overlap_metrics
 from nnunetv2_textguided.evaluation.postprocess import postprocess
@@ -57,7 +57,7 @@ class Score:
 
     kind: Kind
     overlap: dict[str, float]
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[LesionResult, ...]
     score: float
     lesions: tuple[LesionScore, ...]
     reference_ml: float

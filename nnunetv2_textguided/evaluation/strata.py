@@ -109,7 +109,7 @@ def _found(
 ) -> Estimate:
     index = np.flatnonzero(chosen)
     hits, lesions = np.zeros(index.size), np.zeros(index.size)
-    for scores, lowest in zip(results.tables[variant].scores.values(), threshold, strict=True):
+    for scores, lowest in zip(results.tables[variant].lists, threshold, strict=True):
         hits += [sum(a.found and a.confidence >= lowest for a in scores[i].lesions) for i in index]
         lesions += [len(scores[i].lesions) for i in index]
     if not lesions.sum():

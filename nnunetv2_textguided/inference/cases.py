@@ -11,6 +11,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from nnunetv2_textguided.inference.options import OutputOptions
+from nnunetv2_textguided.nnunet.labels import file_names
 
 HEATMAPS, CHANGES, CASES, DETECTIONS, OVERLAYS, VIEWER = (
     "heatmaps",
@@ -47,11 +48,6 @@ def remove_leftovers(folder: Path, cases: Collection[str]) -> None:
             shutil.rmtree(path)
 
 
-def file_name(label: str) -> str:
-    """A label as part of a path: letters, digits, dot, dash and underscore of any script; the rest becomes "_"."""
-    return re.sub(r"[^\w.-]", "_", label).lstrip(".") or "_"
-
-
 @dataclass(frozen=True)
 class Results:
     """The files of one case's results, relative to the prediction folder.
@@ -74,7 +70,8 @@ def results_of(case: str, labels: Sequence[str], ending: str, output: OutputOpti
     mask = Path(case + ending)
     files: list[Path] = []
     if output.heatmaps:
-        files += [Path(kind, file_name(label), f"{case}.nii.gz") for kind in (HEATMAPS, CHANGES) for label in labels]
+        names = file_names(labels).values()
+        files += [Path(kind, name, f"{case}.nii.gz") for kind in (HEATMAPS, CHANGES) for name in names]
     if output.probabilities:
         files += [Path(case + ".npz"), Path(case + ".pkl")]
     if output.candidates != "none":

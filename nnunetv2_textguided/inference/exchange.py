@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 
 from nnunetv2_textguided.errors import EmbeddingFileError
 from nnunetv2_textguided.inference.predictor import TextGuidedPredictor
 from nnunetv2_textguided.network.from_plans import build_from_architecture
+from nnunetv2_textguided.nnunet.plans import image_channels
 from nnunetv2_textguided.settings import BLOCK, ResolvedText, Settings, TextSettings
 from nnunetv2_textguided.text.embeddings import ENCODER_KEYS, TextEmbeddings
 from nnunetv2_textguided.text.resolve import describe_difference, resolve_text
@@ -123,7 +123,7 @@ def _rebuild(predictor: TextGuidedPredictor, settings: Settings, found: TextEmbe
     predictor.network = build_from_architecture(
         configuration.configuration["architecture"],
         settings,
-        determine_num_input_channels(plans, configuration, predictor.dataset_json),
+        image_channels(plans, configuration, predictor.dataset_json),
         predictor.layout.heads,
         deep_supervision=False,
     )

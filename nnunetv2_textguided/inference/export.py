@@ -13,18 +13,19 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import torch
-from nnunetv2.inference.export_prediction import export_prediction_from_logits
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunetv2_textguided.files import write_json
 from nnunetv2_textguided.inference import cases as places
-from nnunetv2_textguided.inference.cases import Case, file_name, results_of
+from nnunetv2_textguided.inference.cases import Case, results_of
 from nnunetv2_textguided.inference.findings import Evidence, read_mask, write_findings
 from nnunetv2_textguided.inference.gland import gland_of_labels
 from nnunetv2_textguided.inference.grid import image_like, to_cropped_grid, to_image_grid
 from nnunetv2_textguided.inference.options import OutputOptions
 from nnunetv2_textguided.inference.predictor import HEATMAP_SCALE, Layout
 from nnunetv2_textguided.inference.prepare import Notes
+from nnunetv2_textguided.nnunet.labels import file_names
+from nnunetv2_textguided.nnunet.masks import write_mask
+from nnunetv2_textguided.nnunet.plans import ConfigurationManager, PlansManager
 
 COMPRESSION = 3
 """zlib level of float maps: a tenth larger than the default, several times faster."""
@@ -100,15 +101,14 @@ class Exporter:
         cropped = to_cropped_grid(predicted, properties, self.plans, self.configuration)
         logits = cropped[: self.layout.heads]
         # What remains for nnU-Net's own export to do: its resampling leaves alone what has the shape already.
-        export_prediction_from_logits(
+        write_mask(
             logits,
             properties,
             self.configuration,
             self.plans,
-            dict(self.dataset),
-            str(folder / case.name),
+            self.dataset,
+            folder / case.name,
             self.output.probabilities,
-            num_threads_torch=1,
         )
         record: dict[str, Any] = {"case": case.name, "files": case.sources, **notes.as_json()}
         heatmaps = self._write_maps(folder, case, cropped, properties) if self.layout.explained else {}
@@ -127,7 +127,7 @@ class Exporter:
         self, folder: Path, case: Case, cropped: np.ndarray, properties: dict[str, Any]
     ) -> dict[str, sitk.Image]:
         """Heatmaps and change maps; returns the heatmaps by label."""
-        heatmaps = {}
+        heatmaps, names = {}, file_names(self.layout.labels)
         for kind, channels in ((places.HEATMAPS, self.layout.heatmap), (places.CHANGES, self.layout.change)):
             for label, values in zip(self.layout.labels, cropped[channels], strict=True):
                 if kind == places.HEATMAPS:
@@ -137,7 +137,7 @@ class Exporter:
                 if kind == places.HEATMAPS:
                     heatmaps[label] = image
                 if self.output.heatmaps:
-                    path = folder / kind / file_name(label) / f"{case.name}.nii.gz"
+                    path = folder / kind / names[label] / f"{case.name}.nii.gz"
                     sitk.WriteImage(image, str(path), True, COMPRESSION)
         return heatmaps
 

@@ -73,7 +73,8 @@ def write_findings(
     heatmap = None if evidence.heatmap is None else sitk.GetArrayFromImage(evidence.heatmap)
     detection = detection_map(probability, evidence.mask, output.candidates)
     zones = None if output.zones is None else read_zones(output.zones, case.name, evidence.probability)
-    near, remarks = _gland(evidence, zones)
+    gland = evidence.gland if zones is None else zones > 0
+    near, remarks = _near(gland, evidence.probability)
     if near is not None and output.outside_gland == "drop":
         detection, dropped = without_outside(detection, near)
         remarks += [f"candidates outside the gland that were dropped: {dropped}"] if dropped else []
@@ -95,7 +96,7 @@ def write_findings(
         "remarks": [*notes.get("remarks", ()), *remarks],
     }
     if output.overlays or output.viewer:
-        scene = Scene(_channels(case, channels), numbers, probability, heatmap, image.GetSpacing()[::-1])
+        scene = Scene(_channels(case, channels), numbers, probability, heatmap, image.GetSpacing()[::-1], gland)
         if output.overlays:
             draw(scene, found, case.name, folder / places.OVERLAYS / f"{case.name}.png")
         if output.viewer:
@@ -105,14 +106,13 @@ def write_findings(
     return findings
 
 
-def _gland(evidence: Evidence, zones: np.ndarray | None) -> tuple[np.ndarray | None, list[str]]:
-    """The gland with its margin, by the zone masks that were given, else by the model's own; and remarks."""
-    gland = evidence.gland if zones is None else zones > 0
+def _near(gland: np.ndarray | None, image: sitk.Image) -> tuple[np.ndarray | None, list[str]]:
+    """The gland with its margin, and remarks; the gland is by the given zone masks, else by the model's own."""
     if gland is None:
         return None, []
     if not gland.any():
         return None, ["no gland was found in this image"]
-    return near_gland(gland, evidence.probability.GetSpacing()[::-1]), []
+    return near_gland(gland, image.GetSpacing()[::-1]), []
 
 
 def _channels(case: Case, names: tuple[str, ...]) -> list[tuple[str, np.ndarray]]:
@@ -125,4 +125,4 @@ def _layers(scene: Scene, mask: np.ndarray) -> list[Layer]:
     layers = [Layer(name, "channel", values) for name, values in scene.channels]
     if scene.heatmap is not None:
         layers.append(Layer("heatmap", "heatmap", scene.heatmap))
-    return [*layers, Layer("mask", "mask", mask)]
+    return [*layers, Layer("probability", "probability", scene.probability), Layer("mask", "mask", mask)]

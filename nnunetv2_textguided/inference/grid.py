@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.nnunet.plans import ConfigurationManager, PlansManager
 
 NO_EVIDENCE = 0.0
 """Outside of what the network saw. A heatmap is a probability, so this is "no evidence", which 0.5 would not be."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.inference.exchange import exchange_prompts
@@ -16,6 +15,7 @@ from nnunetv2_textguided.inference.lesions import check_candidates
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions
 from nnunetv2_textguided.inference.predictor import TextGuidedPredictor
 from nnunetv2_textguided.inference.training_range import TrainingRange, read_training_range
+from nnunetv2_textguided.nnunet.plans import image_channels
 from nnunetv2_textguided.nnunet.readers import WITHOUT_GEOMETRY
 from nnunetv2_textguided.processes.noise import ForeignOutput
 
@@ -76,9 +76,7 @@ def open_session(model: ModelOptions, output: OutputOptions, foreign: ForeignOut
                 warning = "\n".join(filter(None, (warning, UNCALIBRATED)))
     exporter = make_exporter(predictor, output)
     _check_output(exporter)
-    count = determine_num_input_channels(
-        predictor.plans_manager, predictor.configuration_manager, predictor.dataset_json
-    )
+    count = image_channels(predictor.plans_manager, predictor.configuration_manager, predictor.dataset_json)
     channels = tuple([*exporter.channels, *(f"channel {i}" for i in range(len(exporter.channels), count))][:count])
     training = read_training_range(model.folder, predictor.folds, channels)
     model = replace(model, folds=predictor.folds)
@@ -125,7 +123,7 @@ def load_predictor(model: ModelOptions) -> TextGuidedPredictor:
         device=torch.device(model.device),
         allow_tqdm=False,
     )
-    predictor.load(model.folder, model.folds, model.checkpoint)
+    predictor.load(model.folder, model.folds, model.checkpoint, model.trust)
     return predictor
 
 

@@ -24,6 +24,7 @@ class ModelOptions:
         prompts: prompt bank (name or path) to use instead of the model's own.
         embeddings: embedding file to use instead of the model's own.
         encoder: text encoder for `prompts`.
+        trust: let nnU-Net read checkpoints that could execute something.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class ModelOptions:
     prompts: str | None = None
     embeddings: Path | None = None
     encoder: str | None = None
+    trust: bool = False
 
 
 @dataclass(frozen=True)

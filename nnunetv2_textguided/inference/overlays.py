@@ -1,14 +1,15 @@
-"""Key slices as PNG: all channels side by side, with the candidate's outline, and the heatmap."""
+"""Key slices as PNG: all channels side by side, with the outlines of the candidates, and the heatmap."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nnunetv2_textguided.imaging.crop import Box, square_around
 from nnunetv2_textguided.inference.lesions import Candidate, slice_axis
 
 if TYPE_CHECKING:
@@ -18,7 +19,16 @@ PANEL = 320
 """Height of a panel in pixels."""
 MAX_ROWS = 8
 """PI-CAI's extraction finds five candidates at most; the components of a mask can be hundreds."""
-OUTLINE, HEAT = (255, 196, 0), (255, 64, 32)
+FIELD_MM = 90.0
+"""Edge of what a panel shows in mm: a gland and what lies around it. More if gland and candidate need more."""
+COLOURS = (
+    (255, 196, 0), (0, 200, 255), (255, 90, 200), (90, 230, 90), (255, 130, 60), (150, 140, 255), (0, 230, 190),
+    (230, 230, 120),
+)  # fmt: skip
+"""Of the candidates, by number; distinct on grey, also for the colour-blind as far as eight can be."""
+HEAT = (255, 64, 32)
+LINE, WIDTH = 18, 3
+"""Height of the line of text above a row, and width of the outline of a row's own candidate, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Scene:
         probability: probability of the lesion.
         heatmap: text-image similarity, if there is one.
         spacing: voxel size (z, y, x) in mm.
+        gland: (z, y, x) bool, where the gland lies, if that is known: panels show it and are windowed by it.
     """
 
     channels: Sequence[tuple[str, np.ndarray]]
@@ -38,6 +49,7 @@ class Scene:
     probability: np.ndarray
     heatmap: np.ndarray | None
     spacing: tuple[float, ...]
+    gland: np.ndarray | None = None
 
 
 def draw(scene: Scene, candidates: Sequence[Candidate], title: str, path: Path) -> None:
@@ -49,11 +61,11 @@ def draw(scene: Scene, candidates: Sequence[Candidate], title: str, path: Path) 
 
     axis = slice_axis(scene.spacing)
     if candidates:
-        rows = [(c.key_slice, f"{title}, {describe(c)}") for c in candidates[:MAX_ROWS]]
+        rows = [(c.key_slice, c.candidate, f"{title}, {describe(c)}") for c in candidates[:MAX_ROWS]]
     else:
-        peak = np.unravel_index(int(scene.probability.argmax()), scene.probability.shape)[axis]
-        rows = [(int(peak), f"{title}: no candidate; slice {int(peak)} has the largest probability")]
-    strips = [_row(scene, axis, index, text) for index, text in rows]
+        peak = int(np.unravel_index(int(scene.probability.argmax()), scene.probability.shape)[axis])
+        rows = [(peak, 0, f"{title}: no candidate; slice {peak} has the largest probability")]
+    strips = [_row(scene, axis, *row) for row in rows]
     sheet = Image.new("RGB", (max(s.width for s in strips), sum(s.height for s in strips)), "black")
     top = 0
     for strip in strips:
@@ -72,53 +84,93 @@ def describe(candidate: Candidate) -> str:
     )
 
 
-def _row(scene: Scene, axis: int, index: int, text: str) -> Image:
+def colour(number: int) -> tuple[int, int, int]:
+    """Of a candidate, by its number from 1."""
+    return COLOURS[(number - 1) % len(COLOURS)]
+
+
+def _row(scene: Scene, axis: int, index: int, number: int, text: str) -> Image:
+    """The strip of one candidate; number 0: of no candidate."""
     from PIL import Image, ImageDraw
 
     spacing = [s for i, s in enumerate(scene.spacing) if i != axis]
-    outline = _outline(np.take(scene.numbers, index, axis))
-    panels = []
-    for name, values in scene.channels:
-        grey = _grey(values, np.take(values, index, axis))
-        panels.append((name, _paint(grey, outline, None, spacing)))
+    box = square_around(_shown(scene, axis, index, number), spacing, FIELD_MM)
+    numbers = _crop(np.take(scene.numbers, index, axis), box, spacing, smooth=False).astype(int)
+    planes: list[tuple[str, np.ndarray, np.ndarray | None]] = [(*channel, None) for channel in scene.channels]
     if scene.heatmap is not None:
         name, values = scene.channels[0]
-        grey = _grey(values, np.take(values, index, axis))
-        heat = np.take(scene.heatmap, index, axis)
-        panels.append((f"{name} and heatmap", _paint(grey, outline, heat, spacing)))
-    strip = Image.new("RGB", (sum(p.width for _, p in panels), PANEL + 18), "black")
+        planes.append((f"{name} and heatmap", values, _crop(np.take(scene.heatmap, index, axis), box, spacing)))
+    panels = []
+    for name, values, heat in planes:
+        low, high = _window(scene, values, axis, box)
+        grey = np.clip((np.take(values, index, axis) - low) / max(high - low, 1e-6), 0, 1)
+        panels.append((name, _paint(_crop(grey, box, spacing), numbers, heat, number)))
+    strip = Image.new("RGB", (sum(p.width for _, p in panels), PANEL + LINE), "black")
     pen, left = ImageDraw.Draw(strip), 0
     for name, panel in panels:
-        strip.paste(panel, (left, 18))
-        pen.text((left + 4, 22), name, fill=OUTLINE)
+        strip.paste(panel, (left, LINE))
+        pen.text((left + 4, LINE + 4), name, fill="white", stroke_width=1, stroke_fill="black")
         left += panel.width
-    pen.text((4, 3), text, fill="white")
+    pen.text((4, 3), text, fill=colour(number) if number else "white")
     return strip
 
 
-def _grey(volume: np.ndarray, plane: np.ndarray) -> np.ndarray:
-    """A slice (y, x) as 0..1, windowed by its volume, so that slices can be compared."""
-    low, high = np.percentile(volume[:: max(1, len(volume) // 16)], (1, 99.5))
-    return np.clip((plane - low) / max(float(high - low), 1e-6), 0, 1)
+def _shown(scene: Scene, axis: int, index: int, number: int) -> np.ndarray:
+    """What a row has to show of its slice, (y, x) bool: the candidate, and the whole gland where it is known."""
+    shown = np.take(scene.numbers, index, axis) == number if number else np.zeros(1, dtype=bool)
+    if scene.gland is not None and scene.gland.any():
+        return shown | scene.gland.any(axis=axis)
+    if number:
+        return shown
+    plane = np.take(scene.probability, index, axis)
+    return plane == plane.max() if plane.max() > 0 else np.zeros(plane.shape, dtype=bool)
 
 
-def _outline(numbers: np.ndarray) -> np.ndarray:
-    """Voxels of a slice (y, x) that border on another number, from within."""
-    inner = np.zeros(numbers.shape, dtype=bool)
-    for axis in (0, 1):
-        for step in (-1, 1):
-            inner |= numbers != np.roll(numbers, step, axis)
-    return inner & (numbers > 0)
+def _window(scene: Scene, values: np.ndarray, axis: int, box: Box) -> tuple[float, float]:
+    """Black and white: percentiles of the gland, else of what the crop shows in all slices."""
+    if scene.gland is not None and scene.gland.any():
+        inside = values[scene.gland]
+    else:
+        top, left, height, width = box
+        planes = np.moveaxis(values, axis, 0)
+        inside = planes[:, int(top) : int(top + height) + 1, int(left) : int(left + width) + 1]
+    low, high = np.percentile(inside, (0.5, 99.5))
+    return float(low), float(high)
 
 
-def _paint(grey: np.ndarray, outline: np.ndarray, heat: np.ndarray | None, spacing: Sequence[float]) -> Image:
+def _crop(plane: np.ndarray, box: Box, spacing: Sequence[float], smooth: bool = True) -> np.ndarray:
+    """A part of a slice (y, x) at the size of a panel."""
     from PIL import Image
 
-    colours = np.repeat(grey[..., None] * 255, 3, axis=2)
+    top, left, height, width = box
+    size = max(1, round(PANEL * width * spacing[1] / (height * spacing[0]))), PANEL
+    method = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
+    part = (left, top, min(left + width, plane.shape[1]), min(top + height, plane.shape[0]))
+    return np.asarray(Image.fromarray(plane.astype(np.float32)).resize(size, method, box=part))
+
+
+def _paint(grey: np.ndarray, numbers: np.ndarray, heat: np.ndarray | None, own: int) -> Image:
+    """A panel: grey (y, x) in 0..1, the heat above it, and outline and number of each candidate, the row's own bold."""
+    from PIL import Image, ImageDraw
+
+    colours = np.repeat(np.clip(grey, 0, 1)[..., None] * 255, 3, axis=2)
     if heat is not None:
         strength = np.clip(heat, 0, 1)[..., None] * 0.7
         colours = colours * (1 - strength) + np.array(HEAT) * strength
-    colours[outline] = OUTLINE
-    width = max(1, round(PANEL * (grey.shape[1] * spacing[1]) / (grey.shape[0] * spacing[0])))
-    picture: Any = Image.fromarray(colours.astype(np.uint8))
-    return picture.resize((width, PANEL), Image.Resampling.BICUBIC)
+    seen = [int(number) for number in np.unique(numbers) if number]
+    for number in seen:
+        colours[_outline(numbers == number, WIDTH if number == own else 1)] = colour(number)
+    picture = Image.fromarray(colours.astype(np.uint8))
+    pen = ImageDraw.Draw(picture)
+    for number in seen:
+        rows, columns = np.nonzero(numbers == number)
+        place = min(int(columns.max()) + 4, grey.shape[1] - 14), max(int(rows.min()) - 10, 2)
+        pen.text(place, str(number), fill="white", stroke_width=1, stroke_fill="black")
+    return picture
+
+
+def _outline(mask: np.ndarray, width: int) -> np.ndarray:
+    """The rim of a mask (y, x), from within."""
+    from scipy import ndimage
+
+    return mask & ~ndimage.binary_erosion(mask, iterations=width)

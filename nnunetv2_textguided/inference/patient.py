@@ -21,6 +21,7 @@ from nnunetv2_textguided.inference.likelihood import combined_likelihood
 from nnunetv2_textguided.inference.loading import Session, open_session
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
 from nnunetv2_textguided.inference.run import predict_cases
+from nnunetv2_textguided.nnunet.labels import file_names
 from nnunetv2_textguided.text.case_text import CaseText
 
 DECISIONS = "decisions.json"
@@ -117,7 +118,7 @@ class LoadedModel:
 
         labels, score = session.exporter.layout.labels, record.get("case_likelihood")
         combined = None if score is None else combined_likelihood(session.model.folder, score, text)
-        found = {label: image(f"{places.HEATMAPS}/{places.file_name(label)}") for label in labels}
+        found = {label: image(f"{places.HEATMAPS}/{name}") for label, name in file_names(labels).items()}
         return Result(
             sitk.ReadImage(str(folder / (name + session.ending))),
             image(places.PROBABILITIES),

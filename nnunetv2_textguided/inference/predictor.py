@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from nnunetv2_textguided.errors import DataError, NetworkError
 from nnunetv2_textguided.inference.progress import WindowProgress
 from nnunetv2_textguided.network import AlignRefineUNet
+from nnunetv2_textguided.nnunet.checkpoints import read_checkpoint
+from nnunetv2_textguided.nnunet.labels import read_labels
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK, ResolvedText, Settings
 
+_TRUST = "If you trust whoever made it, predict with --trust."
 HEATMAP_SCALE = 64.0
 """Heatmaps are accumulated times this. The window's weights fall below 1e-7 in its corners, and the accumulator's half
 precision would round a small probability times that to nothing; a power of two costs no digit."""
@@ -153,20 +156,27 @@ class TextGuidedPredictor(nnUNetPredictor):
         with self.progress.of(name, len(self.list_of_parameters)):
             return self.predict_logits_from_preprocessed_data(data).cpu().numpy()
 
-    def load(self, folder: Path, folds: tuple[int | str, ...] | None, checkpoint: str) -> None:
+    def load(self, folder: Path, folds: tuple[int | str, ...] | None, checkpoint: str, trust: bool = False) -> None:
         """Load a trained model folder.
 
+        Args:
+            folder: the model's.
+            folds: those whose predictions are averaged; None: all that are there.
+            checkpoint: name of the file in each fold's folder.
+            trust: let nnU-Net, whose loading executes what is in a file, read files that hold more than data.
+
         Raises:
-            DataError: the folder or a fold of it is missing, or the model needs a former stage's predictions.
+            DataError: the folder or a fold of it is missing, a checkpoint is damaged or could execute something, or the
+                model needs a former stage's predictions.
         """
         check_model_folder(folder, folds, checkpoint)
         self.folds = tuple(folds or self.auto_detect_available_folds(str(folder), checkpoint))
+        for fold in self.folds if not trust else ():
+            read_checkpoint(folder / f"fold_{fold}" / checkpoint, remedy=_TRUST)
         self.initialize_from_trained_model_folder(str(folder), folds, checkpoint)
         if self.configuration_manager.previous_stage_name is not None:
             raise DataError("The model is the second stage of a cascade.", where=folder, remedy="Use nnUNetv2_predict.")
-        from nnunetv2_textguided.training.text import label_names
-
-        labels = tuple(label_names(self.dataset_json, self.label_manager))
+        labels = read_labels(self.dataset_json, folder / "dataset.json").foreground
         self.layout = Layout(self.label_manager.num_segmentation_heads, labels, explained=False)
 
     def explain(self) -> None:

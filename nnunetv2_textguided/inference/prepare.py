@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.inference.cases import Case
 from nnunetv2_textguided.inference.reading import check_grids, read_case
 from nnunetv2_textguided.inference.training_range import Likeness, TrainingRange
+from nnunetv2_textguided.nnunet.plans import ConfigurationManager, PlansManager
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.imaging.grids import HasGrid, check_on_grid
 from nnunetv2_textguided.imaging.images import read_header, verify_whole
 from nnunetv2_textguided.inference.cases import Case
+from nnunetv2_textguided.nnunet.plans import PlansManager
 from nnunetv2_textguided.nnunet.readers import ITK_ENDINGS, read_case_files
 
 

@@ -113,8 +113,8 @@ def finish(output: OutputOptions, has_tables: bool) -> None:
         return
     if has_tables:
         write_tables(output.folder)
-    if output.viewer:
-        print(f"viewer: {write_page(output.folder)}")
+    if output.viewer and (page := write_page(output.folder)) is not None:
+        print(f"viewer: {page}")
 
 
 def is_complete(case: Case, exporter: Exporter) -> bool:

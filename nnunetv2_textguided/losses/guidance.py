@@ -97,6 +97,6 @@ class GuidanceLoss(nn.Module):
 def similarity_statistics(similarity_logits: Tensor, shares: MapTarget) -> tuple[Tensor, Tensor]:
     """Mean heatmap value over foreground and over background, scalars; NaN where there is none."""
     heatmap = torch.sigmoid(similarity_logits)
-    # 0 / 0 is the NaN that is wanted here: no evidence, no mean.
+    # 0 / 0 is the NaN that is wanted here: no voxel, no mean.
     inside, outside = ((heatmap * weight).sum() / weight.sum() for weight in (shares.foreground, shares.background))
     return inside, outside

@@ -101,10 +101,10 @@ class AlignmentHead(nn.Module):
             prompts = "kd" if text.ndim == 2 else "bkd"
             scaled_cosine = torch.einsum(f"bd...,{prompts}->bk...", voxels, text) / length
             *labels, context = torch.split(scaled_cosine, self.sections, dim=1)
-            evidence = torch.stack([_log_mean_exp(part) for part in labels], dim=1)
+            logits = torch.stack([_log_mean_exp(part) for part in labels], dim=1)
             if self.sections[-1]:
-                evidence = evidence - _log_mean_exp(context)[:, None]
-            return evidence + self.bias.view(1, -1, *(1,) * (features.ndim - 2))
+                logits = logits - _log_mean_exp(context)[:, None]
+            return logits + self.bias.view(1, -1, *(1,) * (features.ndim - 2))
 
     def feed_back(self, features: Tensor, similarity: Tensor) -> Tensor:
         """`features` plus a learned mixture of the maps, as DenseCLIP feeds its score maps to the decoder.

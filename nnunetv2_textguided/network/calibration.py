@@ -14,7 +14,7 @@ REACH, WIDTH = 32.0, 0.5
 """Logits are counted in bins of this width up to here; beyond it, a logit says no more."""
 BINS = round(2 * REACH / WIDTH)
 DECAY = 0.9
-"""What an epoch's evidence is worth an epoch later: nnU-Net's own momentum of its moving Dice."""
+"""What an epoch's counts are worth an epoch later: nnU-Net's own momentum of its moving Dice."""
 SLOPES = (0.01, 10.0)
 
 
@@ -24,7 +24,7 @@ class HeatmapCalibration(nn.Module):
     The text losses weigh a lesion of a thousandth of the patch like all the rest, as they must to learn it at all, so
     sigmoid(l_c) ranks voxels but is far too large (docs/evidence.md). s and o are what cross-entropy without weights
     finds best on the random, not augmented patches of nnU-Net's online validation. Losses, refiner and feedback see
-    l_c as it is. Until there is evidence of both kinds, s = 1 and o = 0.
+    l_c as it is. Until there are counts of both kinds, s = 1 and o = 0.
 
     Args:
         labels: number of labels, C.
@@ -37,7 +37,7 @@ class HeatmapCalibration(nn.Module):
 
     def __init__(self, labels: int) -> None:
         super().__init__()
-        # Both are in checkpoints: a training that continues finds the evidence that it had.
+        # Both are in checkpoints: a training that continues finds the counts that it had.
         self.register_buffer("mass", torch.zeros(labels, 2, BINS))
         self.register_buffer("line", torch.tensor([1.0, 0.0]).repeat(labels, 1))
 
@@ -46,9 +46,9 @@ class HeatmapCalibration(nn.Module):
         slope, offset = (v.view(-1, *(1,) * (similarity.ndim - 2)) for v in self.line[: similarity.shape[1]].unbind(1))
         return torch.sigmoid(slope * similarity.float().clamp(-REACH, REACH) + offset)
 
-    def update(self, evidence: Tensor) -> None:
-        """Take in an epoch's evidence (`count`), (C, 2, BINS), and fit the lines to all that is remembered."""
-        self.mass.mul_(DECAY).add_(evidence)
+    def update(self, counts: Tensor) -> None:
+        """Add an epoch's counts (`count`), (C, 2, BINS), to the fading sum, and fit the lines to it."""
+        self.mass.mul_(DECAY).add_(counts)
         for line, mass in zip(self.line, self.mass.cpu().double().numpy(), strict=True):
             if mass.sum(axis=1).all():
                 line.copy_(torch.as_tensor(fit(mass)))

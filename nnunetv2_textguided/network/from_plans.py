@@ -6,11 +6,11 @@ import pydoc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
 from torch._dynamo import OptimizedModule
 
 from nnunetv2_textguided.errors import NetworkError
+from nnunetv2_textguided.nnunet.networks import build_network
 from nnunetv2_textguided.settings import BLOCK, Settings
 
 NETWORK_CLASS = "nnunetv2_textguided.network.AlignRefineUNet"
@@ -50,13 +50,13 @@ def build_from_architecture(
     kwargs[BLOCK] = settings
     try:
         _check_imports(kwargs, architecture["_kw_requires_import"])
-        return get_network_from_plans(
+        return build_network(
             NETWORK_CLASS,
             kwargs,
             architecture["_kw_requires_import"],
             num_input_channels,
             num_output_channels,
-            allow_init=True,
+            initialised=True,
             deep_supervision=deep_supervision,
         )
     except _REFUSALS as e:

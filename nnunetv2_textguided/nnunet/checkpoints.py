@@ -8,8 +8,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.errors import DataError, TextGuidedError
 
+_TRUST = "Use it with nnU-Net only if you trust whoever made it."
 # What the remains of a file may end in.
 _UNREADABLE = (
     *(RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError, ImportError),
@@ -17,47 +18,59 @@ _UNREADABLE = (
 )
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, remedy: str = _TRUST) -> dict[str, Any]:
     """The content of an nnU-Net checkpoint; tensors stay on disk until they are used.
+
+    Raises:
+        DataError: the file is damaged, is no nnU-Net checkpoint, or contains something else; names what.
+    """
+    content = read_content(path, remedy=remedy)
+    parts = content if isinstance(content, dict) else {}
+    if not all(isinstance(parts.get(key), dict) for key in ("init_args", "network_weights")):
+        raise DataError("The file is no nnU-Net checkpoint.", where=path, remedy="Expected fold_X/checkpoint_*.pth.")
+    return parts
+
+
+def read_content(path: str | Path, error: type[TextGuidedError] = DataError, remedy: str = _TRUST) -> Any:
+    """What torch.save wrote, without executing anything.
 
     nnU-Net itself unpickles checkpoints in full, which executes whatever is in them. Here only tensors, plain Python
     values and NumPy numbers and arrays (nnU-Net's log holds some) are built.
 
+    Args:
+        path: the file.
+        error: class of what is raised.
+        remedy: what to do about a file that holds something else.
+
     Raises:
-        DataError: the file is damaged, is no nnU-Net checkpoint, or contains something else; names what.
+        TextGuidedError: of class `error`: the file is damaged, or contains something else; names what.
     """
     import torch
 
     path = Path(path)
     if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
         # Older versions' weights_only unpickler can be made to execute code (CVE-2025-32434).
-        raise DataError(
-            f"Reading checkpoints safely needs torch 2.6; this is {torch.__version__}.",
-            where=path,
-            remedy="Update torch.",
-        )
+        what = f"Reading checkpoints safely needs torch 2.6; this is {torch.__version__}."
+        raise error(what, where=path, remedy="Update torch.")
     try:
         with torch.serialization.safe_globals(_numpy_values()):
             # The old (non-zip) format cannot be mapped.
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except FileNotFoundError as e:
-        raise DataError("The checkpoint does not exist.", where=path, remedy="Check the path.") from e
+        raise error("The checkpoint does not exist.", where=path, remedy="Check the path.") from e
     except pickle.UnpicklingError as e:
         refused = refused_content(path)
         what = f"contains {', '.join(refused)}" if refused else f"is no valid pickle ({str(e).splitlines()[0]})"
-        raise DataError(
+        raise error(
             f"The checkpoint {what}, which is not read because building it could execute code.",
             where=path,
-            remedy="Use it with nnU-Net only if you trust whoever made it.",
+            remedy=remedy,
         ) from e
     except _UNREADABLE as e:
-        raise DataError(
-            f"The checkpoint cannot be read: {e}", where=path, remedy="It is damaged; copy it again."
+        reason = (str(e) or type(e).__name__).splitlines()[0]
+        raise error(
+            f"The checkpoint cannot be read: {reason}", where=path, remedy="It is damaged or truncated; copy it again."
         ) from e
-    parts = content if isinstance(content, dict) else {}
-    if not all(isinstance(parts.get(key), dict) for key in ("init_args", "network_weights")):
-        raise DataError("The file is no nnU-Net checkpoint.", where=path, remedy="Expected fold_X/checkpoint_*.pth.")
-    return content
 
 
 def refused_content(path: str | Path) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from nnunetv2_textguided.anatomy.labels import RAW_FOLDER, anatomy_labels
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.picai.findings import Finding, error
+from nnunetv2_textguided.picai.problems import Problem, error
 
 _AGAIN = "Run `nnUNetv2_textguided picai prepare` again."
 
@@ -29,7 +29,7 @@ def anatomy_values(dataset: Mapping[str, Any]) -> frozenset[int]:
     return frozenset((0, *values)) if values else frozenset()
 
 
-def check_anatomy(folder: Path, dataset: Mapping[str, Any], labels: set[str], present: set[str]) -> list[Finding]:
+def check_anatomy(folder: Path, dataset: Mapping[str, Any], labels: set[str], present: set[str]) -> list[Problem]:
     """Findings about the names in dataset.json and about which cases have an anatomy file.
 
     Args:

@@ -13,7 +13,7 @@ from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.imaging.grids import check_on_grid
 from nnunetv2_textguided.imaging.images import check_mask_values, check_voxels
 from nnunetv2_textguided.imaging.volumes import Volume, load_volume
-from nnunetv2_textguided.picai.findings import Finding, error, warning
+from nnunetv2_textguided.picai.problems import Problem, error, warning
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class CaseCheck:
     """Findings of one case, and a hash of its first channel's voxels (empty where it could not be read)."""
 
     case: str
-    findings: tuple[Finding, ...]
+    problems: tuple[Problem, ...]
     voxels: str
 
 
 def check_case(job: CheckJob) -> CaseCheck:
-    """Check one case; every problem is a finding, none is raised."""
-    findings: list[Finding] = []
+    """Check one case; whatever is wrong becomes a problem, nothing is raised."""
+    problems: list[Problem] = []
     images: list[Volume] = []
     for path in job.channels:
         try:
@@ -66,20 +66,20 @@ def check_case(job: CheckJob) -> CaseCheck:
             check_voxels(image.values, path)
             images.append(image)
         except DataError as problem:
-            findings.append(_from(problem, path))
+            problems.append(_from(problem, path))
     if len(images) == len(job.channels):
         # An unreadable channel is reported; which grid is meant is not known then.
-        findings.extend(_check_channels(images, job))
-    label = _read_mask(job.label, job.values, job, findings)
+        problems.extend(_check_channels(images, job))
+    label = _read_mask(job.label, job.values, job, problems)
     if label is not None:
-        findings.extend(_check_label(label, images[0] if images else None, job))
+        problems.extend(_check_label(label, images[0] if images else None, job))
     if job.anatomy is not None:
-        findings.extend(_check_anatomy(job.anatomy, label, job))
+        problems.extend(_check_anatomy(job.anatomy, label, job))
     voxels = hashlib.blake2b(np.ascontiguousarray(images[0].values).tobytes()).hexdigest() if images else ""
-    return CaseCheck(job.case, tuple(findings), voxels)
+    return CaseCheck(job.case, tuple(problems), voxels)
 
 
-def _check_channels(images: list[Volume], job: CheckJob) -> list[Finding]:
+def _check_channels(images: list[Volume], job: CheckJob) -> list[Problem]:
     found = []
     held = sum(len(image.values) for image in images)
     if held != job.count:
@@ -90,7 +90,7 @@ def _check_channels(images: list[Volume], job: CheckJob) -> list[Finding]:
     return found
 
 
-def _check_grid(image: Volume, reference: Volume, what: str, path: Path, again: str) -> list[Finding]:
+def _check_grid(image: Volume, reference: Volume, what: str, path: Path, again: str) -> list[Problem]:
     try:
         remark = check_on_grid(image.grid, reference.grid, what, path)
     except DataError as problem:
@@ -98,17 +98,17 @@ def _check_grid(image: Volume, reference: Volume, what: str, path: Path, again: 
     return [] if remark is None else [warning(remark, path, "Look whether the images lie on each other.")]
 
 
-def _read_mask(path: Path, values: frozenset[int], job: CheckJob, findings: list[Finding]) -> Volume | None:
+def _read_mask(path: Path, values: frozenset[int], job: CheckJob, problems: list[Problem]) -> Volume | None:
     try:
         mask = load_volume(path, job.reader)
         check_mask_values(mask.values, path, values, "Correct the file, or name the values in dataset.json.")
     except DataError as problem:
-        findings.append(_from(problem, path))
+        problems.append(_from(problem, path))
         return None
     return mask
 
 
-def _check_label(mask: Volume, reference: Volume | None, job: CheckJob) -> list[Finding]:
+def _check_label(mask: Volume, reference: Volume | None, job: CheckJob) -> list[Problem]:
     found = []
     if reference is not None:
         found.extend(_check_grid(mask, reference, "The label is not on the grid of channel 0", job.label, job.again))
@@ -121,13 +121,13 @@ def _check_label(mask: Volume, reference: Volume | None, job: CheckJob) -> list[
     return found
 
 
-def _check_anatomy(path: Path, label: Volume | None, job: CheckJob) -> list[Finding]:
-    found: list[Finding] = []
+def _check_anatomy(path: Path, label: Volume | None, job: CheckJob) -> list[Problem]:
+    found: list[Problem] = []
     mask = _read_mask(path, job.anatomy_values, job, found)
     if mask is not None and label is not None:  # an unreadable label is reported
         found.extend(_check_grid(mask, label, "The anatomy is not on the grid of the label", path, job.again))
     return found
 
 
-def _from(problem: DataError, path: Path) -> Finding:
+def _from(problem: DataError, path: Path) -> Problem:
     return error(problem.what, problem.where or path, problem.remedy or "")

@@ -12,14 +12,15 @@ from tqdm import tqdm
 from nnunetv2_textguided.anatomy.labels import RAW_FOLDER as ANATOMY
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
-from nnunetv2_textguided.nnunet.labels import LESION_LABEL, label_values
+from nnunetv2_textguided.nnunet.labels import LESION_LABEL, label_values, read_labels, trainable_labels
 from nnunetv2_textguided.nnunet.readers import files_per_case, reader_class
+from nnunetv2_textguided.nnunet.splits import PARTS, Splits, fold_problems, read_splits
 from nnunetv2_textguided.picai.archive import patient_of
 from nnunetv2_textguided.picai.check_anatomy import anatomy_values, check_anatomy
 from nnunetv2_textguided.picai.check_case import CaseCheck, CheckJob, check_case
 from nnunetv2_textguided.picai.dataset_files import CASES, OPTIONS, SPLITS, read_cases
-from nnunetv2_textguided.picai.findings import Finding, Severity, error, warning
-from nnunetv2_textguided.picai.folds import Splits, check_folds, leaks
+from nnunetv2_textguided.picai.folds import leaks
+from nnunetv2_textguided.picai.problems import Problem, Severity, error, warning
 from nnunetv2_textguided.processes.pool import run_jobs
 
 _PREPARE = "Run `nnUNetv2_textguided picai prepare` again; it makes anew what was deleted."
@@ -29,7 +30,7 @@ _FOLDS = "Correct the folds, or delete the file: nnU-Net then makes new ones."
 
 def check_dataset(
     folder: Path, *, workers: int, preprocessed: Path | None = None, progress: bool = True
-) -> list[Finding]:
+) -> list[Problem]:
     """Everything that is wrong with a raw data set, errors first.
 
     Args:
@@ -48,27 +49,28 @@ def check_dataset(
     reader = reader_class(dataset, first)
     channels = files_per_case(reader, first, len(dataset["channel_names"]))
     again = _PREPARE if (folder / OPTIONS).is_file() else ""
-    findings = _check_names(folder, images, labels, suffix, channels, again)
-    findings += check_anatomy(folder, dataset, labels, _files(folder / ANATOMY, suffix))
+    problems = _check_labels(folder, dataset)
+    problems += _check_names(folder, images, labels, suffix, channels, again)
+    problems += check_anatomy(folder, dataset, labels, _files(folder / ANATOMY, suffix))
     table = read_cases(folder / CASES) if (folder / CASES).is_file() else {}
     jobs = [_job(folder, case, channels, reader, dataset, table, again) for case in sorted(labels)]
     jobs = [job for job in jobs if all(p.name[: -len(suffix)] in images for p in job.channels)]
-    findings += _check_cases(jobs, workers, progress)
+    problems += _check_cases(jobs, workers, progress)
     if dataset.get("numTraining") != len(labels):
         what = f"dataset.json says {dataset.get('numTraining')} training cases, labelsTr has {len(labels)}."
-        findings.append(error(what, folder / "dataset.json", again or "Correct numTraining, or add what is missing."))
+        problems.append(error(what, folder / "dataset.json", again or "Correct numTraining, or add what is missing."))
     patients = {case: _patient(case) for case in labels} | {case: row["patient"] for case, row in table.items()}
     places = [folder / SPLITS] + ([preprocessed / folder.name / SPLITS] if preprocessed else [])
     for path in filter(Path.is_file, places):
-        findings += check_split_file(path, labels, patients, again)
+        problems += check_split_file(path, labels, patients, again)
     if not any(map(Path.is_file, places)):
-        findings.append(warning("No folds: nnU-Net will split at random, and may split a patient.", places[0]))
-    return sorted(findings, key=lambda f: f.severity is not Severity.ERROR)
+        problems.append(warning("No folds: nnU-Net will split at random, and may split a patient.", places[0]))
+    return sorted(problems, key=lambda f: f.severity is not Severity.ERROR)
 
 
 def check_split_file(
     path: Path, cases: set[str], patients: dict[str, str] | None = None, again: str = ""
-) -> list[Finding]:
+) -> list[Problem]:
     """Findings about one splits_final.json: leakage, unknown cases, empty parts, cases in no fold.
 
     Args:
@@ -78,15 +80,16 @@ def check_split_file(
         again: what to do about folds that name unknown cases.
     """
     try:
-        splits: Splits = check_folds(read_json(path, error=DataError), path)
+        splits = read_splits(path)
     except DataError as problem:
         return [error(problem.what, problem.where or path, again or _FOLDS)]
     separate = "Use the official folds." if again else "Put all cases of a patient into the same part."
     found = [error(f"Leakage: {text}.", path, separate) for text in leaks(splits, patients or _patients(splits))]
-    named = {case for fold in splits for part in fold.values() for case in part}
-    if named - cases:
-        what = f"The folds name {len(named - cases)} cases that the data set lacks, for example {min(named - cases)}."
-        found.append(error(what, path, again or _FOLDS))
+    for number, fold in enumerate(splits):
+        # Empty parts are told below.
+        problems = fold_problems(fold, cases) if fold["train"] else []
+        found += [error(f"Fold {number} {what}.", path, again or remedy) for what, remedy in problems]
+    named = {case for fold in splits for part in PARTS for case in fold[part]}
     if cases - named:
         what = f"{len(cases - named)} cases are in no fold, for example {min(cases - named)}: no fold trains on them."
         found.append(warning(what, path))
@@ -119,13 +122,27 @@ def _dataset_json(folder: Path) -> dict[str, Any]:
     return dataset
 
 
+def _check_labels(folder: Path, dataset: dict[str, Any]) -> list[Problem]:
+    """Labels that can be read but on which no network can be trained; those that cannot be read end the check."""
+    where = folder / "dataset.json"
+    values = read_labels(dataset, where).map_values
+    try:
+        regions = trainable_labels(dataset, where).regions
+    except DataError as problem:
+        return [error(problem.what, problem.where, problem.remedy or "")]
+    if regions and sorted(values) != list(range(len(values))):
+        what = f"Values are left out: {', '.join(map(str, sorted(values)))}. nnU-Net's --verify_dataset_integrity"
+        return [warning(f"{what} refuses them.", where, "Renumber them in dataset.json and in the label maps.")]
+    return []
+
+
 def _files(folder: Path, suffix: str) -> set[str]:
     return {p.name[: -len(suffix)] for p in folder.glob(f"*{suffix}") if not p.name.startswith(".")}
 
 
 def _check_names(
     folder: Path, images: set[str], labels: set[str], suffix: str, channels: int, again: str
-) -> list[Finding]:
+) -> list[Problem]:
     expected = {f"{case}_{i:04d}" for case in labels for i in range(channels)}
     add, remove = again or "Add the file, or take the case out.", again or "Add its label, or move the image away."
     found = [
@@ -169,23 +186,23 @@ def _job(
     )
 
 
-def _check_cases(jobs: list[CheckJob], workers: int, progress: bool) -> list[Finding]:
-    findings: list[Finding] = []
+def _check_cases(jobs: list[CheckJob], workers: int, progress: bool) -> list[Problem]:
+    problems: list[Problem] = []
     same_voxels: dict[str, list[str]] = defaultdict(list)
     outcomes = run_jobs(check_case, jobs, workers=min(workers, len(jobs)))
     for outcome in tqdm(outcomes, total=len(jobs), desc="checking", unit="case", disable=not progress):
         if outcome.error is not None:
-            findings.append(error(outcome.error.what, outcome.error.where or outcome.job.case))
+            problems.append(error(outcome.error.what, outcome.error.where or outcome.job.case))
         elif outcome.value is not None:
-            findings.extend(outcome.value.findings)
+            problems.extend(outcome.value.problems)
             _remember(outcome.value, same_voxels)
     for cases in same_voxels.values():
         if len({_patient(case) for case in cases}) > 1:
             names = ", ".join(sorted(cases))
-            findings.append(
+            problems.append(
                 error("Different patients have voxel for voxel the same images.", names, "Keep one of them.")
             )
-    return findings
+    return problems
 
 
 def _remember(check: CaseCheck, same_voxels: dict[str, list[str]]) -> None:

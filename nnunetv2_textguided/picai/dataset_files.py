@@ -12,10 +12,9 @@ from typing import Any
 from nnunetv2_textguided import __version__
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json, write_json, write_text
-from nnunetv2_textguided.picai.folds import Splits
+from nnunetv2_textguided.nnunet.splits import SPLITS, Splits
 from nnunetv2_textguided.picai.options import PrepareOptions
 
-SPLITS = "splits_final.json"
 CASES = "cases.csv"
 OPTIONS = "picai_options.json"
 LICENCE = "LICENCE.md"

@@ -22,11 +22,11 @@ from nnunetv2_textguided.evaluation.predictions import IMAGE_SUFFIXES, find_pred
 from nnunetv2_textguided.evaluation.results import CaseTable, build_table
 from nnunetv2_textguided.evaluation.score import Score, ScoreJob
 from nnunetv2_textguided.evaluation.scoring import score_all
-from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.nnunet.labels import Target
+from nnunetv2_textguided.nnunet.splits import Splits, read_splits
 from nnunetv2_textguided.picai.archive import patient_of
 from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS
-from nnunetv2_textguided.picai.folds import Splits, check_folds, validation_fold
+from nnunetv2_textguided.picai.folds import validation_fold
 
 _MODEL = "predictions"
 
@@ -58,7 +58,7 @@ class Evaluation:
     @property
     def cases(self) -> dict[str, Score]:
         """Case -> score."""
-        return dict(zip(self.table.cases, self.table.first_class, strict=True))
+        return dict(zip(self.table.cases, self.table.lists[0], strict=True))
 
 
 def plan_evaluation(
@@ -124,7 +124,7 @@ def run_evaluation(
         first = next(iter(failed.values()))
         raise DataError(f"No case could be scored; the first: {first.what}", where=first.where, remedy=first.remedy)
     infos = {case: known.get(case, CaseInfo(case, patient_of(case))) for case in scores}
-    table = build_table(_MODEL, infos, {case: folds.get(case) for case in scores}, scores)
+    table = build_table({1: _MODEL}, {case: folds.get(case) for case in scores}, infos, scores)
     weights = draw(table.patients, resampling.resamples, resampling.seed)
     estimates, replicates = estimate(table, weights, resampling.level)
     metrics = picai_metrics(table.cases, table.found()[0])
@@ -173,7 +173,7 @@ def _labels(folder: Path) -> dict[str, Path]:
 
 
 def _splits(path: Path) -> Splits:
-    return check_folds(read_json(path, error=DataError), path)
+    return read_splits(path)
 
 
 def _validation_cases(path: Path, fold: int) -> set[str]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.extras import require
+from nnunetv2_textguided.nnunet.splits import Splits
 from nnunetv2_textguided.picai.archive import patient_of
 
 # --folds -> module of picai_baseline.
 MODULES = {"1500": "picai_baseline.splits.picai", "1295": "picai_baseline.splits.picai_nnunet"}
-
-Splits = list[dict[str, list[str]]]
 
 
 def official_folds(version: str) -> Splits:
@@ -56,22 +54,3 @@ def leaks(splits: Splits, patients: Mapping[str, str] | None = None) -> list[str
             if seen.setdefault(case, number) != number:
                 found.append(f"case {case} is validated in folds {seen[case]} and {number}")
     return found
-
-
-def check_folds(splits: object, where: object) -> Splits:
-    """Return `splits` if it has nnU-Net's layout; raise DataError otherwise."""
-    valid = isinstance(splits, list) and all(
-        isinstance(fold, dict)
-        and all(
-            isinstance(fold.get(part), list) and all(isinstance(c, str) for c in fold[part])
-            for part in ("train", "val")
-        )
-        for fold in splits
-    )
-    if not valid:
-        raise DataError(
-            'The folds are not a list of {"train": [...], "val": [...]}.',
-            where=where,
-            remedy="Run `nnUNetv2_textguided picai prepare` again; it writes the official folds.",
-        )
-    return splits  # type: ignore[return-value]

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunetv2_textguided.errors import DataError, TextGuidedError
+from nnunetv2_textguided.nnunet.splits import Splits
 from nnunetv2_textguided.picai.archive import Archive, Study, scan_archive
 from nnunetv2_textguided.picai.case_job import CaseJob
-from nnunetv2_textguided.picai.folds import Splits, official_folds
+from nnunetv2_textguided.picai.folds import official_folds
 from nnunetv2_textguided.picai.label_sources import LabelFolder, choose_source, scan_labels
 from nnunetv2_textguided.picai.marksheet import MARKSHEET, Row, read_marksheet
 from nnunetv2_textguided.picai.options import PrepareOptions

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_textguided.evaluation.estimates import Estimate
-from nnunetv2_textguided.files import write_json, write_text
+from nnunetv2_textguided.files import json_value, write_json, write_text
 from nnunetv2_textguided.picai.evaluation import Evaluation
 
 TITLES = {
@@ -39,7 +39,7 @@ def _lines(evaluation: Evaluation) -> Iterator[str]:
     scoring, resampling, cases = evaluation.scoring, evaluation.resampling, evaluation.table
     positive, lesions = (cases.lesions > 0).sum(), cases.lesions.sum()
     yield f"{len(cases.infos)} cases, {positive} with {evaluation.target.name}, {lesions} lesions"
-    for kind, number in Counter(score.kind for score in cases.first_class).items():
+    for kind, number in Counter(score.kind for score in cases.lists[0]).items():
         yield f"predictions: {number} x {kind.value}"
     if evaluation.failed:
         yield f"ATTENTION: {len(evaluation.failed)} cases could not be scored and are in no number below."
@@ -74,7 +74,7 @@ def _ends(name: str, estimate: Estimate) -> str:
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
     """The evaluation as JSON values; undefined numbers are null."""
     scoring, resampling, cases = evaluation.scoring, evaluation.resampling, evaluation.table
-    return _plain(
+    return json_value(
         {
             "target": {"name": evaluation.target.name, "values": sorted(evaluation.target.values)},
             "cases": len(cases.infos),
@@ -107,15 +107,6 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
-    """JSON has no NaN."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def write_report(evaluation: Evaluation, folder: Path) -> list[Path]:
     """Write the evaluation as JSON, CSV and text, and picai_eval's own file; returns the paths."""
     texts = {
@@ -129,7 +120,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> list[Path]:
     write_json(folder / "evaluation.json", as_json(evaluation))
     # In picai_eval's own format, so that picai_eval.Metrics(file) reads it back for its curves.
     metrics = folder / "picai_eval_metrics.json"
-    write_json(metrics, _plain(evaluation.metrics.minimal_dict()))
+    write_json(metrics, json_value(evaluation.metrics.minimal_dict()))
     return [*(folder / name for name in texts), folder / "evaluation.json", metrics]
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor
 
 from nnunetv2_textguided.errors import NetworkError
+from nnunetv2_textguided.nnunet.checkpoints import read_content
+from nnunetv2_textguided.nnunet.plans import merged_configuration
 from nnunetv2_textguided.planning.topology import stock_architecture
 
 _PREFIXES = ("module.", "_orig_mod.")
@@ -49,15 +47,13 @@ class StockCheckpoint:
 def read_checkpoint(path: Path, architecture: Mapping[str, Any], channels: int) -> StockCheckpoint:
     """Read nnU-Net's checkpoint of a stock network, or nnssl's of a pre-trained encoder.
 
-    Like nnU-Net, this unpickles the file: read only files from sources that you trust.
-
     Args:
         path: the file.
         architecture: the stock network's `architecture` block of the plans that the weights are meant for.
         channels: image channels of the data set.
 
     Raises:
-        NetworkError: the file is damaged, or its network is another one; says what differs.
+        NetworkError: the file is damaged, holds more than data, or its network is another one; says what differs.
     """
     content = _load(path)
     weights = content.get("network_weights")
@@ -83,14 +79,7 @@ def read_checkpoint(path: Path, architecture: Mapping[str, Any], channels: int) 
 
 
 def _load(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise NetworkError("The file does not exist.", where=path, remedy="Check the path.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=False)
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError) as e:
-        raise NetworkError(
-            f"The checkpoint cannot be read, it is damaged or truncated: {e}", where=path, remedy="Copy it again."
-        ) from e
+    content = read_content(path, NetworkError)
     if not isinstance(content, Mapping):
         raise NetworkError("The file is no nnU-Net checkpoint.", where=path, remedy="Use checkpoint_final.pth.")
     return content
@@ -130,8 +119,7 @@ def _check_training(content: Mapping[str, Any], architecture: Mapping[str, Any],
             where=path,
             remedy="Use a checkpoint that nnUNetv2_train wrote.",
         )
-    known = {key: value for key, value in plans.items() if key != "continue_training"}
-    theirs = stock_architecture(PlansManager(known).get_configuration(configuration).configuration["architecture"])
+    theirs = stock_architecture(merged_configuration(plans, str(configuration))["architecture"])
     found = list(_differences(theirs, architecture))
     name = plans.get("plans_name", "?")
     if found:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import nn
 
 from nnunetv2_textguided.anatomy.labels import anatomy_labels
 from nnunetv2_textguided.network.from_plans import build_from_architecture
+from nnunetv2_textguided.nnunet.labels import read_labels
+from nnunetv2_textguided.nnunet.networks import build_network
 from nnunetv2_textguided.planning.memory import StepCost, StepCounter
 from nnunetv2_textguided.planning.step import Labels
 from nnunetv2_textguided.settings import ResolvedText, Settings
@@ -41,13 +41,8 @@ class Reference:
 
 def dataset_labels(dataset_json: Mapping[str, Any]) -> Labels:
     """Foreground labels or regions of a data set."""
-    manager = LabelManager(dict(dataset_json["labels"]), dataset_json.get("regions_class_order"))
-    names = [
-        name
-        for name, value in dataset_json["labels"].items()
-        if name != "ignore" and set(value if isinstance(value, (list, tuple)) else [value]) != {0}
-    ]
-    return Labels(tuple(names), manager.has_regions, tuple(anatomy_labels(dataset_json)))
+    described = read_labels(dataset_json)
+    return Labels(described.foreground, described.regions, tuple(anatomy_labels(dataset_json)))
 
 
 def assumed_text(settings: Settings, labels: Labels) -> ResolvedText:
@@ -122,16 +117,15 @@ class Estimator:
         if settings is not None:
             settings = self._with_text(settings)
             return build_from_architecture(architecture, settings, self.channels, self.labels.heads, True)
-        network: nn.Module = get_network_from_plans(
+        return build_network(
             architecture["network_class_name"],
             architecture["arch_kwargs"],
             architecture["_kw_requires_import"],
             self.channels,
             self.labels.heads,
-            allow_init=False,
+            initialised=False,
             deep_supervision=True,
         )
-        return network
 
     def _with_text(self, settings: Settings) -> Settings:
         if not settings.uses_text:
@@ -144,13 +138,13 @@ class Estimator:
     def stock_elements(self, architecture: Mapping[str, Any], patch: Sequence[int]) -> int:
         """Feature map elements of the stock network, as nnU-Net's planners count them."""
         with torch.device("meta"):
-            network: Any = get_network_from_plans(
+            network: Any = build_network(
                 architecture["network_class_name"],
                 architecture["arch_kwargs"],
                 architecture["_kw_requires_import"],
                 self.channels,
                 self.labels.heads,
-                allow_init=False,
+                initialised=False,
             )
         return int(network.compute_conv_feature_map_size([int(n) for n in patch]))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
@@ -12,11 +11,12 @@ from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_en
     nnUNetPlannerResEncM,
     nnUNetPlannerResEncXL,
 )
-from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 
 from nnunetv2_textguided.errors import PlanningError
 from nnunetv2_textguided.files import write_json
+from nnunetv2_textguided.nnunet.folders import PREPROCESSED, required_path
+from nnunetv2_textguided.nnunet.plans import read_plans
 from nnunetv2_textguided.planning.blocks import PlannedBlock, PlanRequest, configuration_block
 from nnunetv2_textguided.planning.encoders import COST_LIMIT, Encoders, affordable_choices, described, report_progress
 from nnunetv2_textguided.planning.estimate import Estimator, Reference, dataset_labels
@@ -24,7 +24,6 @@ from nnunetv2_textguided.planning.fit import Decision, Fit
 from nnunetv2_textguided.planning.share import share_data
 from nnunetv2_textguided.planning.topology import (
     MIN_BATCH_SIZE,
-    read_plans,
     shrink_patch,
     text_guided_plan,
     with_topology,
@@ -60,7 +59,7 @@ class TextGuidedPlanning:
         stock: Any = self  # what nnU-Net's planner, which has no types, brings
         self._stock = stock
         self.request = request or PlanRequest()
-        self.folder = Path(nnUNet_preprocessed) / self._stock.dataset_name
+        self.folder = required_path(PREPROCESSED) / self._stock.dataset_name
         self.plans_file = self.folder / f"{self._stock.plans_identifier}.json"
         self.former = read_plans(self.plans_file)["configurations"] if self.plans_file.exists() else {}
         topology = self.request.topology_of

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_textguided.errors import PlanningError
+from nnunetv2_textguided.errors import DataError, PlanningError
+from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.nnunet.datasets import dataset_name
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RAW, required_path
+from nnunetv2_textguided.nnunet.labels import trainable_labels
+from nnunetv2_textguided.nnunet.raw import training_cases
+from nnunetv2_textguided.nnunet.splits import SPLITS, check_folds
 from nnunetv2_textguided.planning.blocks import PlanRequest
 from nnunetv2_textguided.planning.fit import Decision
 from nnunetv2_textguided.planning.planners import (
@@ -70,12 +74,13 @@ def plan_dataset(
         target_spacing: spacing of 3d_fullres in mm, in the order of the image axes; None: nnU-Net's choice.
 
     Raises:
-        DataError: there is no such data set, or a variable of nnU-Net's is not set.
+        DataError: there is no such data set, its labels or folds cannot be trained, or a variable is not set.
         PlanningError: the fingerprint is missing, or nothing fits the memory target.
         SettingsError: the preset, or a block in the plans that are replaced, is not valid.
     """
     name = dataset_name(dataset, RAW, PREPROCESSED)
     _check_files(name)
+    _check_description(name)
     options: dict[str, Any] = {"gpu_memory_target_in_gb": gpu_memory, "plans_name": plans_name}
     options = {key: value for key, value in options.items() if value is not None}
     if target_spacing is not None:
@@ -89,6 +94,16 @@ def plan_dataset(
         planner.plan_experiment()
     notes = tuple(note for configuration in planner.decisions for note in planner.notes(configuration))
     return PlanResult(name, planner.plans_file, planner.plans, planner.decisions, planner.UNet_vram_target_GB, notes)
+
+
+def _check_description(name: str) -> None:
+    """Raise DataError for labels or folds that a training on these plans would refuse."""
+    path = required_path(RAW) / name / "dataset.json"
+    dataset_json = read_json(path, error=DataError)
+    trainable_labels(dataset_json, path)
+    splits, cases = required_path(PREPROCESSED) / name / SPLITS, training_cases(path.parent, dataset_json)
+    if splits.is_file() and cases:
+        check_folds(splits, cases)
 
 
 def _check_files(name: str) -> None:

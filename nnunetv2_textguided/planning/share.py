@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_textguided.planning.topology import read_plans
+from nnunetv2_textguided.nnunet.plans import merged_configuration, read_plans
 
 SAME = (
     "preprocessor_name",
@@ -53,7 +52,7 @@ def shared_identifier(plans: Mapping[str, Any], configuration: str, other: Mappi
     """
     if configuration not in other["configurations"]:
         return None
-    here, there = (PlansManager(dict(p)).get_configuration(configuration).configuration for p in (plans, other))
+    here, there = (merged_configuration(p, configuration) for p in (plans, other))
     if "spacing" not in there or not _close(here["spacing"], there["spacing"]):
         return None
     if any(_plain(here[key]) != _plain(there.get(key)) for key in SAME):

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
-from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
-from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import Tensor, nn
 
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.losses.refiner import own_loss
 from nnunetv2_textguided.losses.segmentation import SegmentationLoss
+from nnunetv2_textguided.nnunet.losses import deep_supervision, stock_loss
 from nnunetv2_textguided.settings import Settings
 from nnunetv2_textguided.training.step import StepLosses, compute_terms
 
@@ -61,7 +59,7 @@ def step_loss(labels: Labels, settings: Settings | None) -> Callable[..., Tensor
         refiner = own_loss(settings, labels.regions, None)
 
     def segmentation(outputs: list[Tensor], targets: list[Tensor]) -> Tensor:
-        value: Tensor = _deep_supervision(loss, len(outputs))(outputs, targets)
+        value: Tensor = deep_supervision(loss, len(outputs))(outputs, targets)
         return value
 
     def run(network: Any, data: Tensor, targets: list[Tensor] | None = None) -> Tensor:
@@ -85,15 +83,7 @@ def _segmentation_loss(labels: Labels, settings: Settings | None) -> nn.Module:
         chosen = settings.segmentation_loss
         if (chosen.region, chosen.voxel) != ("dice", "ce"):
             return SegmentationLoss(chosen, labels.regions, None, False)
-    dice = {"batch_dice": False, "smooth": 1e-5, "do_bg": labels.regions, "ddp": False}
-    if labels.regions:
-        return DC_and_BCE_loss({}, dice, dice_class=MemoryEfficientSoftDiceLoss)
-    return DC_and_CE_loss(dice, {}, dice_class=MemoryEfficientSoftDiceLoss)
-
-
-def _deep_supervision(loss: nn.Module, outputs: int) -> nn.Module:
-    """nnU-Net's weights: halved with every resolution, the lowest one unused."""
-    return DeepSupervisionWrapper(loss, [0.5**i for i in range(outputs - 1)] + [0.0])
+    return stock_loss(labels.regions)
 
 
 def _target(output: Tensor, labels: Labels) -> Tensor:

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_textguided.errors import PlanningError
-from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.network.from_plans import NETWORK_CLASS
+from nnunetv2_textguided.nnunet.plans import merged_configuration
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK
 
 MIN_BATCH_SIZE = 2
 """nnU-Net's least batch size."""
-
-
-def read_plans(path: Path) -> dict[str, Any]:
-    """nnU-Net's plans.
-
-    Raises:
-        PlanningError: the file is missing, damaged, or something else.
-    """
-    plans = read_json(path, error=PlanningError)
-    if not isinstance(plans, dict) or not isinstance(plans.get("configurations"), dict):
-        raise PlanningError("These are no nnU-Net plans.", where=path, remedy="Move the file away and plan again.")
-    return plans
 
 
 def text_guided_plan(plan: Mapping[str, Any], block: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +45,7 @@ def with_topology(plan: Mapping[str, Any], plans: Mapping[str, Any], configurati
     where = f"configuration {configuration} of {plans.get('plans_name', 'the other plans')}"
     if configuration not in plans["configurations"]:
         raise PlanningError("There is no such configuration.", where=where, remedy="Plan without --topology-of.")
-    other = PlansManager(dict(plans)).get_configuration(configuration).configuration
+    other = merged_configuration(plans, configuration)
     architecture = stock_architecture(other["architecture"])
     if architecture["network_class_name"] != plan["architecture"]["network_class_name"]:
         raise PlanningError(

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.paths import nnUNet_raw
-from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import distributed as dist
 
 from nnunetv2_textguided.anatomy.labels import RAW_FOLDER, anatomy_folder, anatomy_labels
 from nnunetv2_textguided.anatomy.preprocessing import preprocess_anatomy
 from nnunetv2_textguided.errors import TrainingError
+from nnunetv2_textguided.nnunet.folders import RAW, nnunet_path
+from nnunetv2_textguided.nnunet.plans import PlansManager
+from nnunetv2_textguided.nnunet.preprocessed import loader_processes
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,11 @@ class TrainingAnatomy:
         Raises:
             DataError: a label map is missing or does not fit its case.
         """
-        if not nnUNet_raw.is_set() or not (raw := Path(nnUNet_raw) / self.dataset / RAW_FOLDER).is_dir():
+        raw_folder = nnunet_path(RAW)
+        if raw_folder is None or not (raw := raw_folder / self.dataset / RAW_FOLDER).is_dir():
             return None  # A machine that only trains; what is there must do.
         cases, done, folder = preprocess_anatomy(
-            raw.parent, self.folder.parent, self.plans, self.configuration, max(1, get_allowed_n_proc_DA())
+            raw.parent, self.folder.parent, self.plans, self.configuration, max(1, loader_processes())
         )
         return f"Anatomy of {cases} cases, {done} of them preprocessed now -> {folder}"
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Annotated, Any
+from typing import Any
 
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nnunetv2_textguided.errors import TrainingError
 from nnunetv2_textguided.files import MAX_DEPTH, is_deep
+from nnunetv2_textguided.nnunet.labels import trainable_labels
+from nnunetv2_textguided.nnunet.plans import LabelManager, PlansManager
 
 _REMEDY = "Plan the data set again (nnUNetv2_plan_experiment or nnUNetv2_textguided plan), or restore the file."
 _LABELS = 'nnU-Net v2 expects {"background": 0, "name": 1, ...}, for regions also regions_class_order.'
@@ -41,13 +41,6 @@ class _Plans(_Part):
     dataset_name: str
     plans_name: str
     configurations: dict[str, dict[str, Any]]
-
-
-class _Dataset(BaseModel):
-    """Not strict: nnU-Net itself takes "1" and 1.0 for a label value."""
-
-    model_config = ConfigDict(extra="allow")
-    labels: dict[str, int | Annotated[list[int], Field(min_length=1)]]
 
 
 def read_configuration(plans: Mapping[str, Any], configuration: str, where: object = "plans") -> dict[str, Any]:
@@ -83,13 +76,16 @@ def read_configuration(plans: Mapping[str, Any], configuration: str, where: obje
     return merged
 
 
-def read_labels(plans: Mapping[str, Any], dataset_json: Mapping[str, Any], where: object = "plans") -> LabelManager:
+def read_label_manager(
+    plans: Mapping[str, Any], dataset_json: Mapping[str, Any], where: object = "plans"
+) -> LabelManager:
     """nnU-Net's label manager for a data set.
 
     Raises:
-        TrainingError: the description of the data set has labels that nnU-Net does not understand.
+        DataError: the description of the data set has labels on which no network can be trained.
+        TrainingError: nnU-Net does not understand them for another reason.
     """
-    _check(_Dataset, dict(dataset_json), "dataset.json", _LABELS)
+    trainable_labels(dataset_json)
     try:
         manager: LabelManager = PlansManager(dict(plans)).get_label_manager(dict(dataset_json))
     except _BROKEN as e:
@@ -101,9 +97,9 @@ def read_labels(plans: Mapping[str, Any], dataset_json: Mapping[str, Any], where
     return manager
 
 
-def _check(model: type[BaseModel], value: Any, where: object, remedy: str = _REMEDY) -> None:
+def _check(model: type[BaseModel], value: Any, where: object) -> None:
     try:
         model.model_validate(value)
     except ValidationError as e:
         lines = [f"{'.'.join(map(str, problem['loc'])) or '(all)'}: {problem['msg']}" for problem in e.errors()]
-        raise TrainingError("\n".join(dict.fromkeys(lines)), where=where, remedy=remedy) from e
+        raise TrainingError("\n".join(dict.fromkeys(lines)), where=where, remedy=_REMEDY) from e

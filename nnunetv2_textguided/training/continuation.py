@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import pickle
 import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from nnunetv2_textguided.errors import TrainingError
+from nnunetv2_textguided.nnunet.checkpoints import read_content
+from nnunetv2_textguided.nnunet.training_log import moving_dice as moving_dice  # where it was before, for scripts
 
 ORDER = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 """The order in which nnU-Net's --c looks for a checkpoint; it takes the first that exists."""
@@ -24,11 +23,8 @@ _NEEDED = {
     "current_epoch": int,
 }
 _LOGGED = ("train_losses", "val_losses", "mean_fg_dice", "ema_fg_dice", "lrs")
-# What unpickling the remains of a file may raise.
-_UNREADABLE = (
-    *(RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, ImportError),
-    *(OverflowError, MemoryError, zipfile.BadZipFile, pickle.UnpicklingError, struct.error),
-)
+# What opening the remains of a file may raise.
+_UNREADABLE = (OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile, struct.error)
 
 
 def open_checkpoint(path: str | Path) -> Mapping[str, Any]:
@@ -43,7 +39,9 @@ def open_checkpoint(path: str | Path) -> Mapping[str, Any]:
                 broken = archive.testzip()  # torch.load does not look at the checksums
             if broken is not None:
                 raise TrainingError(f"The checkpoint cannot be read: {broken} is damaged.", where=path, remedy=_REMEDY)
-        content = torch.load(path, map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=False)
+        content = read_content(path, TrainingError)
+    except TrainingError as e:
+        raise TrainingError(e.what, where=path, remedy=_REMEDY) from e
     except _UNREADABLE as e:
         reason = (str(e) or type(e).__name__).splitlines()[0]
         raise TrainingError(f"The checkpoint cannot be read: {reason}", where=path, remedy=_REMEDY) from e

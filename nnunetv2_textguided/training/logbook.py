@@ -9,7 +9,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from nnunetv2.training.logging.nnunet_logger import MetaLogger
 from torch.optim import Optimizer
 
 from nnunetv2_textguided.files import write_text
@@ -78,7 +77,7 @@ def epoch_record(
 class Logbook:
     """Adds this package's keys to nnU-Net's logger, which otherwise refuses keys that it does not know."""
 
-    def __init__(self, logger: MetaLogger) -> None:
+    def __init__(self, logger: Any) -> None:
         self.logger = logger
         self.align_with(epoch=0)
 

@@ -7,16 +7,16 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
-
 from nnunetv2_textguided import software
 from nnunetv2_textguided.anatomy.labels import anatomy_labels
 from nnunetv2_textguided.errors import TrainingError
 from nnunetv2_textguided.network.from_plans import NETWORK_CLASS
+from nnunetv2_textguided.nnunet.labels import read_labels
+from nnunetv2_textguided.nnunet.plans import LabelManager
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK, Settings
-from nnunetv2_textguided.training.configuration import read_configuration, read_labels
-from nnunetv2_textguided.training.text import TrainingText, label_names, load_text
+from nnunetv2_textguided.training.configuration import read_configuration, read_label_manager
+from nnunetv2_textguided.training.text import TrainingText, load_text
 
 
 def describe_training(
@@ -40,7 +40,8 @@ def describe_training(
 
     Raises:
         NotImplementedError: the configuration is the second stage of a cascade.
-        TrainingError: nnU-Net's part of the plans, or the data set's labels, are not valid.
+        TrainingError: nnU-Net's part of the plans is not valid.
+        DataError: the data set's labels are not valid.
         SettingsError, EmbeddingFileError: the block or the text is not valid.
     """
     origin = f"plans {plans.get('plans_name', '?')!r}"
@@ -52,10 +53,10 @@ def describe_training(
             "not support: its extra input channels are label maps, not images. Use 3d_fullres or 3d_lowres."
         )
     settings = resolve(merged.get(BLOCK), fixed, where=f"{origin}, configuration {configuration!r}, {BLOCK}")
-    manager = read_labels(plans, dataset_json, origin)
+    manager = read_label_manager(plans, dataset_json, origin)
     text = None
     if settings.uses_text:
-        labels = label_names(dataset_json, manager)
+        labels = list(read_labels(dataset_json).foreground)
         text = load_text(settings, labels, dataset_folder, _anatomy(settings, dataset_json, manager))
         settings = settings.model_copy(update={"text": settings.text.model_copy(update={"resolved": text.resolved})})
     own = described["configurations"][configuration]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import nn
 
 from nnunetv2_textguided.losses.segmentation import SegmentationLoss
+from nnunetv2_textguided.nnunet.plans import LabelManager
 from nnunetv2_textguided.settings import SegmentationLossSettings
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.utilities.collate_outputs import collate_outputs
 from torch import Tensor
 from torch import distributed as dist
 
@@ -31,8 +30,8 @@ def mean_over_ranks(values: np.ndarray, distributed: bool) -> list[float]:
 
 def means_of_steps(outputs: list[dict[str, Any]], distributed: bool) -> dict[str, float]:
     """Means of StepTerms over an epoch's training steps and all ranks, by name."""
-    terms = np.atleast_2d(collate_outputs(outputs)["terms"])
-    return dict(zip(StepTerms._fields, mean_over_ranks(terms, distributed), strict=True))
+    terms = mean_over_ranks(np.stack([output["terms"] for output in outputs]), distributed)
+    return dict(zip(StepTerms._fields, terms, strict=True))
 
 
 def sum_over_ranks(values: Tensor, distributed: bool) -> Tensor:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import Tensor
 
 from nnunetv2_textguided.errors import SettingsError
@@ -30,25 +29,6 @@ class TrainingText:
     resolved: ResolvedText
     pooled: Tensor
     tokens: Tensor | None
-
-
-def label_names(dataset_json: dict[str, Any], label_manager: LabelManager) -> list[str]:
-    """Foreground labels (or regions) in the order of the network's segmentation heads."""
-    names = {
-        name: value for name, value in dataset_json["labels"].items() if name != "ignore" and not _background(value)
-    }
-    if label_manager.has_regions:
-        return list(names)
-
-    def value_of(name: str) -> int:
-        value = names[name]
-        return int(value[0] if isinstance(value, (list, tuple)) else value)
-
-    return sorted(names, key=value_of)
-
-
-def _background(value: int | list[int]) -> bool:
-    return set(np.atleast_1d(value).tolist()) == {0}
 
 
 def load_text(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.losses.refiner import RefinerLoss, own_loss
 from nnunetv2_textguided.network import AlignRefineUNet
+from nnunetv2_textguided.nnunet.plans import LabelManager
 from nnunetv2_textguided.schedule import PhaseWeights
 from nnunetv2_textguided.settings import Settings
 from nnunetv2_textguided.training.text import TrainingText

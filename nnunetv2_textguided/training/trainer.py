@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
+from nnunetv2_textguided.errors import print_without_traceback
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.from_plans import build_from_architecture, uncompiled
+from nnunetv2_textguided.nnunet.folders import PREPROCESSED, nnunet_path
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.schedule import PhaseWeights, phase_weights
 from nnunetv2_textguided.settings import BLOCK
@@ -64,8 +65,10 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net's signature)
     ) -> None:
+        print_without_traceback()
         continued, name = bool(plans.get("continue_training", False)), plans.get("dataset_name")
-        folder = Path(nnUNet_preprocessed) / name if nnUNet_preprocessed.is_set() and isinstance(name, str) else None
+        preprocessed = nnunet_path(PREPROCESSED)
+        folder = preprocessed / name if preprocessed is not None and isinstance(name, str) else None
         plans, self.settings, text = describe_training(plans, configuration, dataset_json, self.fixed, folder)
         super().__init__(plans, configuration, fold, dataset_json, device)
         for attribute, value in nnunet_attributes(self.settings).items():
@@ -128,7 +131,7 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
     def do_split(self) -> tuple[list[str], list[str]]:
         """nnU-Net's split, from a file that is whole; a TrainingError where there is none to be had (splits.py)."""
         if self.fold != "all" and self.preprocessed_dataset_folder_base is not None:
-            ensure_splits(self.preprocessed_dataset_folder_base, self.preprocessed_dataset_folder)
+            ensure_splits(self.preprocessed_dataset_folder, int(self.fold))
         return check_fold(super().do_split(), self.fold)
 
     def get_tr_and_val_datasets(self) -> Any:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-
-from nnunetv2_textguided.benchmark.claim import _start_time
+from pathlib import Path
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 300.0) -> None:
@@ -18,4 +17,12 @@ def wait_for(condition: Callable[[], object], seconds: float = 300.0) -> None:
 
 def wait_until_gone(pids: Iterable[int]) -> None:
     """Wait until none of the processes runs."""
-    wait_for(lambda: all(_start_time(pid) is None for pid in pids))
+    wait_for(lambda: not any(map(runs, pids)))
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

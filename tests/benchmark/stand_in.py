@@ -14,6 +14,10 @@ from pathlib import Path
 RESULTS = "nnUNet_results"
 
 
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def main() -> int:
     words = sys.argv[1:]
     trainer, plans = (words[words.index(option) + 1] for option in ("-tr", "-p"))
@@ -24,7 +28,7 @@ def main() -> int:
     with calls.open("a") as file:
         file.write(" ".join(words) + "\n")
     print(f"{trainer} starts, gpu {os.environ.get('CUDA_VISIBLE_DEVICES')}", flush=True)
-    if trainer == "Slow":
+    if trainer.startswith("Slow"):
         time.sleep(3)
     if trainer == "Broken":
         print("ValueError: these plans make no sense", flush=True)
@@ -32,15 +36,16 @@ def main() -> int:
     if trainer == "KilledAlways" or (trainer == "KilledOnce" and not earlier):
         print("about to be killed", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
-    if trainer == "Endless" or (trainer in ("WorkerKilledOnce", "PreemptedOnce") and not earlier):
+    if trainer == "Endless" or (trainer in ("WorkerKilledOnce", "EngineKilledOnce") and not earlier):
         helper = subprocess.Popen(["sleep", "600"])  # as nnU-Net's loader processes
         draft = folder / "left_behind.partial"
         draft.write_text(json.dumps([os.getpid(), helper.pid]))
         draft.rename(folder / "left_behind.json")
-        if trainer != "Endless":
-            keeper = os.getppid()
-            worker = int(Path(f"/proc/{keeper}/stat").read_text().rpartition(")")[2].split()[1])
-            os.kill(worker, signal.SIGKILL if trainer == "WorkerKilledOnce" else signal.SIGUSR2)  # as SLURM does
+        job = parent(os.getppid())
+        if trainer == "WorkerKilledOnce":
+            os.kill(job, signal.SIGKILL)
+        if trainer == "EngineKilledOnce":
+            os.kill(parent(job), signal.SIGKILL)
         time.sleep(600)
     if trainer == "Forgetful":
         return 0

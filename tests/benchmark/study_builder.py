@@ -105,12 +105,20 @@ class FakeStudy:
             writer.writeheader()
             writer.writerows(rows)
 
-    def validate(self, trainer: str, quality: Quality, *, probabilities: bool = True, log_epochs: int = 12) -> None:
+    def validate(
+        self,
+        trainer: str,
+        quality: Quality,
+        *,
+        plans: str = PLANS,
+        probabilities: bool = True,
+        log_epochs: int = 12,
+    ) -> None:
         """Leave behind what a trainer leaves behind after all folds."""
         configuration = {"patch_size": [8, 48, 48], "batch_size": 2, "spacing": list(SPACING)}
-        write_json(self.model(trainer) / "plans.json", {"configurations": {CONFIGURATION: configuration}})
+        write_json(self.model(trainer, plans) / "plans.json", {"configurations": {CONFIGURATION: configuration}})
         for fold, split in enumerate(self.splits):
-            folder = self.model(trainer) / f"fold_{fold}" / "validation"
+            folder = self.model(trainer, plans) / f"fold_{fold}" / "validation"
             folder.mkdir(parents=True, exist_ok=True)
             for case in split["val"]:
                 random = np.random.default_rng([quality.seed, int(case[-3:])])

@@ -9,10 +9,10 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import pytest
-from nnunetv2_textguided.evaluation.statistics.detection_weightings import Found, detection
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from nnunetv2_textguided.evaluation.detection_metrics import Found, detection
 from nnunetv2_textguided.evaluation.difference import Difference
 from nnunetv2_textguided.evaluation.power import ENOUGH, power, repeats_needed
 from nnunetv2_textguided.evaluation.trainings import (

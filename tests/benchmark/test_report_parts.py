@@ -37,7 +37,7 @@ def test_report_and_picai_evaluate_give_one_table_and_picai_evals_numbers(shared
     collected = collect(Study(DATASET, CONFIGURATION, (METHOD,), folds=(0,)), shared_study.folders)
     scores = {job.case: score_case(job) for job in collected.score_jobs((CSPCA,), Scoring())}
     infos = {info.case: info for info in evaluation.table.infos}
-    (table,) = build_results(collected.variants, collected.cases, infos, scores).tables.values()
+    (table,) = build_results(collected.models, collected.cases, infos, scores).tables.values()
     assert str(list(table.rows())) == str(list(evaluation.table.rows()))
     extraction = require("report_guided_annotation").extract_lesion_candidates
     direct = require("picai_eval").evaluate(

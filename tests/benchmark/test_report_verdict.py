@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from nnunetv2_textguided.benchmark.report.names import Role, role, short_names
 from nnunetv2_textguided.benchmark.report.verdict import Outcome, Verdict, judge, verdict_pairs
 from nnunetv2_textguided.benchmark.study import Variant
-from nnunetv2_textguided.evaluation.bootstrap import Interval
 from nnunetv2_textguided.evaluation.comparison import Comparison
+from nnunetv2_textguided.evaluation.difference import Difference
 from nnunetv2_textguided.evaluation.metrics import METRICS
+from nnunetv2_textguided.evaluation.trainings import folds_of_means
 
 METHOD = "nnUNetTrainerAlignRefine"
 
@@ -18,12 +21,21 @@ def variant(trainer: str, plans: str = "nnUNetPlans") -> Variant:
     return Variant(trainer, plans, "3d_fullres")
 
 
+def difference(low: float, high: float) -> Difference:
+    """A difference with this 95 % interval: five folds that vary accordingly."""
+    spread = (high - low) / 2 / stats.t.ppf(0.975, 4)  # standard error
+    apart = np.array([-2, -1, 0, 1, 2]) / np.sqrt(2.5) * spread * np.sqrt(5)
+    values = (low + high) / 2 + np.tile(apart[:, None], (1, 10))
+    owners = [f"p{i}" for i in range(50)]
+    folds = folds_of_means(0.5 + values.reshape(1, 50), np.full((1, 50), 0.5), np.repeat(np.arange(5), 10), owners)
+    return Difference(tuple(folds))
+
+
 def against(role: Role, low: float, high: float, p: float | None = None, metric: str = "dice") -> Comparison:
     """The method against a role, with this interval."""
     shown = p if p is not None else (0.01 if low > 0 or high < 0 else 0.4)
     other = variant(f"{METHOD}_{role.name}")
-    ends = Interval(low, high, 0.95, 100, 100)
-    return Comparison(variant(METHOD), other, metric, (low + high) / 2, ends, 50, 50, shown, p_holm=shown)
+    return Comparison(variant(METHOD), other, metric, difference(low, high), p_holm=shown)
 
 
 def verdict(*comparisons: tuple[Role, float, float], metric: str = "dice") -> Verdict:

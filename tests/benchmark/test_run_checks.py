@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from nnunetv2_textguided.benchmark.coordinator import State, Status
 from nnunetv2_textguided.benchmark.describe import describe_study
 from nnunetv2_textguided.benchmark.progress import Progress
 from nnunetv2_textguided.benchmark.record import Recorder
+from nnunetv2_textguided.benchmark.run import write_repeats
+from nnunetv2_textguided.benchmark.states import State, Status
 from nnunetv2_textguided.benchmark.study import Cell, Study, Variant
 from nnunetv2_textguided.cli import main
+from nnunetv2_textguided.errors import DataError
 from tests.inference.models import plans
 
 DATASET = "Dataset902_Tiny"
@@ -57,7 +59,8 @@ def words(*trainers: str, folds: str = "0 1", dataset: str = "902", configuratio
         (words(OURS, configuration="3d_fulres"), "Did you mean 3d_fullres?"),
         ([*words(OURS), "--plans", "nnUNetPlan"], "Did you mean nnUNetPlans"),
         (words(OURS, dataset="903"), "There is no data set 903."),
-        ([*words(OURS), "--jobs", "0"], "--jobs is at least 1, not 0."),
+        ([*words(OURS), "--jobs", "0"], "where: --jobs\n  what to do: A whole number: at least 1."),
+        ([*words(OURS), "--repeats", "0"], "where: --repeats\n  what to do: A whole number: at least 1."),
         (words("nnUNetTrainerBenchmark_5epochs", folds="1"), "Stick with 0"),
     ],
 )
@@ -67,6 +70,37 @@ def test_what_does_not_exist_is_refused(
     assert main(arguments) == 1
     assert told in capsys.readouterr().err
     assert not list((prepared.parents[1] / "results").iterdir())
+
+
+def test_fold_all_is_refused_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words(OURS, folds="all")) == 1
+    assert "has no validation cases, so there is nothing to compare" in capsys.readouterr().err
+
+
+def test_repeats_have_plans_of_their_own_and_share_the_data(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words(OURS, folds="0"), "--repeats", "2"]) == 0
+    commands = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
+    assert [line.split(" -p ")[1].split()[0] for line in commands] == ["nnUNetPlans", "nnUNetPlans_repeat2"]
+    study = Study(DATASET, "3d_fullres", (OURS,), folds=(0,), repeats=2)
+    write_repeats(study)
+    write_repeats(study)
+    copy = json.loads((prepared / "nnUNetPlans_repeat2.json").read_text())
+    original = json.loads((prepared / "nnUNetPlans.json").read_text())
+    assert copy == {**original, "plans_name": "nnUNetPlans_repeat2"}
+    assert copy["configurations"]["3d_fullres"]["data_identifier"] == "tiny"
+    (prepared / "nnUNetPlans.json").write_text(json.dumps({**original, "plans_name": "nnUNetPlans", "changed": 1}))
+    with pytest.raises(DataError, match="not a copy"):
+        write_repeats(study)
+
+
+def test_notes_name_the_device_that_was_asked_for(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = prepared.parents[1] / "results" / DATASET / f"{OURS}__nnUNetPlans__3d_fullres" / "fold_0" / "validation"
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text("{}")
+    assert main(words(OURS)) == 0
+    printed = capsys.readouterr().out
+    assert "--npz --val" in printed
+    assert "-device cuda" not in printed
 
 
 def test_missing_data_are_told_before_a_training_stumbles(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +114,7 @@ def test_missing_data_are_told_before_a_training_stumbles(prepared: Path, capsys
     assert "There are no preprocessed data." in capsys.readouterr().err
     (prepared / "splits_final.json").write_text("{}")
     assert main(words(OURS)) == 1
-    assert "The file holds no folds." in capsys.readouterr().err
+    assert "The file does not hold folds" in capsys.readouterr().err
 
 
 def test_a_dry_run_prints_nnunets_commands_and_what_differs(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:

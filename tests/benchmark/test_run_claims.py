@@ -2,137 +2,105 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from nnunetv2_textguided.benchmark import claim as module
-from nnunetv2_textguided.benchmark.claim import Claim, Holder, find_holder, take_claim
+from nnunetv2_textguided.benchmark import job
+from nnunetv2_textguided.benchmark.lock import holder, try_lock
 from tests.benchmark.processes import wait_for, wait_until_gone
 from tests.conftest import REPOSITORY
 
+LOCKER = """
+import os, subprocess, sys, time
+from nnunetv2_textguided.benchmark.lock import try_lock
+lock = try_lock(__import__("pathlib").Path(sys.argv[1]))
+quiet = {"stdout": subprocess.DEVNULL, "pass_fds": (lock,)}
+child = subprocess.Popen(["sleep", "600"], **quiet) if len(sys.argv) > 2 else None
+print(child.pid if child else 0, flush=True)
+time.sleep(600)
+"""
 
-def dead_process() -> int:
-    process = subprocess.Popen(["true"])
+
+def start_locker(path: Path, *more: str) -> tuple[subprocess.Popen[str], int]:
+    words = [sys.executable, "-c", LOCKER, str(path), *more]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    assert process.stdout is not None
+    return process, int(process.stdout.readline())
+
+
+def test_a_lock_is_held_until_it_is_released(tmp_path: Path) -> None:
+    path = tmp_path / "fold_0" / "benchmark.lock"
+    lock = try_lock(path)
+    assert lock is not None
+    assert try_lock(path) is None
+    assert holder(path).startswith(f"process {os.getpid()} on ")
+    os.close(lock)
+    again = try_lock(path)
+    assert again is not None
+    os.close(again)
+
+
+def test_a_killed_holders_lock_is_free_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "benchmark.lock"
+    process, _ = start_locker(path)
+    assert try_lock(path) is None
+    process.kill()
     process.wait()
-    return process.pid
+    lock = try_lock(path)
+    assert lock is not None
+    os.close(lock)
 
 
-def write(folder: Path, holder: Holder, number: int = 1) -> Path:
-    path = folder / f"benchmark_claim.{number}"
-    path.write_text(json.dumps(asdict(holder)))
-    return path
+def test_a_lock_lives_as_long_as_the_training_of_a_dead_job(tmp_path: Path) -> None:
+    path = tmp_path / "benchmark.lock"
+    process, child = start_locker(path, "with a training")
+    process.kill()
+    process.wait()
+    assert try_lock(path) is None
+    os.kill(child, signal.SIGKILL)
+    wait_until_gone([child])
+    lock = try_lock(path)
+    assert lock is not None
+    os.close(lock)
 
 
-@pytest.fixture
-def mine(tmp_path: Path) -> Holder:
-    claim = take_claim(tmp_path / "other")
-    assert isinstance(claim, Claim)
-    return claim.holder
-
-
-def test_a_claim_is_held_until_it_is_released(tmp_path: Path) -> None:
-    claim = take_claim(tmp_path / "fold_0")
-    assert isinstance(claim, Claim)
-    refused = take_claim(tmp_path / "fold_0")
-    assert isinstance(refused, Holder)
-    assert refused.pids == (os.getpid(),)
-    assert str(os.getpid()) in str(find_holder(tmp_path / "fold_0"))
-    claim.release()
-    assert find_holder(tmp_path / "fold_0") is None
-    assert isinstance(take_claim(tmp_path / "fold_0"), Claim)
-
-
-def test_a_dead_workers_claim_is_taken_over(tmp_path: Path, mine: Holder) -> None:
-    write(tmp_path, replace(mine, pids=(dead_process(),), token="dead"))
-    claim = take_claim(tmp_path)
-    assert isinstance(claim, Claim)
-    assert [p.name for p in tmp_path.glob("benchmark_claim.*")] == ["benchmark_claim.2"]
-
-
-def test_a_process_number_that_was_given_again_is_not_the_worker(tmp_path: Path, mine: Holder) -> None:
-    write(tmp_path, replace(mine, started=("0",), token="dead"))
-    assert isinstance(take_claim(tmp_path), Claim)
-
-
-def test_a_claim_lives_as_long_as_the_training_of_a_dead_worker(tmp_path: Path, mine: Holder) -> None:
-    claim = take_claim(tmp_path)
-    assert isinstance(claim, Claim)
-    training = subprocess.Popen(["sleep", "60"])
-    claim.include(training.pid)
-    content = json.loads(claim.path.read_text())
-    worker, child = content["pids"]
-    claim.path.write_text(json.dumps({**content, "pids": [dead_process(), child]}))
-    assert worker == os.getpid()
-    assert isinstance(take_claim(tmp_path), Holder)
-    training.kill()
-    training.wait()
-    assert isinstance(take_claim(tmp_path), Claim)
-
-
-@pytest.mark.parametrize("other", [{"host": "elsewhere"}, {"namespace": "pid:[1]"}], ids=["machine", "container"])
-def test_a_claim_of_another_machine_is_dead_when_it_was_not_touched_for_long(
-    tmp_path: Path, mine: Holder, other: dict[str, str]
+def test_a_file_system_without_locks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write(tmp_path, replace(mine, token="other", pids=(dead_process(),), **other))
-    assert isinstance(take_claim(tmp_path), Holder)
-    os.utime(path, (time.time() - module.STALE_SECONDS - 10,) * 2)
-    assert isinstance(take_claim(tmp_path), Claim)
-
-
-def test_a_beat_keeps_a_claim_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BEAT_SECONDS", 0.0)
-    claim = take_claim(tmp_path)
-    assert isinstance(claim, Claim)
-    os.utime(claim.path, (0, 0))
-    claim.beat()
-    assert time.time() - claim.path.stat().st_mtime < 100
-
-
-def test_a_file_system_without_hard_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
-        raise PermissionError("no hard links here")
+        raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(os, "link", refuse)
-    claim = take_claim(tmp_path)
-    assert isinstance(claim, Claim)
-    assert isinstance(take_claim(tmp_path), Holder)
-    claim.release()
-    assert isinstance(take_claim(tmp_path), Claim)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert job._wait_for_lock(tmp_path / "benchmark.lock", lambda: None) == -1
+    assert "cannot be locked" in capsys.readouterr().out
 
 
-def test_half_a_claim_is_none(tmp_path: Path) -> None:
-    (tmp_path / "benchmark_claim.1").write_text('{"host": "x", "pids": [1')
-    assert isinstance(take_claim(tmp_path), Claim)
-
-
-def _race(folder: Path, start: object, wins: object) -> None:
+def _race(folder: Path, start: object) -> None:
     start.wait()  # type: ignore[attr-defined]
     for _ in range(30):
-        claim = take_claim(folder)
-        if isinstance(claim, Claim):
-            with (folder / "wins.txt").open("a") as file:
-                file.write("in\n")
-            time.sleep(0.003)
-            with (folder / "wins.txt").open("a") as file:
-                file.write("out\n")
-            claim.release()
-            wins.release()  # type: ignore[attr-defined]
+        lock = try_lock(folder / "benchmark.lock")
+        if lock is not None:
+            for word in ("in", "out"):
+                with (folder / "wins.txt").open("a") as file:
+                    file.write(f"{word}\n")
+                time.sleep(0.003)
+            os.close(lock)
         time.sleep(0.001)
 
 
-def test_of_many_workers_at_once_one_at_a_time_gets_the_claim(tmp_path: Path, mine: Holder) -> None:
-    write(tmp_path, replace(mine, pids=(dead_process(),), token="dead"), number=7)
+def test_of_many_workers_at_once_one_at_a_time_gets_the_lock(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
-    start, wins = context.Event(), context.Semaphore(0)
-    workers = [context.Process(target=_race, args=(tmp_path, start, wins)) for _ in range(6)]
+    start = context.Event()
+    workers = [context.Process(target=_race, args=(tmp_path, start)) for _ in range(6)]
     for worker in workers:
         worker.start()
     start.set()
@@ -157,7 +125,7 @@ def start_keeper(tmp_path: Path, seconds: float) -> tuple[subprocess.Popen[bytes
     pids = tmp_path / "pids.json"
     words = [sys.executable, "-c", SPAWNER, str(pids), str(seconds)]
     keeper = subprocess.Popen(
-        [sys.executable, "-m", "nnunetv2_textguided.benchmark.keeper", str(tmp_path / "report.json"), *words],
+        [sys.executable, "-m", "nnunetv2_textguided.processes.keeper", str(tmp_path / "report.json"), *words],
         stdin=subprocess.PIPE,
         start_new_session=True,
         cwd=REPOSITORY,

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from nnunetv2_textguided.benchmark.cells import Step, next_step
-from nnunetv2_textguided.benchmark.claim import find_holder
+from nnunetv2_textguided.benchmark.lock import NAME as LOCK
+from nnunetv2_textguided.benchmark.lock import try_lock
 from nnunetv2_textguided.benchmark.progress import ProgressReader
 from nnunetv2_textguided.benchmark.record import NAME
 from nnunetv2_textguided.benchmark.study import Study
@@ -25,6 +26,16 @@ from tests.benchmark.processes import wait_for
 TINY = Grid((12, 36, 36), (3.0, 1.6, 1.6))
 TRAINING = {"epochs": 4, "iterations_per_epoch": 2, "val_iterations_per_epoch": 1, "save_every": 1}
 TRAINERS = ("nnUNetTrainerAlignRefine_NoText", "nnUNetTrainerAlignRefine")
+
+
+def in_hands(folder: Path) -> bool:
+    """Whether somebody works on a fold."""
+    if not folder.is_dir():
+        return False
+    lock = try_lock(folder / LOCK)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
 
 
 class Benchmark:
@@ -57,7 +68,7 @@ class Benchmark:
         """Something is done, and something is being trained that was trained for some epochs already."""
         steps = self.steps()
         trained = [f for f, step in steps.items() if step is Step.CONTINUE and ProgressReader().read(f).epochs >= 1]
-        return Step.NOTHING in steps.values() and any(find_holder(folder) for folder in trained)
+        return Step.NOTHING in steps.values() and any(map(in_hands, trained))
 
     def finished(self) -> dict[Path, dict[str, tuple[int, int]]]:
         """Size and time of every file of the folds that are done."""
@@ -78,7 +89,7 @@ class Benchmark:
         assert process.poll() is None, self.log.read_text()[-4000:]
         self.phantom.kill(process)
         # The trainings are in groups of their own, and end with their workers all the same.
-        wait_for(lambda: not any(find_holder(folder) for folder in self.folders.values()))
+        wait_for(lambda: not any(map(in_hands, self.folders.values())))
         before, steps = self.finished(), self.steps()
         assert before
         assert Step.CONTINUE in steps.values()
@@ -108,7 +119,7 @@ def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory: pytest.TempPathFactory, monkeypatch_module: pytest.MonkeyPatch) -> PhantomStudy:
-    pytest.importorskip("submitit")
+    pytest.importorskip("snakemake")
     pytest.importorskip("rich")
     study = PhantomStudy(tmp_path_factory.mktemp("benchmark"))
     study.prepare(monkeypatch_module, cases=5, features=4, block={"training": TRAINING}, grid=TINY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.docs.blocks import LANGUAGES, REASONS, RUN, Block, blocks
+from tests.docs.dataset import NAME
 from tests.packaging.environment import Environment
 
 FILES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -34,6 +36,8 @@ def test_blocks_have_a_known_language_and_reason(file: Path) -> None:
 @pytest.mark.parametrize("installed", ["wheel"], indirect=True)
 @pytest.mark.parametrize("file", [file for file in FILES if executed(file)], ids=lambda file: file.name)
 def test_blocks_run_in_the_order_of_the_page(file: Path, user: Environment, tmp_path: Path) -> None:
+    # The reader's own images, under the name that the pages give them.
+    shutil.copytree(user.nnunet / "raw" / NAME / "imagesTs", tmp_path / "new_patients")
     for block in executed(file):
         program = ["bash", "-euo", "pipefail", "-c"] if block.language == "bash" else [str(user.python), "-c"]
         done = subprocess.run(

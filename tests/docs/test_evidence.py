@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import argparse
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,25 +16,22 @@ import pytest
 import SimpleITK as sitk
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from nnunetv2_textguided.cli import main
+from nnunetv2_textguided.commands import benchmark_compare
+from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.case_files import CaseFile, read_case_files
+from nnunetv2_textguided.evaluation.case_tables import Tables
+from nnunetv2_textguided.evaluation.difference import Difference
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import Settings
 from tests.datasets import REPOSITORY
+from tests.scripts import load_script
 
 FOLDER = REPOSITORY / "docs" / "evidence"
 
 
 def _script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"evidence_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def compare() -> ModuleType:
-    return _script("compare")
+    return load_script(FOLDER / f"{name}.py")
 
 
 @pytest.fixture
@@ -51,10 +49,9 @@ def variant_settings(tmp_path: Path) -> Callable[[str], Settings]:
     return settings
 
 
-def test_what_is_called_the_default_is_the_default(
-    compare: ModuleType, variant_settings: Callable[[str], Settings]
-) -> None:
-    name = next(name for name, title in compare.NAMES.items() if title.endswith("(default)"))
+def test_what_is_called_the_default_is_the_default(variant_settings: Callable[[str], Settings]) -> None:
+    names = json.loads((FOLDER / "titles.json").read_text())["models"]
+    name = next(name for name, title in names.items() if title.endswith("(default)"))
     default, trained = resolve(None).block(), variant_settings(name).block()
     for own in ("training", "optimiser"):  # what the study changes for all of its variants
         del default[own], trained[own]
@@ -67,63 +64,6 @@ def test_every_variant_is_valid_and_unlike_the_others(variant_settings: Callable
     assert len(blocks) == len(variants)
     titles = json.loads((FOLDER / "titles.json").read_text())
     assert {name for names in titles.values() for name in names} <= variants.keys()
-
-
-def _trainings(seed: int, gain: float = 0.0) -> pd.DataFrame:
-    """Three folds and two repetitions of two models; `b` is better by `gain`, and every training has its own luck."""
-    random, rows = np.random.default_rng(seed), []
-    for fold in range(3):
-        for case in range(30):
-            difficulty, lesions = random.normal(0.5, 0.1), int(case % 2)
-            rows += [
-                {"model": m, "repetition": r, "fold": fold, "case": f"{fold}{case}_1", "lesions": lesions,
-                 "dice": difficulty if lesions else np.nan, "score": difficulty}
-                for m in "ab" for r in "12"
-            ]  # fmt: skip
-    frame = pd.DataFrame(rows)
-    for _, own in frame.groupby(["model", "fold", "repetition"]):
-        frame.loc[own.index, "dice"] += random.normal(0, 0.02)
-    frame.loc[frame["model"] == "b", "dice"] += gain
-    return frame
-
-
-def test_weighted_detection_is_that_of_repeated_cases(compare: ModuleType) -> None:
-    random = np.random.default_rng(0)
-    score = np.round(random.random(40), 1)  # with ties
-    training = pd.DataFrame({"lesions": random.integers(0, 2, 40), "dice": random.random(40), "score": score})
-    weights = random.integers(0, 4, (5, 40))
-    found = compare.statistics(training, weights)
-    for row, (area, precision, dice) in enumerate(zip(found["auroc"], found["ap"], found["dice"], strict=True)):
-        again = training.loc[np.repeat(np.arange(40), weights[row])]
-        assert area == pytest.approx(roc_auc_score(again["lesions"], again["score"]))
-        assert precision == pytest.approx(average_precision_score(again["lesions"], again["score"]))
-        assert dice == pytest.approx(again.loc[again["lesions"] > 0, "dice"].mean())
-
-
-def test_a_training_without_positive_cases_has_no_statistics(compare: ModuleType) -> None:
-    training = pd.DataFrame({"lesions": [0, 0], "dice": [np.nan, np.nan], "score": [0.1, 0.2]})
-    assert all(np.isnan(values).all() for values in compare.statistics(training, np.ones((1, 2))).values())
-
-
-def test_intervals_over_trainings_cover_what_is_true(compare: ModuleType) -> None:
-    compare_replicates, compare.REPLICATES = compare.REPLICATES, 2
-    try:
-        bounds = [compare.Study(_trainings(seed, gain=0.03)).between("b", "a", "dice") for seed in range(100)]
-    finally:
-        compare.REPLICATES = compare_replicates
-    assert 89 <= sum(low < 0.03 < high for low, high in bounds) <= 100
-    assert np.mean([high - low for low, high in bounds]) < 0.08
-
-
-def test_a_training_that_learned_nothing_widens_its_own_intervals_alone(compare: ModuleType) -> None:
-    two = _trainings(0)
-    third = two[two["model"] == "a"].assign(model="c")
-    third.loc[(third["fold"] == 0) & (third["repetition"] == "1") & (third["lesions"] > 0), "dice"] = 0.0
-    alone, study = compare.Study(two), compare.Study(pd.concat([two, third]))
-    assert study.collapsed() == {"c"}
-    assert study.between("b", "a", "dice") == pytest.approx(alone.between("b", "a", "dice"))
-    low, high = study.between("c", "a", "dice")
-    assert high - low > 5 * np.ptp(alone.between("b", "a", "dice"))
 
 
 def test_the_heatmap_s_table_is_of_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,16 +90,91 @@ def _numbers(line: str) -> list[float]:
     return [float(number) for number in re.findall(r"[-+]?\d+\.\d+|nan", line)]
 
 
-def test_the_page_has_the_tables_of_its_cases(compare: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    page = [line for line in (REPOSITORY / "docs" / "evidence.md").read_text().splitlines() if line.startswith("|")]
-    compare.main([])
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert len(lines) > 10
+@pytest.fixture(scope="module")
+def cases() -> CaseFile:
+    return read_case_files([FOLDER / "per_case.csv"], {"labels": "lesion"})
 
-    def stated(line: str) -> bool:
-        # Another numpy may draw other replicates: the last digit is left some freedom.
-        same = [_numbers(row) for row in page if row.split("|")[1] == line.split("|")[1]]
-        return any(np.allclose(_numbers(line), row, atol=0.0021) for row in same if len(row) == len(_numbers(line)))
 
-    missing = [line for line in lines if not stated(line)]
-    assert not missing, "run python docs/evidence/compare.py and copy its tables:\n" + "\n".join(missing)
+def test_the_page_has_the_tables_of_its_cases(cases: CaseFile, tmp_path: Path) -> None:
+    page = tmp_path / "evidence.md"
+    shutil.copy(REPOSITORY / "docs" / "evidence.md", page)
+    words = [str(FOLDER / "per_case.csv"), "--where", "labels=lesion", "--titles", str(FOLDER / "titles.json")]
+    assert main(["benchmark", "compare", *words, "--into", str(page)]) == 0
+    made, stated = page.read_text().splitlines(), (REPOSITORY / "docs" / "evidence.md").read_text().splitlines()
+    assert len([line for line in made if line.startswith("|")]) > 60
+    assert made == stated, "run the command on the page that makes its tables"
+
+
+def test_the_claims_are_the_estimator_s(cases: CaseFile) -> None:
+    """The sentences of page and README about the default, from its cases."""
+    default, page = "anatomy_strong_feedback", " ".join((REPOSITORY / "docs" / "evidence.md").read_text().split())
+    readme = " ".join((REPOSITORY / "README.md").read_text().split())
+    gain = cases.difference(default, "no_text", "dice")
+    stated = (
+        f"{gain.value:+.3f} Dice over the same network without text, with an interval over patients and trainings of "
+    )
+    assert f"{stated}[{gain.ends.low:+.3f}, {gain.ends.high:+.3f}]" in page
+    assert gain.p > 0.05, "not shown"
+    assert gain.folds_differ
+    by_fold = [f"{value:+.3f}" for value in gain.by_fold]
+    assert f"by fold it is {', '.join(by_fold[:-1])} and {by_fold[-1]}" in page
+    rest = Difference(tuple(fold for fold in gain.folds if fold.number != 2))
+    assert f"the third fold {rest.value:+.3f} [{rest.ends.low:+.3f}, {rest.ends.high:+.3f}]" in page
+    random = cases.difference(default, f"{default}_random", "dice")
+    ends = f"[{random.ends.low:+.3f}, {random.ends.high:+.3f}]"
+    assert f"lie {random.value:.3f} below {ends}" in page
+    assert f"is not shown to help: {gain.value:+.3f} lesion Dice" in readme
+    assert f"[{gain.ends.low:+.3f}, {gain.ends.high:+.3f}] over patients and trainings" in readme
+    assert f"{random.value:.3f} below, {ends}" in readme
+    assert f"SD of Dice {cases.values('no_text', 'dice')[1]:.3f} without text" in page
+
+
+def test_detection_of_cases_is_scikit_learn_s_within_each_training() -> None:
+    random = np.random.default_rng(0)
+    lesions, score = random.integers(0, 2, 40), np.round(random.random(40), 1) + 0.01  # with ties
+    dice = np.where(lesions, random.random(40), np.nan)
+    rows = {"model": "a", "repeat": "1", "fold": 0, "patient": range(40), "case": [f"c{i:02d}" for i in range(40)]}
+    found = CaseFile(pd.DataFrame({**rows, "lesions": lesions, "dice": dice, "score": score}))
+    assert found.values("a", "auroc")[0] == pytest.approx(roc_auc_score(lesions, score))
+    assert found.values("a", "ap")[0] == pytest.approx(average_precision_score(lesions, score))
+    assert found.values("a", "dice")[0] == pytest.approx(np.nanmean(dice))
+    assert found.values("a", "missed")[0] == pytest.approx((dice[lesions > 0] < 0.1).mean())
+
+
+def test_tables_of_cases_that_cannot_be_compared_are_errors(tmp_path: Path) -> None:
+    file = tmp_path / "cases.csv"
+    file.write_text("model,repeat,fold,case,lesions,dice,score\na,1,0,x,1,0.5,0.9\na,1,0,x,1,0.4,0.8\n")
+    with pytest.raises(DataError, match="Case x of a, repeat 1, is there twice"):
+        read_case_files([file])
+    with pytest.raises(DataError, match="no column 'labels'"):
+        read_case_files([file], {"labels": "lesion"})
+    file.write_text("model,case\na,x\n")
+    with pytest.raises(DataError, match="no column repeat, fold, lesions, dice, score"):
+        read_case_files([file])
+    with pytest.raises(DataError, match="cannot be read"):
+        read_case_files([tmp_path / "none.csv"])
+    with pytest.raises(DataError, match="no choice of rows"):
+        benchmark_compare.run(argparse.Namespace(files=[file], where=["labels"], titles=None, baseline=None, into=None))
+
+
+def test_a_page_that_asks_for_nothing_is_an_error(cases: CaseFile) -> None:
+    with pytest.raises(DataError, match="asks for no table"):
+        Tables(cases, {}).fill("# Nothing")
+    with pytest.raises(DataError, match="There is no model 'nothing'"):
+        Tables(cases, {}).fill("<!-- values: nothing -->\n<!-- end -->")
+
+
+def test_a_report_s_cases_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = _script("study")
+    monkeypatch.setattr(study, "CASES", tmp_path / "kept.csv")
+    header = "labels,model,repetition,fold,case,lesions,dice,score\n"
+    (tmp_path / "kept.csv").write_text(header + "lesion,no_text,cpu 1,0,x,1,0.5,0.9\n")
+    (tmp_path / "per_case.csv").write_text(
+        "trainer,plans,repeat,fold,case,lesions,dice,score\n"
+        "nnUNetTrainerAlignRefine,nnUNetPlans_no_text,1,0,x,1,0.4,0.8\n"
+        "nnUNetTrainerAlignRefine_NoText,nnUNetPlans,1,0,x,1,0.3,0.7\n"
+    )
+    study.keep(tmp_path, "cpu 1", "lesion")
+    assert (tmp_path / "kept.csv").read_text() == header + "lesion,no_text,cpu 1,0,x,1,0.5,0.9\n"
+    study.keep(tmp_path, "cpu 2", "lesion")
+    assert "lesion,no_text,cpu 2,0,x,1,0.4,0.8" in (tmp_path / "kept.csv").read_text()

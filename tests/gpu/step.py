@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
-from nnunetv2_textguided.planning.step import _deep_supervision, _segmentation_loss
+from nnunetv2_textguided.nnunet.losses import deep_supervision
+from nnunetv2_textguided.planning.step import _segmentation_loss
 from nnunetv2_textguided.training.optimiser import build_optimiser
+from nnunetv2_textguided.training.step import StepLosses, autocast, compute_terms
 from tests.performance.subjects import LESION, guided, stock, targets
 
 
@@ -37,7 +39,7 @@ class Step:
         self.bare, settings = (stock(shrink), None) if overrides is None else guided(overrides, shrink=shrink)
         self.bare.cuda()
         self.network = wrap(self.bare)
-        self.loss = _deep_supervision(_segmentation_loss(LESION, settings).cuda(), 5)
+        self.loss = deep_supervision(_segmentation_loss(LESION, settings).cuda(), 5)
         self.guidance: GuidanceLoss | None = None
         if settings is None:
             self.optimiser = torch.optim.SGD(self.bare.parameters(), lr=lr, momentum=0.99, nesterov=True)
@@ -51,7 +53,7 @@ class Step:
         self.truth = [t.cuda() for t in targets(patch, batch=2)]
         # Something to find: the box is brighter.
         self.data += 2 * self.truth[0]
-        self.has_text = settings is not None
+        self.ours = settings is not None
 
     def set_weights(self, align: float, heat: float, alpha: float) -> None:
         """What the trainer sets at the start of an epoch."""
@@ -63,14 +65,11 @@ class Step:
 
     def total_loss(self) -> Tensor:
         """Forward pass and loss."""
+        if self.ours:
+            losses = StepLosses(self.loss, self.guidance)
+            return compute_terms(self.network, self.data, self.truth, losses, autocast(self.data.device)).loss
         with torch.autocast("cuda"):
-            if self.has_text:
-                outputs, similarity = self.network(self.data, return_similarity=True)
-            else:
-                outputs, similarity = self.network(self.data), None
-            total: Tensor = self.loss(outputs, self.truth)
-        if self.guidance is not None and similarity is not None:
-            total = total + self.guidance(similarity, self.truth[0]).weighted
+            total: Tensor = self.loss(self.network(self.data), self.truth)
         return total
 
     def backward(self, total: Tensor) -> None:

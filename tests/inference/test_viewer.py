@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import html
+import json
 import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
@@ -16,7 +19,7 @@ import SimpleITK as sitk
 
 from nnunetv2_textguided.files import read_json, write_json
 from nnunetv2_textguided.inference.lesions import detection_map, measure_candidates
-from nnunetv2_textguided.inference.viewer.case import Layer, write_case
+from nnunetv2_textguided.inference.viewer.case import PROBABILITY_LEVELS, Layer, _as_bytes, write_case
 from nnunetv2_textguided.inference.viewer.page import ASSETS, write_page
 from nnunetv2_textguided.inference.zones import NAMES
 from tests.inference.models import ball
@@ -27,6 +30,17 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--hide-scrollbars", "--window-size=1200,800",
     "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--virtual-time-budget=20000",
 )  # fmt: skip
+DRIVER = """
+const $ = (id) => document.getElementById(id);
+const set = (id, value) => { $(id).value = value; $(id).dispatchEvent(new Event("input")); };
+const buttons = () => [...$("candidates").querySelectorAll("button")];
+const slice = () => Number($("slice").value);
+const wait = setInterval(() => {
+  if (document.body.dataset.state !== "ready") return;
+  clearInterval(wait);
+  document.body.dataset.result = JSON.stringify((() => { %s })());
+}, 50);
+"""
 NAMES_OF_CASES = [f"case {i} & <b>#ü" for i in range(20)]
 
 
@@ -67,6 +81,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Layer("T2W", "channel", noise),
         Layer("ADC", "channel", -noise),
         Layer("heatmap", "heatmap", probability),
+        Layer("probability", "probability", probability),
         Layer("mask", "mask", lesion),
     ]
     for name in NAMES_OF_CASES:
@@ -86,6 +101,19 @@ def show(browser: str, folder: Path, tmp_path: Path, **view: object) -> Shown:
     address = (folder / "viewer.html").as_uri() + "#" + urlencode(view)
     done = subprocess.run([*command, address], capture_output=True, text=True, timeout=300, check=True)
     return Shown(done.stdout, np.asarray(Image.open(picture).convert("RGB")).astype(int))
+
+
+def drive(browser: str, folder: Path, tmp_path: Path, script: str) -> dict[str, Any]:
+    """Run a script in the page once it is ready; what it returns. For its helpers see DRIVER."""
+    page = (folder / "viewer.html").read_text(encoding="utf-8")
+    (folder / "driven.html").write_text(page.replace("</body>", f"<script>{DRIVER % script}</script></body>"))
+    command = [browser, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+    done = subprocess.run(
+        [*command, (folder / "driven.html").as_uri()], capture_output=True, text=True, timeout=300, check=True
+    )
+    found = re.search(r'<body [^>]*data-result="([^"]*)"', done.stdout)
+    assert found, done.stdout[:2000] + done.stderr[-2000:]
+    return json.loads(html.unescape(found[1]))
 
 
 def coloured(picture: np.ndarray) -> np.ndarray:
@@ -129,6 +157,100 @@ def test_a_case_that_is_not_there_is_named(browser: str, folder: Path, tmp_path:
     shown = show(browser, folder, tmp_path, case="lost")
     assert shown.state == "failed"
     assert "viewer/lost.js is missing" in shown.document
+
+
+TILTED, TILTED_SPACING = (24, 64, 64), (3.6, 2.0, 2.0)
+SPOTS = ((8, 14, 20, 0.9), (9, 50, 40, 0.8), (10, 30, 32, 0.7), (15, 20, 50, 0.6), (21, 40, 10, 0.5))
+"""Slice, row, column and probability of the lesions of the tilted case."""
+
+
+@pytest.fixture(scope="module", params=[23.0, -23.0], ids=["tilted", "tilted the other way"])
+def tilted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One case, whose slices are turned about the patient's left-right axis as T2W of the prostate often are."""
+    folder = tmp_path_factory.mktemp("tilted")
+    (folder / "viewer").mkdir()
+    like = sitk.Image(TILTED[::-1], sitk.sitkFloat32)
+    like.SetSpacing(TILTED_SPACING[::-1])
+    like.SetOrigin((-60.0, 40.0, -90.0))
+    cosine, sine = np.cos(np.radians(request.param)), np.sin(np.radians(request.param))
+    like.SetDirection((1, 0, 0, 0, cosine, -sine, 0, sine, cosine))
+    probability = np.zeros(TILTED, np.float32)
+    for *centre, value in SPOTS:
+        probability[ball(TILTED, tuple(centre), 5.0, TILTED_SPACING)] = value
+    mask = probability > 0.55
+    candidates, _ = measure_candidates(detection_map(probability, mask, "mask"), probability, None, None, like, NAMES)
+    layers = [
+        Layer("T2W", "channel", np.random.default_rng(0).random(TILTED)),
+        Layer("probability", "probability", probability),
+        Layer("mask", "mask", mask),
+    ]
+    write_case(folder / "viewer" / "case.js", "case", layers, candidates, like, {"remarks": ["turned by 23 degrees"]})
+    record = {"case": "case", "case_likelihood": 0.9, "candidates": [c.as_json() for c in candidates]}
+    write_json(folder / "cases" / "case.json", record)
+    write_page(folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_buttons_go_to_the_right_slices_of_a_tilted_acquisition(browser: str, tilted: Path, tmp_path: Path) -> None:
+    script = """
+      const first = slice();
+      const candidates = buttons().map((button) => { button.click(); return slice(); });
+      set("threshold", 0.3);
+      const lesions = buttons().map((button) => { button.click(); return slice(); });
+      return {first, candidates, lesions, remarks: $("remarks").textContent};
+    """
+    found = drive(browser, tilted, tmp_path, script)
+    right = [spot[0] + 1 for spot in SPOTS]
+    assert found["candidates"] == right[:4], "the mask has four lesions"
+    assert found["first"] == right[0], "the page opens at the first candidate"
+    assert found["lesions"] == right
+    assert found["remarks"] == "turned by 23 degrees"
+
+
+@pytest.mark.slow
+def test_lesions_follow_the_threshold(browser: str, tilted: Path, tmp_path: Path) -> None:
+    script = """
+      const texts = {off: $("lesions").textContent};
+      for (const threshold of [0.3, 0.5, 0.505, 0.75, 0.95]) {
+        set("threshold", threshold);
+        texts[threshold] = [$("lesions").textContent, buttons().map((button) => button.textContent)];
+      }
+      set("threshold", 0);
+      return {...texts, again: $("lesions").textContent, address: location.hash};
+    """
+    found = drive(browser, tilted, tmp_path, script)
+    one = ball(TILTED, SPOTS[1][:3], 5.0, TILTED_SPACING).sum() * np.prod(TILTED_SPACING) / 1000
+    for threshold, number in (("0.3", 5), ("0.5", 5), ("0.505", 4), ("0.75", 2), ("0.95", 0)):
+        text, buttons = found[threshold]
+        lesions = "lesion" if number == 1 else "lesions"
+        assert text == f"{number} {lesions}, {number * one:.2f} mL at probability {float(threshold):.3f} or more"
+        expected = [f"{i + 1}: peak {spot[3]:.2f}, {one:.2f} mL" for i, spot in enumerate(SPOTS[:number])]
+        assert buttons == expected
+    assert found["off"] == found["again"] == f"4 lesions, {4 * one:.2f} mL in the predicted mask"
+
+
+@pytest.mark.slow
+def test_the_threshold_changes_what_is_marked(browser: str, folder: Path, tmp_path: Path) -> None:
+    marked, bare = (show(browser, folder, tmp_path, heatmap=0, mask=0.6, slice=4, threshold=t) for t in (0.85, 0.95))
+    assert "1 lesion, " in marked.document
+    assert "0 lesions, 0.00 mL at probability 0.950 or more" in bare.document
+    assert coloured(marked.picture).sum() > 5000
+    assert not coloured(bare.picture).any()
+
+
+def test_nothing_is_written_without_a_case(tmp_path: Path) -> None:
+    write_json(tmp_path / "cases" / "unread.json", {"case": "unread", "case_likelihood": 0.0, "candidates": []})
+    assert write_page(tmp_path) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["cases"]
+
+
+def test_a_threshold_marks_the_same_voxels_on_the_stored_levels() -> None:
+    probability = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
+    probability[0, 0] = np.arange(6) / 5
+    levels = _as_bytes(Layer("probability", "probability", probability))
+    for level in range(1, PROBABILITY_LEVELS + 1):
+        assert np.array_equal(levels >= level, probability >= np.float32(level / PROBABILITY_LEVELS))
 
 
 def test_the_page_fetches_nothing_from_the_network(folder: Path) -> None:

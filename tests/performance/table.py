@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_textguided.files import write_text
+from tests.performance.pairs import MET, MISSED
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 
@@ -24,16 +25,24 @@ def goal_row(run: dict[str, Any], about: dict[str, Any]) -> str:
     """One row of the table of goals."""
     limit, unit = about.get("limit"), " s" if about["kind"] == "seconds" else ""
     if about["kind"] == "time":
-        measured, value = [spread(about["processor"]), spread(about["wall"])], statistics.median(about["processor"])
+        low, high = about["interval"]
+        mean = f"{spread(about['processor'])} [{low:.3g}, {high:.3g}]"
+        measured, value = [mean, spread(about["wall"])], statistics.median(about["processor"])
     elif about["kind"] == "count":
         measured, value = [f"{about['value']:.3g}, counted", ""], about["value"]
     else:
         value = about.get("value", run["stats"]["median"])
         measured = ["", f"{value:.3g} s"]
-    verdict = "" if limit is None else ("met" if value <= limit else "**missed**")
+    verdict = "" if limit is None else _verdict(about, value <= limit)
     return " | ".join(
         ["", str(about["goal"] or ""), about["name"], f"{limit:g}{unit}" if limit else "", *measured, verdict, ""]
     ).strip()
+
+
+def _verdict(about: dict[str, Any], within: bool) -> str:
+    """Of timed pairs what their interval says; of what is counted or a command's seconds what the value says."""
+    verdict = about["verdict"] if about["kind"] == "time" else MET if within else MISSED
+    return f"**{verdict}**" if verdict == MISSED else str(verdict)
 
 
 def scaling_row(about: dict[str, Any]) -> str:
@@ -49,7 +58,8 @@ def tables(report: dict[str, Any]) -> dict[str, str]:
     info = report["machine_info"]
     machine = (
         f"{info['cpu']['count']} cores of a server CPU ({info['cpu']['arch']}), {info['threads']} thread(s), "
-        f"torch {info['torch']}, float32; medians (and ranges) of pairs; {report['datetime'][:10]}."
+        f"torch {info['torch']}, float32; medians (and ranges) of pairs "
+        f"[and the interval of their mean ratio]; {report['datetime'][:10]}."
     )
     return {
         "goals": "\n".join(

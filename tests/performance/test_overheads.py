@@ -48,4 +48,4 @@ def test_attending_to_every_token_instead_of_every_prompt(benchmark: Any) -> Non
         for choice, text in (("tokens", TOKENS), ("pooled", {}))
     )
     name = "Training step, refiner attends to 151 tokens : to 18 prompts"
-    assert compare(benchmark, tokens, pooled, 5, goal=None, name=name, limit=1.05) <= 1.05
+    assert not compare(benchmark, tokens, pooled, 5, goal=None, name=name, limit=1.05).missed

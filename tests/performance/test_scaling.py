@@ -68,4 +68,4 @@ def test_scaling_of_a_training_step(benchmark: Any, name: str) -> None:
         parameters=bigger.parameters / base.parameters,
     )
     # Nothing grows faster than what is counted, whatever the machine: no quadratic term hides anywhere.
-    assert ratio < 1.5 * max(1.0, benchmark.extra_info["bytes"], benchmark.extra_info["flops"])
+    assert ratio.median < 1.5 * max(1.0, benchmark.extra_info["bytes"], benchmark.extra_info["flops"])

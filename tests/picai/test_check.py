@@ -13,10 +13,10 @@ import SimpleITK as sitk
 from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.picai.check_dataset import check_dataset
-from nnunetv2_textguided.picai.findings import Finding, Severity
 from nnunetv2_textguided.picai.options import PrepareOptions
 from nnunetv2_textguided.picai.plan import make_plan
 from nnunetv2_textguided.picai.preparation import prepare_dataset
+from nnunetv2_textguided.picai.problems import Problem, Severity
 
 from .archive_builder import CASES, build_archive
 
@@ -40,7 +40,7 @@ def dataset(prepared: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(prepared, tmp_path / prepared.name))
 
 
-def errors(folder: Path) -> list[Finding]:
+def errors(folder: Path) -> list[Problem]:
     return [f for f in check_dataset(folder, workers=1, progress=False) if f.severity is Severity.ERROR]
 
 
@@ -139,7 +139,7 @@ def test_the_same_images_under_two_patients_are_found(dataset: Path) -> None:
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
-        ([{"train": ["9_9"], "val": list(CASES)}], "name 1 cases that the data set lacks"),
+        ([{"train": ["9_9"], "val": list(CASES)}], "Fold 0 names 9_9, which the data set does not have"),
         ({"train": []}, "not a list of"),
         ("nonsense", "not a list of"),
     ],
@@ -175,8 +175,8 @@ def test_the_command_reports_in_words_in_json_and_in_its_status(dataset: Path, t
     assert main(["picai", "check", str(dataset), "--jobs", "1"]) == 0
     assert "0 errors" in capsys.readouterr().out
     edit(label(dataset), set_seven)
-    assert main(["picai", "check", str(dataset), "--jobs", "1", "--json", str(tmp_path / "findings.json")]) == 1
+    assert main(["picai", "check", str(dataset), "--jobs", "1", "--json", str(tmp_path / "problems.json")]) == 1
     assert "what to do:" in capsys.readouterr().out
-    findings = json.loads((tmp_path / "findings.json").read_text())
-    assert findings[0]["severity"] == "error"
-    assert findings[0]["where"].endswith(f"{CASE}.nii.gz")
+    problems = json.loads((tmp_path / "problems.json").read_text())
+    assert problems[0]["severity"] == "error"
+    assert problems[0]["where"].endswith(f"{CASE}.nii.gz")

@@ -12,10 +12,10 @@ import pytest
 import SimpleITK as sitk
 
 from nnunetv2_textguided.picai.check_dataset import check_dataset
-from nnunetv2_textguided.picai.findings import Finding, Severity
 from nnunetv2_textguided.picai.options import PrepareOptions
 from nnunetv2_textguided.picai.plan import make_plan
 from nnunetv2_textguided.picai.preparation import prepare_dataset
+from nnunetv2_textguided.picai.problems import Problem, Severity
 
 from .archive_builder import CASES, build_archive
 
@@ -48,7 +48,7 @@ def dataset(prepared: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(prepared, tmp_path / prepared.name))
 
 
-def errors(folder: Path) -> list[Finding]:
+def errors(folder: Path) -> list[Problem]:
     return [f for f in check_dataset(folder, workers=1, progress=False) if f.severity is Severity.ERROR]
 
 

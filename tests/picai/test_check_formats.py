@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from nnunetv2_textguided.picai.check_dataset import check_dataset
-from nnunetv2_textguided.picai.findings import Finding, Severity
+from nnunetv2_textguided.picai.problems import Problem, Severity
 
 RNG = np.random.default_rng(0)
 
@@ -37,7 +37,7 @@ def flat_label(path: Path) -> None:
     Image.fromarray(label).save(path)
 
 
-def errors(folder: Path) -> list[Finding]:
+def errors(folder: Path) -> list[Problem]:
     return [f for f in check_dataset(folder, workers=1, progress=False) if f.severity is Severity.ERROR]
 
 

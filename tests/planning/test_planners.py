@@ -274,7 +274,7 @@ def test_too_little_memory_is_an_error_and_not_an_endless_search(flat: Path) -> 
     ("arguments", "message"),
     [
         (["-d", "90"], "no data set 90"),
-        (["-d", "Dataset903_Absent"], "does not exist"),
+        (["-d", "Dataset903_Absent"], "no data set 'Dataset903_Absent'"),
         (["-d", "902", "--gpu-memory", "-1"], "is no memory"),
         (["-d", "902", "--constant-cost", "narrow", "--encoder-width", "0.5"], "chooses the encoders itself"),
         (["-d", "902", "--topology-of", "absent"], "does not exist"),

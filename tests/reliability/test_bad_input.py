@@ -22,6 +22,7 @@ from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.inference.inspection.render import render, to_json
 from nnunetv2_textguided.inference.inspection.report import inspect_model
 from nnunetv2_textguided.network.from_plans import build_from_architecture
+from nnunetv2_textguided.nnunet.splits import check_folds
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.text.bank import PromptBank, load_bank
 from nnunetv2_textguided.text.embeddings import _content_sha256, read_embeddings, write_embeddings
@@ -29,7 +30,6 @@ from nnunetv2_textguided.text.source import open_source
 from nnunetv2_textguided.training.consistency import check_continuation, check_model_folder, describe_network
 from nnunetv2_textguided.training.continuation import _LOGGED
 from nnunetv2_textguided.training.plans import describe_training
-from nnunetv2_textguided.training.splits import check_splits
 from tests.networks import architecture, block, network
 from tests.reliability.mutations import DEEP, JUNK, TEXT, assert_clear, mutated
 from tests.text.conftest import IDENTITY, random_embeddings
@@ -249,7 +249,7 @@ def test_any_splits_are_folds_or_a_clear_error(splits: Any) -> None:
         path = Path(name) / "splits_final.json"
         path.write_text(json.dumps(splits))
         try:
-            check_splits(path)
+            check_folds(path, ["a", "b", "c"])
         except TextGuidedError as error:
             assert_clear(error)
 

@@ -14,8 +14,8 @@ import pytest
 
 from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.nnunet.labels import read_labels
 from nnunetv2_textguided.settings import TextSettings
-from nnunetv2_textguided.text.dataset import label_names
 from nnunetv2_textguided.text.embeddings import read_embeddings
 from nnunetv2_textguided.text.encoder_open_clip import (
     BIOMEDBERT_FILES,
@@ -54,11 +54,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_labels_are_read_as_nnunet_orders_its_heads() -> None:
-    assert label_names({"labels": {"background": 0, "b": 2, "a": 1, "ignore": 3}}) == ["a", "b"]
-    assert label_names({"labels": {"background": 0, "whole": [1, 2], "core": 2}}) == ["whole", "core"]
+    assert read_labels({"labels": {"background": 0, "b": 2, "a": 1, "ignore": 3}}).foreground == ("a", "b")
+    assert read_labels({"labels": {"background": 0, "whole": [1, 2], "core": 2}}).foreground == ("whole", "core")
     for labels in ({}, {"background": 0}, {"background": 0, "a": "1"}, {"background": 0, "a": []}, []):
         with pytest.raises(DataError):
-            label_names({"labels": labels})
+            read_labels({"labels": labels})
 
 
 @pytest.mark.parametrize("name", ["952", DATASET])

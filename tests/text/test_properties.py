@@ -15,7 +15,7 @@ from nnunetv2_textguided.errors import EmbeddingFileError, PromptBankError, Text
 from nnunetv2_textguided.settings import ResolvedText, TextSettings
 from nnunetv2_textguided.text.bank import MAX_PROMPTS, PromptBank, load_bank, normalise
 from nnunetv2_textguided.text.embeddings import read_embeddings, write_embeddings
-from nnunetv2_textguided.text.findings import check_bank, check_embeddings
+from nnunetv2_textguided.text.prompt_warnings import check_bank, check_embeddings
 from nnunetv2_textguided.text.resolve import FILE_NAME, resolve_text
 from tests.text.conftest import random_embeddings
 

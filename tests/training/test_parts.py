@@ -14,7 +14,7 @@ from nnunetv2.training.logging.nnunet_logger import MetaLogger
 from nnunetv2_textguided.errors import SettingsError, TrainingError
 from nnunetv2_textguided.training.consistency import check_model_folder, describe_network, differences
 from nnunetv2_textguided.training.logbook import OWN, PREFIX, Logbook
-from nnunetv2_textguided.training.text import derangement, label_names, random_like, spread
+from nnunetv2_textguided.training.text import derangement, random_like, spread
 from nnunetv2_textguided.training.watch import NonFiniteWatch
 from tests.networks import architecture, block
 
@@ -188,7 +188,11 @@ def test_one_prompt_and_equal_prompts_cannot_be_spread(geometry: Literal["centre
 def test_labels_come_in_the_order_of_the_segmentation_heads() -> None:
     from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
+    from nnunetv2_textguided.nnunet.labels import read_labels
+
     classes = {"background": 0, "tumour": 2, "organ": 1, "ignore": 3}
-    assert label_names({"labels": classes}, LabelManager(classes, None)) == ["organ", "tumour"]
+    assert read_labels({"labels": classes}).foreground == ("organ", "tumour")
+    assert LabelManager(classes, None).foreground_labels == [1, 2]
     regions = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
-    assert label_names({"labels": regions}, LabelManager(regions, [1, 2])) == ["whole", "core"]
+    assert read_labels({"labels": regions}).foreground == ("whole", "core")
+    assert LabelManager(regions, [1, 2]).foreground_regions == [(1, 2), (2,)]

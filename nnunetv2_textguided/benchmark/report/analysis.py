@@ -99,24 +99,22 @@ def analyse(study: Study, folders: Folders, options: ReportOptions, output: Path
         first = next(iter(failed.values()))
         what = f"{len(failed)} cases cannot be scored; one: {first.what}"
         raise DataError(what, where=first.where, remedy=first.remedy)
-    results = build_results(
-        collected.variants, collected.cases, read_case_infos(collected.cases, _table(collected, options)), scores
-    )
+    infos = read_case_infos(collected.cases, _table(collected, options))
+    results = build_results(collected.models, collected.cases, infos, scores)
     return _analyse_results(collected, results, options, describe_targets(targets))
 
 
 def _analyse_results(collected: Collected, results: Results, options: ReportOptions, scored: str) -> Analysis:
-    variants, study = results.variants, collected.study
+    variants = results.variants
     names, baseline = short_names(variants), _baseline(variants, options)
     weights = draw(results.patients, options.resamples, options.seed).astype(float)
     estimates = estimate_all(results, weights, options.level)
 
     def compare(pairs: list[tuple[Variant, Variant]], metric: str) -> list[Comparison]:
-        return compare_all(pairs, metric, results, estimates, weights, options)
+        return compare_all(pairs, metric, results, options.level)
 
-    folds = {v: [collected.model_folder(v) / f"fold_{fold}" for fold in study.folds] for v in variants}
-    costs = {variant: read_costs(folders) for variant, folders in folds.items()}
-    curves = {variant: read_curves(folders) for variant, folders in folds.items()}
+    costs = {variant: read_costs(collected.fold_folders(variant)) for variant in variants}
+    curves = {variant: read_curves(collected.fold_folders(variant)) for variant in variants}
     compared = [name for name, metric in METRICS.items() if metric.per_case or results.detection_comparable]
     pairs = [(variant, baseline) for variant in variants if variant != baseline]
     asked = verdict_pairs(variants)

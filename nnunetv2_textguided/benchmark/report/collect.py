@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_textguided.benchmark.study import Cell, Study
+from nnunetv2_textguided.benchmark.study import Cell, Study, find_repeats
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.classes import ignored_value
 from nnunetv2_textguided.evaluation.options import Scoring
@@ -16,9 +16,9 @@ from nnunetv2_textguided.evaluation.score import ScoreJob
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.nnunet.folders import Folders
 from nnunetv2_textguided.nnunet.labels import Target
+from nnunetv2_textguided.nnunet.splits import Splits, read_splits
 from nnunetv2_textguided.nnunet.variant import Variant
 from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS
-from nnunetv2_textguided.picai.folds import Splits, check_folds
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Collected:
         splits: its folds.
         cases: case -> fold, of the cases that every compared variant has predicted.
         labels: case -> reference segmentation.
-        predictions: variant -> case -> files.
-        variants: those that are compared.
+        predictions: model -> case -> files.
+        models: variant that is compared -> its trained repeats, each a model.
         missing: what keeps the study from being complete, in words.
     """
 
@@ -44,8 +44,23 @@ class Collected:
     cases: Mapping[str, int]
     labels: Mapping[str, Path]
     predictions: Mapping[Variant, Mapping[str, Files]]
-    variants: tuple[Variant, ...]
+    models: Mapping[Variant, tuple[Variant, ...]]
     missing: tuple[str, ...]
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """Those that are compared."""
+        return tuple(self.models)
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings are compared."""
+        return sum(map(len, self.models.values())) * len(self.study.folds)
+
+    def fold_folders(self, variant: Variant) -> list[Path]:
+        """nnU-Net's folders of a variant's trainings: of every repeat its folds."""
+        folders = (self.model_folder(model) for model in self.models[variant])
+        return [folder / f"fold_{fold}" for folder in folders for fold in self.study.folds]
 
     @property
     def cases_table(self) -> Path | None:
@@ -58,7 +73,7 @@ class Collected:
         """What has to be scored."""
         ignored = ignored_value(self.dataset_json.get("labels") or {})
         for case, label in self.labels.items():
-            files = {variant.name: self.predictions[variant][case] for variant in self.variants}
+            files = {model.name: found[case] for model, found in self.predictions.items()}
             yield ScoreJob(case, label, files, targets, scoring, ignored)
 
     def model_folder(self, variant: Variant) -> Path:
@@ -67,7 +82,9 @@ class Collected:
 
 
 def collect(study: Study, folders: Folders, *, allow_incomplete: bool = False) -> Collected:
-    """Find the validated cases of every variant and fold.
+    """Find the validated cases of every variant, repeat and fold.
+
+    Every repeat of which there is a fold is expected to be complete; variants may have different numbers of repeats.
 
     Args:
         study: what is compared.
@@ -79,26 +96,36 @@ def collect(study: Study, folders: Folders, *, allow_incomplete: bool = False) -
     """
     preprocessed = folders.preprocessed / study.dataset
     dataset_json = read_json(preprocessed / "dataset.json", error=DataError)
-    splits = check_folds(read_json(preprocessed / SPLITS, error=DataError), preprocessed / SPLITS)
+    splits = read_splits(preprocessed / SPLITS)
     expected = _expected(study, splits, preprocessed / SPLITS)
     ending = str(dataset_json.get("file_ending", ".nii.gz"))
-    predictions: dict[Variant, dict[str, Files]] = {variant: {} for variant in study.variants}
+    cells = list(_cells(study, folders.results / study.dataset))
+    predictions: dict[Variant, dict[str, Files]] = {cell.model: {} for cell in cells}
     missing: list[str] = []
-    for cell in study.cells():
+    for cell in cells:
         wanted = [case for case, fold in expected.items() if fold == cell.fold]
         found, problem = _validated(cell, folders, study.dataset, wanted)
-        predictions[cell.variant] |= found
+        predictions[cell.model] |= found
         missing += [problem] if problem else []
     if missing and not allow_incomplete:
-        raise _incomplete(missing, study)
-    variants = tuple(variant for variant in study.variants if predictions[variant])
-    if not variants:
+        raise _incomplete(missing, study, len(cells))
+    predictions = {model: found for model, found in predictions.items() if found}
+    if not predictions:
         raise DataError("No variant has validated a case.", where=folders.results / study.dataset)
-    common = {case: fold for case, fold in expected.items() if all(case in predictions[v] for v in variants)}
+    models = {v: tuple(dict.fromkeys(c.model for c in cells if c.variant == v and c.model in predictions))
+              for v in study.variants}  # fmt: skip
+    models = {variant: found for variant, found in models.items() if found}
+    common = {case: fold for case, fold in expected.items() if all(case in found for found in predictions.values())}
     if not common:
         raise DataError("The variants have no validated case in common.", where=folders.results / study.dataset)
     labels = {case: preprocessed / "gt_segmentations" / f"{case}{ending}" for case in common}
-    return Collected(study, folders, dataset_json, splits, common, labels, predictions, variants, tuple(missing))
+    return Collected(study, folders, dataset_json, splits, common, labels, predictions, models, tuple(missing))
+
+
+def _cells(study: Study, results: Path) -> Iterator[Cell]:
+    for variant in study.variants:
+        for repeat in find_repeats(results, variant) or (1,):
+            yield from (Cell(variant, fold, repeat) for fold in study.folds)
 
 
 def _expected(study: Study, splits: Splits, path: Path) -> dict[str, int]:
@@ -120,7 +147,7 @@ def _expected(study: Study, splits: Splits, path: Path) -> dict[str, int]:
 
 def _validated(cell: Cell, folders: Folders, dataset: str, wanted: list[str]) -> tuple[dict[str, Files], str | None]:
     """The predictions of one cell, and what is missing of it."""
-    name = f"{cell.variant.name}, fold {cell.fold}"
+    name = f"{cell.model.name}, fold {cell.fold}"
     folder = cell.folder(folders.results, dataset) / "validation"
     if not folder.is_dir():
         return {}, f"{name}: not validated"
@@ -136,9 +163,8 @@ def _validated(cell: Cell, folders: Folders, dataset: str, wanted: list[str]) ->
     return found, None
 
 
-def _incomplete(missing: list[str], study: Study) -> DataError:
+def _incomplete(missing: list[str], study: Study, total: int) -> DataError:
     shown = missing[:12] + ([f"and {len(missing) - 12} more"] if len(missing) > 12 else [])
-    total = len(study.variants) * len(study.folds)
     return DataError(
         f"The benchmark is incomplete: {len(missing)} of {total} trainings are not validated.\n    "
         + "\n    ".join(shown),

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
 from nnunetv2_textguided.benchmark.report.figures.catalogue import FIGURES, reading
-from nnunetv2_textguided.benchmark.report.figures.style import draw_svg, inline, write_pdf
 from nnunetv2_textguided.benchmark.report.latex import latex_table
 from nnunetv2_textguided.benchmark.report.methods import methods
 from nnunetv2_textguided.benchmark.report.model_card import model_card
 from nnunetv2_textguided.benchmark.report.page import LIBRARIES, render_page
 from nnunetv2_textguided.benchmark.report.tables import all_tables
-from nnunetv2_textguided.files import write_json, write_text
+from nnunetv2_textguided.files import json_value, write_json, write_text
+from nnunetv2_textguided.pages.figures import draw_svg, inline, write_pdf
 from nnunetv2_textguided.software import software_versions
 
 PAGE = "report.html"
@@ -66,7 +65,7 @@ def write_tables(analysis: Analysis, folder: Path, command: str) -> list[Path]:
     content |= {name: tables[name].to_dict(orient="records") for name in _IN_JSON}
     content["verdict"] = {**content["answer"], "comparisons": content["verdict"]}
     del content["answer"]
-    write_json(folder / "report.json", plain(content))
+    write_json(folder / "report.json", json_value(content))
     return [*written, folder / "report.json"]
 
 
@@ -79,6 +78,7 @@ def _as_json(analysis: Analysis, command: str) -> dict[str, Any]:
         "configuration": study.configuration,
         "folds": list(study.folds),
         "variants": [variant.name for variant in analysis.results.variants],
+        "repeats": {variant.name: list(table.repeats) for variant, table in analysis.results.tables.items()},
         "baseline": analysis.baseline.name,
         "scored": analysis.scored,
         "cases": len(analysis.results.cases),
@@ -91,18 +91,8 @@ def _as_json(analysis: Analysis, command: str) -> dict[str, Any]:
         "answer": {
             "outcome": verdict.outcome.value,
             "sentence": verdict.sentence,
+            "notes": list(verdict.notes),
             "missing": [role.value for role in verdict.missing],
         },
         "records": {v.name: list(costs.records) for v, costs in analysis.costs.items()},
     }
-
-
-def plain(value: Any) -> Any:
-    """JSON values: no NaN, no numpy."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -55,13 +55,23 @@ def check_fairness(
         _confidences(results, names),
         _patients(collected, results, options),
         _software(costs),
-        Check(
-            "One training per fold",
-            Status.NOTE,
-            "Intervals and tests cover the choice of patients, not the chance in training: another seed would give "
-            "other numbers, and small differences can change their sign. Repeat before believing them.",
-        ),
+        _repeats(collected, names),
     ]
+
+
+def _repeats(collected: Collected, names: Mapping[Variant, str]) -> Check:
+    repeats = {names[variant]: len(models) for variant, models in collected.models.items()}
+    if set(repeats.values()) == {1}:
+        text = "How much of a difference is chance in training shows only in how it varies between folds, so intervals "
+        text += "are wide. Repeats (`benchmark run --repeats`) narrow them."
+        return Check("One training per fold", Status.NOTE, text)
+    listed = ", ".join(f"{name} {number}" for name, number in repeats.items())
+    text = f"Every number is the mean over a variant's repeats ({listed}). "
+    if 1 in repeats.values():
+        text += "Where one of two models has no repeats, their difference is judged by how it varies between folds."
+    else:
+        text += "Chance in training is measured between repeats and is part of every interval of a difference."
+    return Check("Repeats", Status.NOTE, text)
 
 
 def _cases(collected: Collected, results: Results) -> Check:
@@ -76,7 +86,7 @@ def _cases(collected: Collected, results: Results) -> Check:
 
 def _splits(collected: Collected, costs: Mapping[Variant, Costs]) -> Check:
     hashes = [record.get("splits_sha256") for cost in costs.values() for record in cost.records]
-    expected = len(collected.variants) * len(collected.study.folds)
+    expected = collected.trainings
     if len(set(hashes)) > 1:
         return Check("Same folds", Status.ATTENTION, "The trainings' records name different splits_final.json files.")
     if len(hashes) == expected:

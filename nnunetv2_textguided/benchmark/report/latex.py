@@ -54,7 +54,7 @@ def _caption(analysis: Analysis) -> str:
         f"Empty masks: {options.scoring.empty.value}. "
     ) + (
         rf"$\dagger$: differs from {escape(analysis.names[analysis.baseline])} "
-        rf"(permutation test, Holm-corrected, {1 - options.level:.2g})."
+        rf"(over patients and trainings, Holm-corrected, {1 - options.level:.2g})."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
+from nnunetv2_textguided.evaluation.difference import POOLING_LEVEL
 from nnunetv2_textguided.evaluation.strata import RATE
 
 
@@ -26,14 +27,15 @@ def methods(analysis: Analysis) -> Iterator[str]:
     )
     yield (
         f"Intervals: {level} percentile bootstrap over patients (all cases of a drawn patient together), "
-        f"{options.resamples} replicates, seed {options.seed}; differences are of the same replicates of both models. "
-        "Means and tests of a metric use the cases that count for both models."
+        f"{options.resamples} replicates, seed {options.seed}, with these trainings as they are."
     )
     yield (
-        "p: two-sided paired permutation test, exchanging both models' results within patients "
-        f"({options.resamples} permutations, all of them where there are fewer). Wilcoxon: signed-rank test on one "
-        f"mean difference per patient (zeros ranked, Pratt). Holm's correction at {alpha} over the variants, "
-        f"separately for each metric: {analysis.primary.title} is the primary one, the others are exploratory."
+        "Differences: the mean over folds, by their cases, of the difference of both models' means over repeats, on "
+        "the cases that count in all of their trainings; AUROC, AP and sensitivities are taken within each training. "
+        f"Their {level} intervals and p values are Student's t over patients and trainings: from the variation between "
+        "folds and, with repeats of both models, pooled with what patients and trainings explain, unless the folds "
+        f"vary by more (F test at {POOLING_LEVEL:.0%}). Holm's correction at {alpha} over the variants, separately for "
+        f"each metric: {analysis.primary.title} is the primary one, the others are exploratory."
     )
     yield (
         "Effect sizes: d_z is the mean difference in standard deviations of the differences; r the matched-pairs "

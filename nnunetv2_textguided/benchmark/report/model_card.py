@@ -63,14 +63,14 @@ def _lines(analysis: Analysis) -> Iterator[str]:
     yield ""
     yield from _subgroups(analysis)
     yield "## Does the text help?"
-    yield analysis.verdict.sentence
+    yield " ".join((analysis.verdict.sentence, *analysis.verdict.notes))
     yield ""
     if variant != analysis.baseline:
         difference = next(c for c in analysis.comparisons[analysis.primary.name] if c.variant == variant)
         text = analysis.primary.text
         yield (f"Against {names[analysis.baseline]}: {analysis.primary.title} "
-               f"{text(difference.difference, sign=True)} [{text(difference.interval.low, sign=True)}, "
-               f"{text(difference.interval.high, sign=True)}], p = {difference.p_holm:.3g} (Holm).")  # fmt: skip
+               f"{text(difference.found.value, sign=True)} [{text(difference.found.ends.low, sign=True)}, "
+               f"{text(difference.found.ends.high, sign=True)}], p = {difference.p_holm:.3g} (Holm).")  # fmt: skip
         yield ""
     yield "## What to keep in mind"
     yield from (f"- **{check.title}** ({check.status.value}): {check.text}" for check in analysis.checks)

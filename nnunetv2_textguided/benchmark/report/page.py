@@ -11,15 +11,17 @@ from typing import Any
 from nnunetv2_textguided import __version__
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
 from nnunetv2_textguided.benchmark.report.costs import COLUMNS, cost_text
-from nnunetv2_textguided.benchmark.report.figures.style import colours
+from nnunetv2_textguided.benchmark.report.figures.colours import colours
 from nnunetv2_textguided.benchmark.report.methods import methods
 from nnunetv2_textguided.benchmark.report.pictures import draw_cases
 from nnunetv2_textguided.benchmark.report.verdict import Outcome
+from nnunetv2_textguided.evaluation.bootstrap import Interval
 from nnunetv2_textguided.evaluation.comparison import Comparison
-from nnunetv2_textguided.evaluation.estimates import Estimate
+from nnunetv2_textguided.evaluation.difference import Ends
 from nnunetv2_textguided.evaluation.metrics import DASH, METRICS, Metric
 from nnunetv2_textguided.evaluation.strata import FOUND
 from nnunetv2_textguided.nnunet.variant import Variant
+from nnunetv2_textguided.pages.render import render
 from nnunetv2_textguided.software import software_versions
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -43,21 +45,18 @@ def render_page(analysis: Analysis, figures: Mapping[str, tuple[str, str]], file
         files: names of the files beside the page.
         command: that made it.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     answer, tone = _ANSWERS[analysis.verdict.outcome]
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(
+    return render(
+        TEMPLATE,
         study=analysis.study,
         results=analysis.results,
-        positive=int((analysis.results.lesions > 0).sum()),
-        patients=len(set(analysis.results.patients)),
         scored=analysis.scored,
         answer=answer,
         tone=tone,
         verdict=analysis.verdict.sentence,
+        notes=analysis.verdict.notes,
         variants=analysis.results.variants,
         names=analysis.names,
         colours=colours(analysis.results.variants, analysis.baseline),
@@ -100,9 +99,12 @@ def _key_figures(analysis: Analysis) -> list[tuple[str, str]]:
             figures.append((METRICS[name].text(estimates[name].value), f"{METRICS[name].title}, {names[headline]}"))
     found = [c for c in analysis.comparisons.get(analysis.options.primary, []) if c.variant == headline]
     if found:
-        difference = analysis.primary.text(found[0].difference, sign=True)
+        difference = analysis.primary.text(found[0].found.value, sign=True)
         figures.insert(1, (difference, f"{analysis.primary.title} against {names[analysis.baseline]}"))
-    return figures
+    results = analysis.results
+    patients, positive = len(set(results.patients)), int((results.lesions > 0).sum())
+    what = f"cases of {patients} patients, {positive} with {' or '.join(results.classes)}"
+    return [*figures, (str(len(results.cases)), what)]
 
 
 def _cell(analysis: Analysis, variant: Variant, metric: Metric) -> dict[str, Any]:
@@ -115,7 +117,7 @@ def _cell(analysis: Analysis, variant: Variant, metric: Metric) -> dict[str, Any
     differs = any(c.variant == variant and c.significant(analysis.options.level) for c in comparisons)
     return {
         "value": metric.text(estimate.value),
-        "interval": _ends(metric, estimate),
+        "interval": _ends(metric, estimate.interval),
         "best": len(values) > 1 and round(estimate.value, metric.digits) == best,
         "differs": differs,
         "cases": estimate.cases,
@@ -123,8 +125,8 @@ def _cell(analysis: Analysis, variant: Variant, metric: Metric) -> dict[str, Any
     }
 
 
-def _ends(metric: Metric, estimate: Estimate | Comparison, sign: bool = False) -> str:
-    low, high = estimate.interval.low, estimate.interval.high
+def _ends(metric: Metric, interval: Interval | Ends, sign: bool = False) -> str:
+    low, high = interval.low, interval.high
     return f"[{metric.text(low, sign)}, {metric.text(high, sign)}]" if math.isfinite(low) else ""
 
 
@@ -134,13 +136,13 @@ def _comparison_row(analysis: Analysis, c: Comparison) -> dict[str, Any]:
         "primary": c.metric == analysis.options.primary,
         "variant": c.variant,
         "metric": metric.title,
-        "difference": metric.text(c.difference, sign=True),
-        "interval": _ends(metric, c, sign=True),
-        "cases": c.cases,
-        "p": _p(c.p_permutation),
+        "difference": metric.text(c.found.value, sign=True),
+        "interval": _ends(metric, c.found.ends, sign=True),
+        "over_patients": _ends(metric, c.found.ends_over_patients, sign=True),
+        "by_fold": " ".join(metric.text(d, sign=True) for d in c.found.by_fold),
+        "cases": c.found.cases,
+        "p": _p(c.found.p),
         "p_holm": _p(c.p_holm),
-        "wilcoxon": _p(c.p_wilcoxon),
-        "wilcoxon_holm": _p(c.p_wilcoxon_holm),
         "d_z": METRICS["dice"].text(effect.standardised, sign=True) if effect else DASH,
         "rank_biserial": METRICS["dice"].text(effect.rank_biserial, sign=True) if effect else DASH,
         "patients": f"{effect.higher} / {effect.equal} / {effect.lower}" if effect else DASH,
@@ -165,7 +167,7 @@ def _subgroup_rows(analysis: Analysis) -> list[dict[str, Any]]:
         for variant in _shown_in_subgroups(analysis):
             table = stratum.table[variant]
             for name in (analysis.options.primary, "auroc", "ap"):
-                interval = _ends(METRICS[name], table[name]) if name == analysis.options.primary else ""
+                interval = _ends(METRICS[name], table[name].interval) if name == analysis.options.primary else ""
                 cells.append((METRICS[name].text(table[name].value), interval))
             found = table[FOUND].value
             cells.append((f"{found:.0%}" if math.isfinite(found) else DASH, ""))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -16,8 +15,10 @@ from nnunetv2_textguided.benchmark.report.analysis import Analysis
 from nnunetv2_textguided.evaluation.classes import choose_targets
 from nnunetv2_textguided.evaluation.postprocess import postprocess
 from nnunetv2_textguided.evaluation.predictions import read_prediction
+from nnunetv2_textguided.imaging.crop import Box, square_around
 from nnunetv2_textguided.imaging.images import read_image, read_mask
 from nnunetv2_textguided.nnunet.variant import Variant
+from nnunetv2_textguided.pages.render import data_uri
 
 FIELD_MM = 64.0  # edge of what is shown, more if the outlines need it
 PIXELS = 300  # edge of a picture
@@ -92,7 +93,7 @@ def _draw(analysis: Analysis, case: str, why: str) -> CasePictures:
     reference = np.isin(sitk.GetArrayFromImage(label), values)
     masks = {}
     for variant in analysis.results.variants:
-        files = collected.predictions[variant][case]
+        files = collected.predictions[collected.models[variant][0]][case]
         mask = np.zeros_like(reference)
         for one in target:
             mask |= postprocess(read_prediction(files, one).mask, analysis.options.scoring)
@@ -100,7 +101,7 @@ def _draw(analysis: Analysis, case: str, why: str) -> CasePictures:
     headline = masks[analysis.headline]
     number = _slice(reference, [headline, *masks.values()])
     spacing = label.GetSpacing()[:2][::-1]
-    box = _box(np.any([reference[number], *(m[number] for m in masks.values())], axis=0), spacing)
+    box = square_around(np.any([reference[number], *(m[number] for m in masks.values())], axis=0), spacing, FIELD_MM)
     index = analysis.results.cases.index(case)
     metric = analysis.primary
     return CasePictures(
@@ -120,25 +121,6 @@ def _slice(reference: np.ndarray, masks: Sequence[np.ndarray]) -> int:
         if mask.any():
             return int(np.argmax(mask.sum(axis=(1, 2))))
     return len(reference) // 2
-
-
-Box = tuple[float, float, float, float]  # top, left, height, width in voxels
-
-
-def _box(mask: np.ndarray, spacing: Sequence[float]) -> Box:
-    """A square in mm around what is marked in a slice (y, x), inside the slice as far as it can be."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    if rows.size == 0:
-        rows, columns = (np.array([0, n - 1]) for n in mask.shape)
-    extent = max((rows[-1] - rows[0]) * spacing[0], (columns[-1] - columns[0]) * spacing[1])
-    whole = min(n * s for n, s in zip(mask.shape, spacing, strict=True))
-    edge = min(max(FIELD_MM, 1.3 * extent), whole)
-    box = []
-    for found, size, step in ((rows, mask.shape[0], spacing[0]), (columns, mask.shape[1], spacing[1])):
-        length = edge / step
-        start = (found[0] + found[-1]) / 2 + 0.5 - length / 2
-        box += [float(np.clip(start, 0, max(size - length, 0))), float(length)]
-    return box[0], box[2], box[1], box[3]
 
 
 def outline(mask: np.ndarray, box: Box) -> str:
@@ -185,4 +167,4 @@ def _picture(image: np.ndarray, number: int, box: Box) -> str:
     part = whole.resize((PIXELS, PIXELS), Image.Resampling.BICUBIC, box=(left, top, left + width, top + height))
     file = io.BytesIO()
     part.save(file, "JPEG", quality=85, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+    return data_uri(file.getvalue(), "image/jpeg")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +43,11 @@ def _per_case(analysis: Analysis) -> Iterator[dict[str, Any]]:
 
 def _per_lesion(analysis: Analysis) -> Iterator[dict[str, Any]]:
     for variant, table in analysis.results.tables.items():
-        for name, scores in table.scores.items():
+        trainings = itertools.product(table.repeats, table.classes)
+        for (repeat, name), scores in zip(trainings, table.lists, strict=True):
             for info, fold, score in zip(table.infos, table.folds.tolist(), scores, strict=True):
                 for number, lesion in enumerate(score.lesions, 1):
-                    place = {"fold": fold, "case": info.case, "class": name}
+                    place = {"fold": fold, "repeat": repeat, "case": info.case, "class": name}
                     yield {**_who(variant), **place, "lesion": number, **vars(lesion)}
 
 
@@ -71,15 +73,18 @@ def _comparison(analysis: Analysis, c: Comparison) -> dict[str, Any]:
         **_who(c.variant),
         "baseline": c.baseline.name,
         "metric": c.metric,
-        "difference": c.difference,
-        "low": c.interval.low,
-        "high": c.interval.high,
-        "cases": c.cases,
-        "patients": c.patients,
-        "p_permutation": c.p_permutation,
-        "p_permutation_holm": c.p_holm,
-        "p_wilcoxon": c.p_wilcoxon,
-        "p_wilcoxon_holm": c.p_wilcoxon_holm,
+        "difference": c.found.value,
+        "low": c.found.ends.low,
+        "high": c.found.ends.high,
+        "cases": c.found.cases,
+        "patients": c.found.patients,
+        "p": c.found.p,
+        "p_holm": c.p_holm,
+        "low_over_patients": c.found.ends_over_patients.low,
+        "high_over_patients": c.found.ends_over_patients.high,
+        "trainings": c.found.trainings[0],
+        "baseline_trainings": c.found.trainings[1],
+        "by_fold": " ".join(f"{difference:+.4g}" for difference in c.found.by_fold),
         "d_z": None if effect is None else effect.standardised,
         "rank_biserial": None if effect is None else effect.rank_biserial,
         "patients_higher": None if effect is None else effect.higher,

@@ -22,21 +22,21 @@ def run(args: argparse.Namespace) -> int:
 
     out = sys.stderr if args.json else sys.stdout
     print(f"nnunetv2-textguided {__version__}, Python {sys.version.split()[0]}, {sys.executable}", file=out)
-    findings = []
-    for name, finding in examine():
-        if finding is None:
+    results = []
+    for name, result in examine():
+        if result is None:
             print(f"  {name:<20}", end=" ", flush=True, file=out)
             continue
-        findings.append({"name": name, **dataclasses.asdict(finding)})
-        print(f"{'ok    ' if finding.ok else 'FAILED'} {finding.message}", flush=True, file=out)
-        if finding.remedy:
-            print(f"{'':<23}what to do: {finding.remedy}", file=out)
-        if finding.details:
-            print(textwrap.indent(finding.details.rstrip(), " " * 23), file=out)
-    passed = sum(bool(finding["ok"]) for finding in findings)
-    healthy = passed == len(findings)
+        results.append({"name": name, **dataclasses.asdict(result)})
+        print(f"{'ok    ' if result.ok else 'FAILED'} {result.message}", flush=True, file=out)
+        if result.remedy:
+            print(f"{'':<23}what to do: {result.remedy}", file=out)
+        if result.details:
+            print(textwrap.indent(result.details.rstrip(), " " * 23), file=out)
+    passed = sum(bool(result["ok"]) for result in results)
+    healthy = passed == len(results)
     verdict = "This installation works." if healthy else "This installation does not work."
-    print(f"{verdict} {passed} of {len(findings)} checks passed.", file=out)
+    print(f"{verdict} {passed} of {len(results)} checks passed.", file=out)
     if args.json:
-        print(json.dumps({"ok": healthy, "version": __version__, "checks": findings}, indent=2))
+        print(json.dumps({"ok": healthy, "version": __version__, "checks": results}, indent=2))
     return 0 if healthy else 1

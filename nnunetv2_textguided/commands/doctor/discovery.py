@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
 import os
 import pickle
 import site
 from pathlib import Path
-from typing import Any
 
-from nnunetv2_textguided.commands.doctor.result import Finding, fails, works
+from nnunetv2_textguided.commands.doctor.result import CheckResult, fails, works
+from nnunetv2_textguided.nnunet.trainers import stock_lookup
 from nnunetv2_textguided.startup import OPT_OUT, VARIABLE, shim_folder
 
 TRAINER = "nnUNetTrainerAlignRefine"
@@ -19,7 +17,7 @@ _NOT_FOUND = fails("There is no class to check: the stock lookup fails.", "Mend 
 _EXPORT = 'eval "$(nnUNetv2_textguided env)"  (and in the file that your shell reads at start)'
 
 
-def check_registered() -> Finding:
+def check_registered() -> CheckResult:
     """nnUNet_extTrainer names the shim folder in a fresh interpreter."""
     folder = shim_folder()
     if folder is None:
@@ -41,16 +39,7 @@ def check_registered() -> Finding:
     return fails("This Python did not run the start-up file nnunetv2_textguided.pth (python -S?).", _EXPORT)
 
 
-def stock_lookup(name: str) -> type[Any]:
-    """What `nnUNetv2_train -tr <name>` does to find a trainer, without its messages."""
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        found: type[Any] = recursive_find_trainer_class_by_name(name)
-    return found
-
-
-def check_lookup() -> Finding:
+def check_lookup() -> CheckResult:
     """nnU-Net's own lookup finds the trainer."""
     try:
         found = stock_lookup(TRAINER)
@@ -64,7 +53,7 @@ def check_lookup() -> Finding:
     return works(f"-tr {TRAINER} is {found.__module__}.{found.__qualname__}")
 
 
-def check_all_trainers() -> Finding:
+def check_all_trainers() -> CheckResult:
     """So it does every other trainer of this package."""
     missing: list[str] = []
     last: Exception | None = None
@@ -83,7 +72,7 @@ def check_all_trainers() -> Finding:
     return works(f"{len(names)} found")
 
 
-def check_identity() -> Finding:
+def check_identity() -> CheckResult:
     """The class found is the one that the package defines, each time: two would break checkpoints and isinstance."""
     try:
         found, again = stock_lookup(TRAINER), stock_lookup(TRAINER)
@@ -98,7 +87,7 @@ def check_identity() -> Finding:
     )
 
 
-def check_pickling() -> Finding:
+def check_pickling() -> CheckResult:
     """The class survives pickling, which multi-processing needs."""
     try:
         found = stock_lookup(TRAINER)

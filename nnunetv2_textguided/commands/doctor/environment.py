@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from nnunetv2_textguided.commands.doctor.result import Finding, fails, works
+from nnunetv2_textguided.commands.doctor.result import CheckResult, fails, works
 from nnunetv2_textguided.errors import TextGuidedError
 
 SUPPORTED_NNUNET = ((2, 8), (2, 9))
@@ -17,7 +17,7 @@ SUPPORTED_NNUNET = ((2, 8), (2, 9))
 _PAIR = "Reinstall torch and torchvision as the pair that https://pytorch.org/get-started names for your machine."
 
 
-def check_nnunet_version() -> Finding:
+def check_nnunet_version() -> CheckResult:
     """nnU-Net is installed in a version whose discovery and trainer hooks this package was written for."""
     low, high = (".".join(map(str, version)) for version in SUPPORTED_NNUNET)
     remedy = f"pip install 'nnunetv2>={low}.0,<{high}'"
@@ -31,7 +31,7 @@ def check_nnunet_version() -> Finding:
     return works(f"nnunetv2 {version}")
 
 
-def check_torch() -> Finding:
+def check_torch() -> CheckResult:
     """torch can be imported, and convolves and differentiates on the CPU."""
     try:
         import torch
@@ -43,7 +43,7 @@ def check_torch() -> Finding:
         return fails("torch does not work.", _PAIR, error)
 
 
-def check_gpu() -> Finding:
+def check_gpu() -> CheckResult:
     """Every visible GPU computes. No GPU at all is no fault; one that torch cannot use is."""
     try:
         import torch
@@ -69,7 +69,7 @@ def _has_nvidia_driver() -> bool:
     return shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia/version").exists()
 
 
-def check_torchvision() -> Finding:
+def check_torchvision() -> CheckResult:
     """torchvision fits torch: a mismatch breaks every external trainer, since nnU-Net imports all of its own first."""
     try:
         import torch
@@ -83,7 +83,7 @@ def check_torchvision() -> Finding:
         )
 
 
-def check_folder(variable: str) -> Finding:
+def check_folder(variable: str) -> CheckResult:
     """One of nnU-Net's three variables names a folder in which a file can be created."""
     value = os.environ.get(variable)
     if not value:
@@ -102,22 +102,22 @@ def check_folder(variable: str) -> Finding:
     return works(str(folder))
 
 
-def check_raw() -> Finding:
+def check_raw() -> CheckResult:
     """nnUNet_raw exists; read-only is enough for everything but converting data sets."""
     return check_folder("nnUNet_raw")
 
 
-def check_preprocessed() -> Finding:
+def check_preprocessed() -> CheckResult:
     """nnUNet_preprocessed exists and can be written to."""
     return check_folder("nnUNet_preprocessed")
 
 
-def check_results() -> Finding:
+def check_results() -> CheckResult:
     """nnUNet_results exists and can be written to."""
     return check_folder("nnUNet_results")
 
 
-def check_embeddings() -> Finding:
+def check_embeddings() -> CheckResult:
     """The packaged embedding file is whole: with it a training needs neither text encoder nor internet."""
     from nnunetv2_textguided.text.embeddings import file_sha256
     from nnunetv2_textguided.text.packaged import PACKAGED, packaged_embeddings

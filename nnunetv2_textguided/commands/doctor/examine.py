@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from nnunetv2_textguided.commands.doctor.probe import CHECKS
-from nnunetv2_textguided.commands.doctor.result import Finding
+from nnunetv2_textguided.commands.doctor.result import CheckResult
 
 # A console command does not have the current folder on its path; `python -c` would.
 _CODE = (
@@ -24,8 +24,8 @@ SECONDS = 600.0
 """Only a check that hangs takes that long, even on a busy machine with a slow network file system."""
 
 
-def examine(names: Sequence[str] = tuple(CHECKS), seconds: float = SECONDS) -> Iterator[tuple[str, Finding | None]]:
-    """Yield (name, None) when a check starts and (name, finding) when it ends.
+def examine(names: Sequence[str] = tuple(CHECKS), seconds: float = SECONDS) -> Iterator[tuple[str, CheckResult | None]]:
+    """Yield (name, None) when a check starts and (name, result) when it ends.
 
     Args:
         names: the checks.
@@ -43,10 +43,10 @@ def examine(names: Sequence[str] = tuple(CHECKS), seconds: float = SECONDS) -> I
                 timer.start()
                 try:
                     for line in process.stdout or ():
-                        finding = json.loads(line)
-                        name = finding.pop("name")
+                        result = json.loads(line)
+                        name = result.pop("name")
                         waiting.remove(name)
-                        yield name, Finding(**finding)
+                        yield name, CheckResult(**result)
                         if waiting:
                             yield waiting[0], None
                 finally:
@@ -57,10 +57,10 @@ def examine(names: Sequence[str] = tuple(CHECKS), seconds: float = SECONDS) -> I
                 yield waiting.pop(0), _died(process.returncode, errors)
 
 
-def _died(status: int, errors: IO[str]) -> Finding:
+def _died(status: int, errors: IO[str]) -> CheckResult:
     errors.seek(0)
     how = f"status {status}" if status >= 0 else signal.Signals(-status).name if os.name == "posix" else str(status)
-    return Finding(
+    return CheckResult(
         False,
         f"The interpreter died or hung during this check ({how}).",
         "A library is broken: see what it printed last; a fresh environment is the usual cure.",

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from nnunetv2_textguided.commands.doctor import discovery, environment
-from nnunetv2_textguided.commands.doctor.result import Finding
+from nnunetv2_textguided.commands.doctor.result import CheckResult
 
 # In the order in which one failure explains the next.
-CHECKS: dict[str, Callable[[], Finding]] = {
+CHECKS: dict[str, Callable[[], CheckResult]] = {
     "nnU-Net version": environment.check_nnunet_version,
     "torch": environment.check_torch,
     "GPU": environment.check_gpu,
@@ -35,5 +35,5 @@ def main(names: Sequence[str]) -> None:
     for name in names:
         # Standard output carries the report: what a library prints goes elsewhere.
         with contextlib.redirect_stdout(sys.stderr):
-            finding = CHECKS[name]()
-        print(json.dumps({"name": name, **dataclasses.asdict(finding)}), file=report, flush=True)
+            result = CHECKS[name]()
+        print(json.dumps({"name": name, **dataclasses.asdict(result)}), file=report, flush=True)

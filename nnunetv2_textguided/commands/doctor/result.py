@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """The outcome of one check.
 
     Attributes:
@@ -23,12 +23,12 @@ class Finding:
     details: str = ""
 
 
-def works(message: str) -> Finding:
+def works(message: str) -> CheckResult:
     """Everything is fine."""
-    return Finding(True, message)
+    return CheckResult(True, message)
 
 
-def fails(message: str, remedy: str, error: BaseException | None = None) -> Finding:
+def fails(message: str, remedy: str, error: BaseException | None = None) -> CheckResult:
     """Something is wrong; with the real traceback of `error`."""
     details = "" if error is None else "".join(traceback.format_exception(error))
-    return Finding(False, message, remedy, details)
+    return CheckResult(False, message, remedy, details)

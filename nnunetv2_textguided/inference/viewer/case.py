@@ -15,6 +15,9 @@ import SimpleITK as sitk
 
 from nnunetv2_textguided.inference.lesions import Candidate
 
+PROBABILITY_LEVELS = 200
+"""Steps of the stored probability: a threshold that is a multiple of 1/200 marks the same voxels as on the map."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -22,7 +25,7 @@ class Layer:
 
     Attributes:
         name: what it is called there.
-        kind: "channel", "heatmap" or "mask".
+        kind: "channel", "heatmap", "probability" or "mask".
         values: (z, y, x).
     """
 
@@ -52,6 +55,7 @@ def write_case(
     content = {
         "name": name,
         "layers": [{"name": one.name, "kind": one.kind, "data": _encode(one, like)} for one in layers],
+        "probability_levels": PROBABILITY_LEVELS,
         "candidates": [candidate.as_json() for candidate in candidates],
         **(notes or {}),
     }
@@ -69,7 +73,13 @@ def _encode(layer: Layer, like: sitk.Image) -> str:
 
 
 def _as_bytes(layer: Layer) -> np.ndarray:
-    """Channels from their 0.5th to their 99.5th percentile, probabilities from 0 to 1, masks as they are."""
+    """Channels from their 0.5th to their 99.5th percentile, heatmaps from 0 to 1, masks as they are.
+
+    A probability is rounded down to its level, so that comparing levels is comparing probabilities.
+    """
+    if layer.kind == "probability":
+        levels = np.arange(1, PROBABILITY_LEVELS + 1) / PROBABILITY_LEVELS
+        return np.digitize(layer.values, levels.astype(layer.values.dtype)).astype(np.uint8)
     if layer.kind == "mask":
         return layer.values.astype(np.uint8)
     low, high = (0.0, 1.0) if layer.kind == "heatmap" else np.percentile(layer.values, (0.5, 99.5))

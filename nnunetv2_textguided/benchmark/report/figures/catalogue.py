@@ -32,11 +32,17 @@ class FigureKind:
 
 
 FIGURES = (
-    FigureKind("verdict", "Filled: significant after Holm's correction over these comparisons.", draw_verdict),
+    FigureKind(
+        "verdict",
+        "Thin line: interval over patients and trainings. Thick: over patients alone. Filled: shown, after Holm's "
+        "correction over these comparisons, too.",
+        draw_verdict,
+    ),
     FigureKind(
         "forest",
-        "Mean differences to {baseline} with bootstrap intervals over patients. Filled: the interval excludes 0 and "
-        "the permutation test is significant after Holm's correction over the variants. Hollow: not shown to differ.",
+        "Mean differences to {baseline}. Thin line: interval over patients and trainings. Thick: over patients alone, "
+        "as if another training would give the same. Filled: the first excludes 0, after Holm's correction over the "
+        "variants, too. Hollow: not shown to differ.",
         draw_forest,
     ),
     FigureKind("distribution", "Every case that counts.", draw_distribution),

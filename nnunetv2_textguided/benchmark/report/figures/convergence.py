@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
-from nnunetv2_textguided.benchmark.report.figures.style import colours, legend, new_figure, quiet, title
+from nnunetv2_textguided.benchmark.report.figures.colours import colours
+from nnunetv2_textguided.pages.figures import legend, new_figure, quiet, title
 
 _PANELS = (
     ("ema_dice", "Moving average of the pseudo Dice"),

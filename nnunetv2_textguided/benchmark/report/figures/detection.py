@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
-from nnunetv2_textguided.benchmark.report.figures.style import SOFT, colours, legend, new_figure, quiet, title
+from nnunetv2_textguided.benchmark.report.figures.colours import colours
 from nnunetv2_textguided.evaluation.bootstrap import draw
 from nnunetv2_textguided.evaluation.detection_metrics import Found
 from nnunetv2_textguided.nnunet.variant import Variant
+from nnunetv2_textguided.pages.figures import SOFT, legend, new_figure, quiet, title
 
 _RATES = np.geomspace(0.03, 5, 70)
 _BAND = 300  # replicates of the band

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
-from nnunetv2_textguided.benchmark.report.figures.style import GROUND, INK, colours, new_figure, quiet
+from nnunetv2_textguided.benchmark.report.figures.colours import colours
+from nnunetv2_textguided.pages.figures import GROUND, INK, new_figure, quiet
 
 
 def draw_distribution(analysis: Analysis) -> Any:

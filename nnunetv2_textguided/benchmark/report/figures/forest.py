@@ -7,19 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
-from nnunetv2_textguided.benchmark.report.figures.style import (
-    FAINT,
-    GROUND,
-    INK,
-    SOFT,
-    colours,
-    new_figure,
-    quiet,
-    title,
-)
+from nnunetv2_textguided.benchmark.report.figures.colours import colours
 from nnunetv2_textguided.benchmark.report.verdict import QUESTION
 from nnunetv2_textguided.evaluation.comparison import Comparison
 from nnunetv2_textguided.evaluation.metrics import METRICS, Metric
+from nnunetv2_textguided.pages.figures import FAINT, GROUND, INK, SOFT, new_figure, quiet, title
 
 _BESIDE = ("dice", "nsd_1mm", "auroc", "ap")
 
@@ -30,7 +22,7 @@ def draw_forest(analysis: Analysis) -> Any | None:
     if not rows:
         return None
     names = [analysis.options.primary, *(n for n in _BESIDE if n != analysis.options.primary)]
-    shown = [n for n in names if any(math.isfinite(c.difference) for c in analysis.comparisons.get(n, []))][:4]
+    shown = [n for n in names if any(math.isfinite(c.found.value) for c in analysis.comparisons.get(n, []))][:4]
     figure = new_figure(10.6, 0.95 + 0.42 * len(rows))
     axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     colour = colours(analysis.results.variants, analysis.baseline)
@@ -88,14 +80,16 @@ def _rows(
     axes.axvline(0, color=SOFT, lw=1.0)
     rows = positions if positions is not None else range(len(comparisons))
     for row, comparison, shade in zip(rows, comparisons, shades, strict=True):
-        if not math.isfinite(comparison.difference):
+        value = comparison.found.value
+        if not math.isfinite(value):
             continue
-        axes.plot([comparison.interval.low, comparison.interval.high], [row, row], color=shade, lw=2.4,
-                  solid_capstyle="round")  # fmt: skip
+        # Thick: over these trainings' patients alone. Thin: over patients and trainings, which is what counts.
+        for ends, width in ((comparison.found.ends_over_patients, 4.6), (comparison.found.ends, 1.6)):
+            axes.plot(ends, [row, row], color=shade, lw=width, alpha=0.35 if width > 2 else 1, solid_capstyle="round")
         # Filled: significant after correction. Hollow: not.
         fill = shade if comparison.significant(level) else GROUND
-        axes.plot(comparison.difference, row, "o", ms=7.5, mfc=fill, mec=shade, mew=1.8)
-        axes.annotate(metric.text(comparison.difference, sign=True), (comparison.difference, row), (0, 7),
+        axes.plot(value, row, "o", ms=7.5, mfc=fill, mec=shade, mew=1.8)
+        axes.annotate(metric.text(value, sign=True), (value, row), (0, 7),
                       textcoords="offset points", ha="center", size=8, color=INK)  # fmt: skip
     low, high = axes.get_xlim()
     margin = 0.12 * max(high - low, 1e-3)

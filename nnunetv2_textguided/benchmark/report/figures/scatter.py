@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
-from nnunetv2_textguided.benchmark.report.figures.style import INK, SOFT, colours, new_figure, quiet, title
+from nnunetv2_textguided.benchmark.report.figures.colours import colours
+from nnunetv2_textguided.pages.figures import INK, SOFT, new_figure, quiet, title
 
 _COLUMNS = 4
 _RASTER_FROM = 500  # points of a panel from which on it is an image: the page stays small

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
-from nnunetv2_textguided.benchmark.report.figures.style import INK, SOFT, colours, legend, new_figure, quiet
+from nnunetv2_textguided.benchmark.report.figures.colours import colours
 from nnunetv2_textguided.evaluation.strata import Stratum
+from nnunetv2_textguided.pages.figures import INK, SOFT, legend, new_figure, quiet
 
 _HEIGHT = 0.13  # inches per variant
 _HEADING = 0.75  # rows that a heading takes

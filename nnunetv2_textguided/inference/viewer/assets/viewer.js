@@ -4,7 +4,7 @@
   const $ = (id) => document.getElementById(id);
   const cases = window.PREDICTION.cases;
   const viewer = new niivue.Niivue({
-    backColor: [0.05, 0.07, 0.09, 1],
+    backColor: [0, 0, 0, 1],
     crosshairWidth: 0,
     dragAndDropEnabled: false,
     isRadiologicalConvention: true,
@@ -14,9 +14,10 @@
   });
   const loading = new Map();
   let shown = null;
+  let predicted = null; // the model's mask: what is marked without a threshold
 
   // What is shown is in the address after "#", so that it can be linked to.
-  const view = { channel: "", slice: 0, mask: 0.3, heatmap: 0.5, planes: 0, ...fromAddress() };
+  const view = { channel: "", slice: 0, mask: 0.3, heatmap: 0.5, planes: 0, threshold: 0, ...fromAddress() };
 
   function fromAddress() {
     const found = {};
@@ -49,6 +50,7 @@
     const volumes = [];
     for (const layer of content.layers) {
       const look = { channel: { colormap: "gray" }, heatmap: { colormap: "warm", cal_min: 13, cal_max: 255 },
+                     probability: { colormap: "gray", opacity: 0 },
                      mask: { colormap: "red", cal_min: 0.5, cal_max: 1.5 } }[layer.kind];
       volumes.push(await niivue.NVImage.loadFromBase64({ base64: layer.data, name: `${layer.name}.nii.gz`, ...look }));
     }
@@ -57,13 +59,15 @@
     const changed = shown?.name !== name;
     const first = shown === null;
     shown = content;
+    predicted = volumes[indexOf("mask")].img.slice();
     build(content);
+    mark();
     if (!first && changed) view.slice = 0;
     if (!view.slice && content.candidates.length) goTo(content.candidates[0]);
     else moveTo(view.slice || Math.ceil(slices() / 2));
     apply();
     $("message").textContent = "";
-    document.title = `${name} - predictions`;
+    document.title = `${name}: predictions`;
     document.body.dataset.case = name;
     document.body.dataset.state = "ready";
   }
@@ -81,9 +85,54 @@
   // Candidates are given in DICOM's patient coordinates (left, posterior, superior), niivue wants right and anterior.
   function goTo(candidate) {
     const [left, posterior, superior] = candidate.centroid_lps_mm;
-    viewer.scene.crosshairPos = viewer.mm2frac([-left, -posterior, superior]);
+    goToPoint([-left, -posterior, superior]);
+  }
+
+  // The third argument asks for the voxel grid's own fractions. Without it niivue answers for an upright grid, which
+  // is another slice wherever the acquisition is tilted.
+  function goToPoint(millimetres) {
+    viewer.scene.crosshairPos = viewer.mm2frac(millimetres, 0, true);
     viewer.drawScene();
     follow();
+  }
+
+  // Mark what reaches the threshold, or the model's own mask, and list it.
+  function mark() {
+    const mask = viewer.volumes[indexOf("mask")];
+    const probability = viewer.volumes[indexOf("probability")].img;
+    const level = Math.round(view.threshold * shown.probability_levels);
+    for (let i = 0; i < predicted.length; i++) mask.img[i] = level ? Number(probability[i] >= level) : predicted[i];
+    viewer.updateGLVolume();
+    const spacing = mask.hdr.pixDims.slice(1, 4);
+    const millilitres = spacing[0] * spacing[1] * spacing[2] / 1000;
+    const lesions = findLesions(mask.img, probability, mask.hdr.dims.slice(1, 4));
+    const volume = lesions.reduce((sum, lesion) => sum + lesion.voxels, 0) * millilitres;
+    $("threshold").value = view.threshold;
+    $("threshold-number").value = level ? view.threshold.toFixed(3) : "off";
+    const what = level ? `at probability ${view.threshold.toFixed(3)} or more` : "in the predicted mask";
+    $("lesions").textContent = `${lesions.length} ${lesions.length === 1 ? "lesion" : "lesions"}, ` +
+      `${volume.toFixed(2)} mL ${what}`;
+    if (level) list(lesions.slice(0, 50).map((lesion, index) => [
+      `${index + 1}: peak ${(lesion.peak / shown.probability_levels).toFixed(2)}, ` +
+        `${(lesion.voxels * millilitres).toFixed(2)} mL`,
+      () => goToPoint(inMillimetres(mask, lesion.centre)),
+    ]));
+    else list(shown.candidates.map((candidate) => [
+      `${candidate.candidate}${candidate.zone ? ` ${candidate.zone}` : ""}: ` +
+        `confidence ${candidate.confidence.toFixed(2)}, ` +
+        `${candidate.volume_ml.toFixed(2)} mL, ${candidate.diameter_mm.toFixed(0)} mm` +
+        (candidate.outside_gland ? ", outside the gland" : ""),
+      () => goTo(candidate),
+    ]));
+  }
+
+  const inMillimetres = (volume, voxel) =>
+    [0, 1, 2].map((row) => [...voxel, 1].reduce((sum, at, column) => sum + volume.hdr.affine[row][column] * at, 0));
+
+  function list(entries) {
+    $("candidates").replaceChildren(...entries.map(([text, go]) =>
+      Object.assign(document.createElement("button"), { textContent: text, onclick: go })));
+    if (!entries.length) $("candidates").textContent = view.threshold ? "Nothing is that probable" : "No candidate";
   }
 
   function follow() {
@@ -101,7 +150,7 @@
   // Channels lie on top of each other, the chosen one opaque; heatmap and mask lie above them.
   function apply() {
     shown.layers.forEach((layer, index) => {
-      const opacity = layer.kind === "channel" ? Number(layer.name === view.channel) : view[layer.kind];
+      const opacity = layer.kind === "channel" ? Number(layer.name === view.channel) : view[layer.kind] ?? 0;
       if (index > 0) viewer.setOpacity(index, opacity);
     });
     viewer.setSliceType(view.planes ? viewer.sliceTypeMultiplanar : viewer.sliceTypeAxial);
@@ -128,15 +177,11 @@
     }));
     $("heatmap-control").hidden = indexOf("heatmap") < 0;
     $("title").textContent = content.name;
-    $("candidates").replaceChildren(...content.candidates.map((candidate) => {
-      const button = document.createElement("button");
-      const zone = candidate.zone ? ` ${candidate.zone}` : "";
-      button.textContent = `${candidate.candidate}${zone}: confidence ${candidate.confidence.toFixed(2)}, ` +
-        `${candidate.volume_ml.toFixed(2)} mL, ${candidate.diameter_mm.toFixed(0)} mm`;
-      button.onclick = () => goTo(candidate);
-      return button;
-    }));
-    if (!content.candidates.length) $("candidates").textContent = "No candidate";
+    const remarks = [...(content.remarks ?? [])];
+    const unlike = content.unlike_training ?? "unknown";
+    if (!/^(no|unknown)\b/.test(unlike)) remarks.unshift(`unlike the training data: ${unlike}`);
+    $("remarks").textContent = remarks.join(" · ");
+    $("remarks").hidden = !remarks.length;
     for (const button of $("cases").children) button.setAttribute("aria-current", button.value === content.name);
   }
 
@@ -154,6 +199,7 @@
     return button;
   }));
   $("slice").oninput = () => moveTo(Number($("slice").value));
+  $("threshold").oninput = () => { view.threshold = Number($("threshold").value); mark(); remember(); };
   $("planes").onchange = () => { view.planes = Number($("planes").checked); apply(); };
   for (const [kind, usual] of [["mask", 0.3], ["heatmap", 0.5]]) {
     $(kind).onchange = () => { view[kind] = $(kind).checked ? usual : 0; apply(); };

@@ -1,0 +1,156 @@
+"""Tables of cases in files, and the differences of the models in them.
+
+Read are `per_case.csv` of `benchmark report` and any CSV with the columns COLUMNS: a row per model, repeat and case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.detection_metrics import Found, detection
+from nnunetv2_textguided.evaluation.difference import Difference
+from nnunetv2_textguided.evaluation.trainings import Statistic, folds_of_means, folds_of_statistics
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+COLUMNS = ("model", "repeat", "fold", "patient", "case", "lesions", "dice", "score")
+MEANS = ("dice", "missed")
+METRICS = {"dice": "Dice", "missed": "missed", "auroc": "AUROC", "ap": "AP of cases"}
+HIT = 0.1
+"""A lesion whose Dice is below this counts as missed."""
+
+
+@dataclass(frozen=True)
+class CaseFile:
+    """All trainings of all models.
+
+    Attributes:
+        rows: the columns of COLUMNS.
+    """
+
+    rows: DataFrame
+
+    @property
+    def models(self) -> list[str]:
+        """Their names."""
+        return sorted(self.rows["model"].unique())
+
+    def trainings(self, model: str) -> int:
+        """How many there are of a model."""
+        own = self.rows[self.rows["model"] == model]
+        return len(own[["fold", "repeat"]].drop_duplicates())
+
+    def repeats(self) -> list[str]:
+        """Their names."""
+        return sorted(self.rows["repeat"].unique())
+
+    def of_repeat(self, repeat: str) -> CaseFile:
+        """The trainings of one repeat alone."""
+        return CaseFile(self.rows[self.rows["repeat"] == repeat])
+
+    def values(self, model: str, metric: str) -> tuple[float, float]:
+        """A model's metric, the mean over folds (by their cases) and repeats; and the SD between trainings (NaN: none).
+
+        AUROC and AP are taken within each training.
+        """
+        found = self.difference(model, model, metric)
+        repeated = [fold.model for fold in found.folds if fold.model.repeats > 1]
+        freedom = sum(cell.repeats - 1 for cell in repeated)
+        spread = sum(cell.spread * (cell.repeats - 1) for cell in repeated) / freedom if freedom else float("nan")
+        return float(found.weights @ [fold.model.values.mean() for fold in found.folds]), spread**0.5
+
+    def difference(self, model: str, baseline: str, metric: str, level: float = 0.95) -> Difference:
+        """Model minus baseline on the folds that both have.
+
+        Raises:
+            DataError: a model is not in the file.
+        """
+        for name in (model, baseline):
+            if name not in self.models:
+                raise DataError(f"There is no model {name!r}.", where="the tables of cases",
+                                remedy=f"Choose of {', '.join(self.models)}.")  # fmt: skip
+        both = self.rows[self.rows["model"].isin([model, baseline])]
+        cases = both.drop_duplicates("case").set_index("case").sort_index()
+        folds, patients = cases["fold"].to_numpy(), [str(patient) for patient in cases["patient"]]
+        tables = [self._table(name, cases.index.to_list()) for name in (model, baseline)]
+        if metric in MEANS:
+            ours, theirs = (_missed(dice) if metric == "missed" else dice for dice, _ in tables)
+            return Difference(tuple(folds_of_means(ours, theirs, folds, patients)), level)
+        positive = cases["lesions"].to_numpy() > 0
+        statistics = [[_statistic(row, positive, metric) for row in score] for _, score in tables]
+        return Difference(tuple(folds_of_statistics(statistics[0], statistics[1], folds, patients)), level)
+
+    def _table(self, model: str, cases: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Dice, NaN without a lesion, and confidence (R, C)."""
+        own = self.rows[self.rows["model"] == model]
+        tables = (own.pivot(index="repeat", columns="case", values=v).reindex(columns=cases) for v in ("dice", "score"))
+        dice, score = (table.to_numpy(dtype=float) for table in tables)
+        return dice, score
+
+
+def read_case_files(files: Sequence[Path], where: dict[str, str] | None = None) -> CaseFile:
+    """Read tables of cases.
+
+    Args:
+        files: CSV files. Those of `benchmark report` name a model by trainer and plans. `repetition` means `repeat`.
+        where: keep the rows whose columns have these values.
+
+    Raises:
+        DataError: a file is unreadable, a column is missing, or a training has a case twice.
+    """
+    import pandas as pd
+
+    tables = []
+    for file in files:
+        try:
+            table = pd.read_csv(file)
+        except (OSError, ValueError) as error:
+            raise DataError(f"The table of cases cannot be read: {error}.", where=file) from error
+        for column, value in (where or {}).items():
+            if column not in table:
+                raise DataError(f"The table of cases has no column {column!r}.", where=file, remedy="Check --where.")
+            table = table[table[column].astype(str) == value]
+        tables.append(_named(table, file))
+    rows = pd.concat(tables, ignore_index=True)
+    twice = rows[rows.duplicated(["model", "repeat", "case"])]
+    if len(twice):
+        first = twice.iloc[0]
+        raise DataError(
+            f"Case {first['case']} of {first['model']}, repeat {first['repeat']}, is there twice.",
+            where=", ".join(map(str, files)),
+            remedy="Name repetitions apart in the column `repeat`, or choose rows with --where.",
+        )
+    return CaseFile(rows)
+
+
+def _named(table: DataFrame, file: Path) -> DataFrame:
+    table = table.rename(columns={"repetition": "repeat"})
+    if "model" not in table and {"trainer", "plans"} <= set(table):
+        table = table.assign(model=table["trainer"] + "__" + table["plans"])
+    if "patient" not in table and "case" in table:
+        table = table.assign(patient=table["case"].astype(str).str.split("_").str[0])
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise DataError(f"The table of cases has no column {', '.join(missing)}.", where=file)
+    return table[list(COLUMNS)].astype({"model": str, "repeat": str, "case": str})
+
+
+def _missed(dice: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(dice), (dice < HIT).astype(float), np.nan)
+
+
+def _statistic(score: np.ndarray, positive: np.ndarray, metric: str) -> Statistic:
+    def statistic(cases: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        if not np.isfinite(score[cases]).all():
+            return np.full(len(weights), np.nan)  # no training on this fold
+        candidates = tuple(((int(positive[i]), float(score[i]), 0.0),) for i in cases)
+        return detection(Found(candidates, score[cases]), weights, [metric])[metric]
+
+    return statistic

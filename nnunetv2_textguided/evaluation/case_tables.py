@@ -1,0 +1,114 @@
+"""Tables in Markdown of the models in files of cases: printed, or put into a page that says which ones it wants.
+
+A page asks with comments, and what is between them and `<!-- end -->` is replaced:
+
+    <!-- values: MODEL ... -->                          a row per model
+    <!-- differences: MODEL ... minus MODEL ... -->     a row per difference; one side names a single model
+    <!-- repeats: MODEL minus MODEL -->                 a row per repeat that has all folds of both
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.case_files import METRICS, CaseFile
+from nnunetv2_textguided.evaluation.difference import Difference, Ends
+from nnunetv2_textguided.evaluation.power import MOST_REPEATS, repeats_needed
+from nnunetv2_textguided.evaluation.statistics.holm import holm
+
+_REQUEST = re.compile(
+    r"(<!-- (?P<kind>values|differences|repeats): (?P<what>[^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL
+)
+_HEAD = (
+    "Dice | over patients and trainings | p | Holm | over patients alone | by fold | repeats for 0.02; 0.05 | AUROC |"
+)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Tables of a file of cases.
+
+    Attributes:
+        cases: the file.
+        titles: model -> what it is called; its name where nothing is said.
+    """
+
+    cases: CaseFile
+    titles: Mapping[str, str]
+
+    def fill(self, page: str) -> str:
+        """The page with the tables that it asks for.
+
+        Raises:
+            DataError: it asks for none, or for a model that is not there.
+        """
+
+        def table(found: re.Match[str]) -> str:
+            return f"{found[1]}{self.made(found['kind'], found['what'])}\n{found[4]}"
+
+        filled, number = _REQUEST.subn(table, page)
+        if not number:
+            raise DataError("The page asks for no table.", where="--into", remedy="See `<!-- values: MODEL -->`.")
+        return filled
+
+    def made(self, kind: str, what: str) -> str:
+        """One table."""
+        if kind == "values":
+            return "\n".join(self._values(what.split()))
+        left, _, right = what.partition(" minus ")
+        pairs = [(model, baseline) for model in left.split() for baseline in right.split()]
+        return "\n".join(self._repeats(*pairs[0]) if kind == "repeats" else self._differences(pairs))
+
+    def _title(self, model: str) -> str:
+        return self.titles.get(model, model)
+
+    def _values(self, models: list[str]) -> Iterator[str]:
+        yield f"| | trainings | {' | '.join(f'{title} (SD of trainings)' for title in METRICS.values())} |"
+        yield f"|---|---|{'---|' * len(METRICS)}"
+        for model in models:
+            cells = []
+            for metric in METRICS:
+                value, spread = self.cases.values(model, metric)
+                cells.append(f"{value:.3f} ({spread:.3f})" if spread == spread else f"{value:.3f}")
+            yield f"| {self._title(model)} | {self.cases.trainings(model)} | {' | '.join(cells)} |"
+
+    def _differences(self, pairs: list[tuple[str, str]]) -> Iterator[str]:
+        shared = len({baseline for _, baseline in pairs}) == 1
+        what = f"minus {self._title(pairs[0][1])}" if shared else f"{self._title(pairs[0][0])} minus"
+        yield f"| {what} | trainings | {_HEAD}"
+        yield f"|---|---|{'---|' * 8}"
+        found = [(pair, self.cases.difference(*pair, "dice")) for pair in pairs]
+        for ((model, baseline), dice), p in zip(found, holm([d.p for _, d in found]), strict=True):
+            auroc = self.cases.difference(model, baseline, "auroc")
+            yield self._row(self._title(model if shared else baseline), dice, p, auroc)
+
+    def _repeats(self, model: str, baseline: str) -> Iterator[str]:
+        yield f"| {self._title(model)} minus {self._title(baseline)} | trainings | {_HEAD}"
+        yield f"|---|---|{'---|' * 8}"
+        folds = self.cases.rows["fold"].nunique()
+        for repeat in self.cases.repeats():
+            own = self.cases.of_repeat(repeat)
+            if {model, baseline} <= set(own.models):
+                dice = own.difference(model, baseline, "dice")
+                if len(dice.folds) == folds:
+                    yield self._row(repeat, dice, dice.p, own.difference(model, baseline, "auroc"))
+
+    def _row(self, name: str, dice: Difference, p: float, auroc: Difference) -> str:
+        by_fold = " ".join(f"{value:+.3f}" for value in dice.by_fold) + (" (they differ)" if dice.folds_differ else "")
+        needed = "; ".join(str(repeats_needed(dice, effect) or f"> {MOST_REPEATS}") for effect in (0.02, 0.05))
+        trainings = "{} and {}".format(*dice.trainings)
+        cells = [name, trainings, f"{dice.value:+.3f}", _ends(dice.ends), _p(dice.p), _p(p),
+                 _ends(dice.ends_over_patients), by_fold, needed,
+                 f"{auroc.value:+.3f} {_ends(auroc.ends)}"]  # fmt: skip
+        return f"| {' | '.join(cells)} |"
+
+
+def _ends(ends: Ends) -> str:
+    return f"[{ends.low:+.3f}, {ends.high:+.3f}]" if ends.low == ends.low else "not known"
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value == value else "not known"
