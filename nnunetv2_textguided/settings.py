@@ -157,7 +157,7 @@ class RefinerSettings(_Model):
     """Width of queries, keys and values; a multiple of heads."""
     hidden: int = Field(default=128, ge=1)
     """Surface: width of the layer that reads a voxel's neighbourhood."""
-    tokens: Literal["none", "pooled", "tokens"] = "none"
+    tokens: Literal["none", "pooled", "tokens"] = "pooled"
     """Attend to one embedding per prompt, to every token of every prompt, or to none (surface only)."""
     alpha: float = Field(default=1.0, ge=0.0)
     """Strength of the refinement at the end of its ramp."""
@@ -251,10 +251,10 @@ class ScheduleSettings(_Model):
     """With dynamic: epochs per window."""
     ema_dice: float = Field(default=0.3, ge=0.0, le=1.0)
     """With dynamic: EMA pseudo Dice that starts the ramp."""
-    refine: float = Field(default=0.5, ge=0.0, le=1.0)
-    """The refine phase starts here; 1 is never."""
+    refine: float = Field(default=0.9, ge=0.0, le=1.0)
+    """The refine phase starts here; 1 is never. The surface refiner is then fitted to the finished network."""
     refine_ramp: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Duration of the linear ramp of alpha."""
+    """Attention refiner: duration of the linear ramp of alpha."""
     auxiliary_in_refine: float = Field(default=1.0, ge=0.0, le=1.0)
     """Factor of the auxiliary losses once the refine phase is reached (faded linearly over refine_ramp)."""
 
@@ -329,6 +329,11 @@ class Settings(_Model):
     def uses_text(self) -> bool:
         """Whether the network has any text-guided part."""
         return bool(self.components)
+
+    @property
+    def fits_refiner(self) -> bool:
+        """Whether the refiner is fitted, in a phase of its own, to a network that is finished by then."""
+        return "refiner" in self.components and self.refiner.design == "surface"
 
     def block(self) -> dict[str, Any]:
         """The complete block as JSON values."""

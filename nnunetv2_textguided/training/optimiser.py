@@ -7,7 +7,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from nnunetv2_textguided.network import AlignRefineUNet
-from nnunetv2_textguided.schedule import refine_epoch
+from nnunetv2_textguided.schedule import network_epochs, refine_epoch
 from nnunetv2_textguided.settings import Settings
 
 GROUPS = ("backbone", "text", "refiner")
@@ -51,12 +51,14 @@ class GroupPolyLR(LRScheduler):
     """Polynomial decay of each group from its own rate: lr_g (1 - progress_g)^power.
 
     nnU-Net's PolyLRScheduler sets all groups to one rate. Like it, this one is driven by `step(epoch)` and keeps no
-    state, so that a continued training needs nothing restored. The refiner's progress starts with the refine phase.
+    state, so that a continued training needs nothing restored. The refiner's progress starts with the refine phase; a
+    network to which it is fitted afterwards has a rate of 0 from there.
     """
 
     def __init__(self, optimizer: Optimizer, num_epochs: int, settings: Settings) -> None:
-        self.num_epochs, self.power = num_epochs, settings.optimiser.power
-        self.starts = {"refiner": refine_epoch(num_epochs, settings.schedule)}
+        self.power = settings.optimiser.power
+        self.learning = {"refiner": (refine_epoch(num_epochs, settings), num_epochs)}
+        self.others = (0, network_epochs(num_epochs, settings))
         self.initial = [group["lr"] for group in optimizer.param_groups]
         super().__init__(optimizer, last_epoch=-1)
 
@@ -64,8 +66,7 @@ class GroupPolyLR(LRScheduler):
         """Set the rates of `epoch` (0-based); without an argument, those of the next one."""
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         for group, rate in zip(self.optimizer.param_groups, self.initial, strict=True):
-            start = self.starts.get(group.get("name", ""), 0)
-            duration = max(self.num_epochs - start, 1)
-            progress = min(max(self.last_epoch - start, 0) / duration, 1.0)
+            start, end = self.learning.get(group.get("name", ""), self.others)
+            progress = min(max(self.last_epoch - start, 0) / max(end - start, 1), 1.0)
             group["lr"] = rate * (1 - progress) ** self.power
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]

@@ -56,6 +56,11 @@ class TextGuidance:
         if self.refiner_loss is not None:
             self.refiner_loss.weight.fill_(weights.refine)
 
+    def freeze(self, weights: PhaseWeights, network: AlignRefineUNet) -> None:
+        """Spare the backward pass through a network that is finished; its learning rate is 0 in any case."""
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(not weights.fitting or name.startswith("refiner."))
+
     def describe(self) -> str | None:
         """A line for the training log; None without text."""
         if self.text is None:
