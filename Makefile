@@ -2,7 +2,7 @@
 #   make test     install with all extras, run all tests          make demo    train and predict on a phantom, report
 #   make lint     ruff, mypy, import-linter                        make docs    regenerate docs/settings.md and schema
 #   make nightly the tests that take long: kills at random moments, ten thousand random inputs
-#   make bench    costs, into docs/performance.md                 make build   wheel and sdist into dist/
+#   make bench    costs, into docs/performance.md                 make build   wheel and sdist into dist/, checked
 # PYTHON chooses the interpreter, VENV the folder, PYTEST_ARGS goes to pytest.
 
 PYTHON ?= python3
@@ -57,7 +57,9 @@ lint: $(ALL)
 	$(BIN)/lint-imports --no-cache
 
 build: $(ALL)
+	rm -rf dist
 	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks demo_output

@@ -5,11 +5,13 @@ Nothing is downloaded: an environment sees the packages of the interpreter that 
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import shlex
 import subprocess
 import sys
 import venv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,3 +83,15 @@ def install(environment: Environment, what: Sequence[str | Path], *, uv: bool) -
         environment.python, "-m", "pip", "install", "--no-index", "--no-deps", "--no-build-isolation", *what
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def write_commands(environment: Environment, distribution: str, added: Mapping[str, str] | None = None) -> None:
+    """The commands of a distribution of the host, as pip would install them, with the options in `added` behind."""
+    for entry in importlib.metadata.distribution(distribution).entry_points:
+        code = (
+            f"import sys; from {entry.module} import {entry.attr} as run; sys.argv[0] = {entry.name!r}; sys.exit(run())"
+        )
+        target = environment.folder / "bin" / entry.name
+        command = f"{shlex.quote(str(environment.python))} -c {shlex.quote(code)}"
+        target.write_text(f'#!/bin/sh\nexec {command} "$@"{(added or {}).get(entry.name, "")}\n', encoding="utf-8")
+        target.chmod(0o755)

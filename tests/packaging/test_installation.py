@@ -11,7 +11,7 @@ import pytest
 
 from nnunetv2_textguided import training
 from nnunetv2_textguided.startup import OPT_OUT
-from tests.packaging.environment import Environment, install, make_environment, run_here
+from tests.packaging.environment import Environment, install, make_environment, run_here, write_commands
 
 # One interpreter does it all: nnU-Net imports its own trainers first, which takes seconds.
 LOOKUP = """
@@ -107,3 +107,13 @@ def test_nnunets_own_tests_pass_with_the_plugin_installed(installed: Environment
     )
     assert done.returncode == 0, done.stderr
     assert "Ran 7 tests" in done.stderr
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("installed", ["wheel", "sdist"], indirect=True)
+def test_the_demo_runs_from_what_is_installed_alone(installed: Environment, tmp_path: Path) -> None:
+    write_commands(installed, "nnunetv2")
+    done = installed.run("nnUNetv2_textguided", "demo", "--quick", "--output", tmp_path / "demo")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "<svg" in (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
+    assert (tmp_path / "demo" / "demo.png").stat().st_size > 10_000
