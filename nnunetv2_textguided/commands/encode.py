@@ -1,4 +1,4 @@
-"""`nnUNetv2_textguided encode`: embed the prompts of a data set with a text encoder."""
+"""`nnUNetv2_textguided encode`: embed the words of a data set with a text encoder."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import shlex
 from pathlib import Path
 
 from nnunetv2_textguided.nnunet.datasets import dataset_name, read_description
-from nnunetv2_textguided.text.dataset import embedding_path, prompted_names
+from nnunetv2_textguided.text.case_text import CaseText, describe_kinds
+from nnunetv2_textguided.text.dataset import dataset_case_text, embedding_path, has_zones, prompted_names
 from nnunetv2_textguided.text.embeddings import write_embeddings
-from nnunetv2_textguided.text.encode import encode
+from nnunetv2_textguided.text.encode import embed, embed_findings, encode
+from nnunetv2_textguided.text.encoder import TextEncoder
 from nnunetv2_textguided.text.encoders import NAMES, load_encoder
+from nnunetv2_textguided.text.phrases import training_phrases
 from nnunetv2_textguided.text.prompt_warnings import check_embeddings
+from nnunetv2_textguided.text.sentence_table import SentenceTable
 from nnunetv2_textguided.text.similarity import prompt_table
 
 
@@ -36,8 +40,13 @@ def run(args: argparse.Namespace) -> int:
         labels, target = prompted_names(content, path, anatomy=True), args.o or embedding_path(dataset)
     else:
         labels, target = args.labels, args.o or Path("text_embeddings.safetensors")
+    case_text, zones = None, False
+    if args.d is not None:
+        case_text, zones = dataset_case_text(dataset), has_zones(content, path)
     command = shlex.join(["nnUNetv2_textguided", "encode", *_typed(args)])
-    embeddings = encode(load_encoder(args.encoder), args.prompts, labels, tokens=not args.no_tokens, command=command)
+    encoder = load_encoder(args.encoder)
+    tables = _tables(encoder, case_text, zones)
+    embeddings = encode(encoder, args.prompts, labels, tokens=not args.no_tokens, command=command, tables=tables)
     write_embeddings(target, embeddings)
     tokens = "no tokens" if embeddings.tokens is None else f"{len(embeddings.tokens)} tokens"
     print(prompt_table(embeddings.bank))
@@ -47,7 +56,20 @@ def run(args: argparse.Namespace) -> int:
         f"{len(embeddings.bank.prompts)} prompts of bank '{embeddings.bank.name}' and {tokens}, embedded by "
         f"{embeddings.encoder['id']} -> {target}"
     )
+    if case_text is not None:
+        print(f"case text: {describe_kinds(case_text[0])} ({case_text[1]})")
+    for role, table in embeddings.tables.items():
+        print(f"{len(table.texts)} {role}s, embedded as well")
     return 0
+
+
+def _tables(
+    encoder: TextEncoder, case_text: tuple[dict[str, CaseText], Path] | None, zones: bool
+) -> dict[str, SentenceTable]:
+    """Location phrases, where there are zones that they can be learned from, and the sentences of the case text."""
+    tables = {"phrase": embed(encoder, [phrase.text for phrase in training_phrases()])} if zones else {}
+    findings = None if case_text is None else embed_findings(encoder, *case_text)
+    return tables if findings is None else {**tables, "sentence": findings}
 
 
 def _typed(args: argparse.Namespace) -> list[str]:

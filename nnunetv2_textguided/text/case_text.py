@@ -131,6 +131,18 @@ def write_case_text(path: Path, texts: Mapping[str, CaseText]) -> None:
     write_json(path, {case: texts[case].to_json() for case in sorted(texts) if texts[case]})
 
 
+def describe_kinds(texts: Mapping[str, CaseText]) -> str:
+    """How many cases have text, and of what kind, in words."""
+    known = list(texts.values())
+    counts = {
+        "with sentences": sum(bool(text.findings) for text in known),
+        "with clinical facts": sum(bool(text.clinical) for text in known),
+        "with both": sum(bool(text.findings) and bool(text.clinical) for text in known),
+    }
+    parts = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    return f"{sum(map(bool, known))} cases with text ({parts})"
+
+
 def parse_entry(entry: Any, where: str) -> CaseText:
     """One case's entry.
 

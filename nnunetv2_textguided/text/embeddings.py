@@ -5,14 +5,17 @@ A `.safetensors` file (no pickle) with the tensors
     pooled        (K, D)  float32 or float16: one L2-normalised embedding per prompt
     tokens        (N, T)  float32 or float16, optional: all unpadded tokens of all prompts, one after the other
     token_prompt  (N,)    int32, with tokens: the prompt that each token belongs to
+    phrase        (P, D)  float32 or float16, optional: one L2-normalised embedding per location phrase
+    sentence      (S, D)  float32 or float16, optional: one per sentence of the data set's case text
 
-and, in its metadata, the prompt bank, the provenance and a hash of all of it.
+and, in its metadata, the prompt bank, phrases and sentences, the provenance and a hash of all of it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ import numpy as np
 from nnunetv2_textguided.errors import EmbeddingFileError, PromptBankError
 from nnunetv2_textguided.files import atomic_path, parse_json
 from nnunetv2_textguided.text.bank import PromptBank
+from nnunetv2_textguided.text.sentence_table import SentenceTable
 
 FORMAT = "nnunetv2_textguided.text_embeddings"
 FORMAT_VERSION = 1
@@ -33,7 +37,9 @@ ENCODER_KEYS = ("id", "revision", "licence", "pooling", "normalisation", "sha256
 _ENTRY = "text_embeddings"
 _REMEDY = "Write the file anew with `nnUNetv2_textguided encode`."
 _FLOATS = ("F32", "F16")
-_DTYPES = {"pooled": _FLOATS, "tokens": _FLOATS, "token_prompt": ("I32",)}
+ROLES = ("phrase", "sentence")
+"""Tables of sentences that a file may have beside its prompts."""
+_DTYPES = {"pooled": _FLOATS, "tokens": _FLOATS, "token_prompt": ("I32",), **dict.fromkeys(ROLES, _FLOATS)}
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class TextEmbeddings:
         tokens: (N, T) float32, all unpadded tokens of all prompts; None if they were not kept.
         token_prompt: (N,) int64, the prompt (row of `pooled`) of each token, ascending.
         provenance: JSON values; provenance["encoder"] has the keys ENCODER_KEYS.
+        tables: by role (one of ROLES), sentences that are no prompts, embedded by the same encoder.
 
     Raises:
         EmbeddingFileError: shapes, norms or indices contradict each other.
@@ -56,6 +63,7 @@ class TextEmbeddings:
     tokens: np.ndarray | None = None
     token_prompt: np.ndarray | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, SentenceTable] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         encoder = self.provenance.get("encoder")
@@ -64,6 +72,8 @@ class TextEmbeddings:
         object.__setattr__(self, "pooled", _unit_rows(self.pooled, "pooled"))
         count = len(self.bank.prompts)
         _require(len(self.pooled) == count and count > 0, f"{count} prompts but {len(self.pooled)} rows of 'pooled'.")
+        tables = {role: _checked(role, table, self.pooled.shape[1]) for role, table in self.tables.items()}
+        object.__setattr__(self, "tables", tables)
         _require((self.tokens is None) == (self.token_prompt is None), "'tokens' and 'token_prompt' belong together.")
         if self.tokens is None or self.token_prompt is None:
             return
@@ -109,6 +119,7 @@ def write_embeddings(path: str | Path, embeddings: TextEmbeddings, *, dtype: typ
     if embeddings.tokens is not None and embeddings.token_prompt is not None:
         tensors["tokens"] = embeddings.tokens.astype(dtype)
         tensors["token_prompt"] = embeddings.token_prompt.astype(np.int32)
+    tensors |= {role: table.pooled.astype(dtype) for role, table in embeddings.tables.items()}
     size = sum(t.nbytes for t in tensors.values())
     if size > MAX_BYTES // 2:
         raise EmbeddingFileError(
@@ -122,6 +133,7 @@ def write_embeddings(path: str | Path, embeddings: TextEmbeddings, *, dtype: typ
         "bank": embeddings.bank.to_json(),
         "prompts_sha256": embeddings.bank.sha256,
         "provenance": embeddings.provenance,
+        **{role: list(table.texts) for role, table in embeddings.tables.items()},
     }
     document["content_sha256"] = _content_sha256(tensors, document)
     with atomic_path(path) as temporary:
@@ -157,7 +169,8 @@ def read_embeddings(path: str | Path) -> TextEmbeddings:
         bank = PromptBank(content["name"], class_prompts, tuple(content["context"]))
         _require(bank.sha256 == document["prompts_sha256"], "The hash of the prompts does not match the prompts.")
         tokens, token_prompt = tensors.get("tokens"), tensors.get("token_prompt")
-        return TextEmbeddings(bank, tensors["pooled"], tokens, token_prompt, document["provenance"])
+        tables = {role: SentenceTable(tuple(document[role]), tensors[role]) for role in ROLES if role in tensors}
+        return TextEmbeddings(bank, tensors["pooled"], tokens, token_prompt, document["provenance"], tables)
     except (PromptBankError, EmbeddingFileError) as e:
         raise EmbeddingFileError(f"The file contradicts itself. {e.what}", where=path, remedy=_REMEDY) from e
     except (KeyError, TypeError, AttributeError, ValueError) as e:
@@ -218,6 +231,14 @@ def _unit_rows(array: np.ndarray, name: str) -> np.ndarray:
     _require(bool((np.abs(norms - 1) < 5e-3).all()), f"The rows of {name!r} must be L2-normalised and finite.")
     # Leave rows alone that are as good as float32 gets, so that reading what was written changes nothing.
     return np.where(np.abs(norms - 1) < 1e-6, rows, rows / norms)
+
+
+def _checked(role: str, table: SentenceTable, width: int) -> SentenceTable:
+    _require(role in ROLES, f"There is no table {role!r}.")
+    pooled, texts = _unit_rows(table.pooled, role), table.texts
+    _require(pooled.shape == (len(texts), width), f"{len(texts)} texts but {pooled.shape} values of {role!r}.")
+    _require(0 < len(texts) == len(set(texts)) and all(isinstance(text, str) for text in texts), f"{role!r} repeats.")
+    return SentenceTable(texts, pooled)
 
 
 def _require(condition: bool, message: str) -> None:

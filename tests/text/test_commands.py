@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nnunetv2_textguided.cli import main
@@ -25,7 +26,9 @@ from nnunetv2_textguided.text.encoder_open_clip import (
     BIOMEDCLIP_ID,
     BIOMEDCLIP_REVISION,
 )
+from nnunetv2_textguided.text.encoders import load_encoder
 from nnunetv2_textguided.text.hub import PROBE_SECONDS
+from nnunetv2_textguided.text.phrases import training_phrases
 from nnunetv2_textguided.text.resolve import FILE_NAME, resolve_text
 from tests.text.tiny_open_clip import build
 
@@ -105,6 +108,64 @@ def test_encode_uses_the_bank_that_is_asked_for(folders: Path, tiny: Path, tmp_p
 def test_encode_says_what_is_wrong(folders: Path, arguments: list[str], message: str, capsys: Output) -> None:
     assert main(["encode", *arguments]) == 1
     assert message in capsys.readouterr().err
+
+
+def with_case_text(folders: Path, texts: dict[str, object], *, zones: bool = False) -> Path:
+    """The data set with two training cases, case text, and, if asked for, zones."""
+    raw = folders / "raw" / DATASET
+    for case in ("A", "B"):
+        (raw / "labelsTr").mkdir(exist_ok=True)
+        (raw / "labelsTr" / f"{case}.mha").touch()
+    (raw / "case_text.json").write_text(json.dumps(texts))
+    if zones:
+        names = {"labels": {"background": 0, "csPCa": 1}, "anatomy": {"peripheral zone": 1, "transition zone": 2}}
+        for kind in ("raw", "preprocessed"):
+            (folders / kind / DATASET / "dataset.json").write_text(json.dumps({**DESCRIPTION, **names}))
+    return raw / "case_text.json"
+
+
+def test_encode_embeds_the_sentences_of_the_cases_and_the_phrases_of_places(
+    folders: Path, tiny: Path, capsys: Output
+) -> None:
+    findings = ["PI-RADS 4 lesion", "PI-RADS 5 lesion"]
+    facts = {"age_years": 70}
+    path = with_case_text(
+        folders, {"A": {"findings": findings, "clinical": facts}, "B": {"findings": findings[:1]}}, zones=True
+    )
+    assert main(["encode", "-d", "952", "--encoder", f"local:{tiny}"]) == 0
+    stored = read_embeddings(folders / "preprocessed" / DATASET / FILE_NAME)
+    assert stored.tables["sentence"].texts == tuple(findings)
+    assert stored.tables["phrase"].texts == tuple(phrase.text for phrase in training_phrases())
+    direct = load_encoder(f"local:{tiny}").encode(findings).pooled
+    np.testing.assert_allclose(stored.tables["sentence"].pooled, direct, atol=1e-5)
+    out = capsys.readouterr().out
+    assert f"case text: 2 cases with text (2 with sentences, 1 with clinical facts, 1 with both) ({path})" in out
+    # Training finds its prompts in the same file as before.
+    resolve_text(TextSettings(), ["csPCa"], folders / "preprocessed" / DATASET, want_tokens=True)
+
+
+def test_encode_without_case_text_and_zones_writes_prompts_alone(folders: Path, tiny: Path) -> None:
+    assert main(["encode", "-d", "952", "--encoder", f"local:{tiny}"]) == 0
+    assert read_embeddings(folders / "preprocessed" / DATASET / FILE_NAME).tables == {}
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({"A": {"findings": ["lesion"]}, "C": {}}, "1 cases are not in the data set: C"),
+        ({"A": {}, "B": {"findings": ["short", "lesion of the prostate " * 60]}}, "case_text.json, case B: lesion of"),
+        ({"A": {"finding": []}}, "Did you mean 'findings'?"),
+    ],
+)
+def test_encode_names_file_case_and_remedy_of_bad_case_text(
+    folders: Path, tiny: Path, texts: dict[str, object], message: str, capsys: Output
+) -> None:
+    with_case_text(folders, texts)
+    assert main(["encode", "-d", "952", "--encoder", f"local:{tiny}"]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "case_text.json" in error
+    assert not (folders / "preprocessed" / DATASET / FILE_NAME).exists()
 
 
 class SilentHub:

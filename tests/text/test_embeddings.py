@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from nnunetv2_textguided.errors import EmbeddingFileError
 from nnunetv2_textguided.text import embeddings as module
 from nnunetv2_textguided.text.bank import PromptBank
 from nnunetv2_textguided.text.embeddings import TextEmbeddings, read_embeddings, write_embeddings
+from nnunetv2_textguided.text.sentence_table import SentenceTable
 
 Embed = Callable[..., TextEmbeddings]
 BANK = PromptBank("b", {"x": ("one", "zwölf"), "y": ("三",)}, ("rest",))
@@ -27,6 +29,47 @@ def test_round_trip_changes_nothing(tmp_path: Path, embed: Embed) -> None:
     assert after.provenance == before.provenance
     for name in ("pooled", "tokens", "token_prompt"):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+
+
+def test_tables_of_sentences_are_stored_under_the_same_hash(tmp_path: Path, embed: Embed) -> None:
+    plain = embed(BANK)
+    tables = {
+        "phrase": SentenceTable(("left", "right"), plain.pooled[:2]),
+        "sentence": SentenceTable(("PI-RADS 5 lesion",), plain.pooled[2:3]),
+    }
+    path = tmp_path / "e.safetensors"
+    write_embeddings(path, replace(plain, tables=tables))
+    after = read_embeddings(path)
+    assert {role: table.texts for role, table in after.tables.items()} == {r: t.texts for r, t in tables.items()}
+    np.testing.assert_array_equal(after.tables["phrase"].of(["right", "left", "right"], path), plain.pooled[[1, 0, 1]])
+    assert after.tables["phrase"].of([], path).shape == (0, plain.pooled.shape[1])
+    with pytest.raises(EmbeddingFileError, match="1 sentences have no embedding, such as 'up'"):
+        after.tables["phrase"].of(["left", "up"], path)
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"PI-RADS 5", b"PI-RADS 4"))
+    with pytest.raises(EmbeddingFileError, match="hash does not match"):
+        read_embeddings(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d, t: d["phrase"].append("up"), "3 texts but"),
+        (lambda d, t: d.update(phrase=["left", "left"]), "repeats"),
+        (lambda d, t: d.pop("phrase"), "incomplete"),
+        (lambda d, t: t.update(phrase=np.eye(2, 4, dtype=np.float32)), "2 texts but"),
+        (lambda d, t: t.update(phrase=t["phrase"] * 2), "L2-normalised"),
+        (lambda d, t: t.update(whatever=t["phrase"]), "Unexpected tensors"),
+    ],
+)
+def test_tables_that_contradict_their_texts_are_refused(
+    tmp_path: Path, embed: Embed, change: Callable[..., None], message: str
+) -> None:
+    plain, path = embed(BANK), tmp_path / "e.safetensors"
+    write_embeddings(path, replace(plain, tables={"phrase": SentenceTable(("left", "right"), plain.pooled[:2])}))
+    rewrite(path, change)
+    with pytest.raises(EmbeddingFileError, match=message):
+        read_embeddings(path)
 
 
 def test_equal_embeddings_give_equal_bytes(tmp_path: Path, embed: Embed) -> None:
