@@ -302,6 +302,9 @@ class TrainingSettings(_Model):
     """Share of patches that contain foreground."""
     probabilistic_oversampling: bool | None = None
     """Draw that share at random for each patch instead of fixing it per batch."""
+    channel_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Probability of each image channel to be left out of a training image; never all. Above 0, the model can predict
+    patients who lack a channel (--missing allow); what accuracy is left without each has not been measured."""
     nonfinite_patience: int = Field(default=10, ge=1)
     """Stop after this many consecutive iterations with a non-finite loss."""
 
@@ -324,6 +327,14 @@ class Settings(_Model):
     schedule: ScheduleSettings = ScheduleSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _separable_channels(self) -> Settings:
+        if self.training.channel_dropout and self.encoders.arrangement != "per_channel":
+            raise ValueError(
+                "training.channel_dropout needs encoders.arrangement 'per_channel': one encoder per channel"
+            )
+        return self
 
     @property
     def uses_text(self) -> bool:

@@ -27,7 +27,7 @@ from nnunetv2_textguided.benchmark.workflow import FOLDER, write_workflow
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json, visible, write_json
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RESULTS, required_path
-from nnunetv2_textguided.nnunet.variant import Variant
+from nnunetv2_textguided.nnunet.variant import Variant, repeat_plans
 
 UNLIKE = {
     "configuration_sha256": "other settings (or a version of this package that has others)",
@@ -140,17 +140,23 @@ def write_repeats(study: Study) -> None:
     Raises:
         DataError: there are plans of that name, with other content.
     """
+    for source, path in _missing_plans(study):
+        write_json(path, {**read_json(source, error=DataError), "plans_name": path.stem})
+
+
+def _missing_plans(study: Study) -> Iterator[tuple[Path, Path]]:
+    """The plans that are to be copied, and the copies that repeats lack; DataError where there is another file."""
     folder = required_path(PREPROCESSED) / study.dataset
-    for variant in study.variants:
-        original = read_json(folder / f"{variant.plans}.json", error=DataError)
+    for plans in study.plans:
+        source = folder / f"{plans}.json"
+        original = read_json(source, error=DataError)
         for repeat in range(2, study.repeats + 1):
-            name = variant.repeated(repeat).plans
-            path, wanted = folder / f"{name}.json", {**original, "plans_name": name}
+            path = folder / f"{repeat_plans(plans, repeat)}.json"
             if not path.is_file():
-                write_json(path, wanted)
-            elif read_json(path, error=DataError) != wanted:
+                yield source, path
+            elif read_json(path, error=DataError) != {**original, "plans_name": path.stem}:
                 raise DataError(
-                    f"The plans of repeat {repeat} are not a copy of {variant.plans}.",
+                    f"The plans of repeat {repeat} are not a copy of {plans}.",
                     where=path,
                     remedy="The plans were changed after the repeat began: give them another name, or delete the copy.",
                 )
@@ -182,7 +188,10 @@ def _slots(study: Study, options: RunOptions) -> tuple[int, tuple[str, ...]]:
 
 
 def _commands(study: Study, results: Path, cases: Mapping[int, tuple[str, ...]], device: str) -> Iterator[str]:
-    """nnU-Net's command for every training that is not done; a comment for those that are."""
+    """nnU-Net's command for every training that is not done, a comment for those that are; first the repeats' plans."""
+    for source, path in _missing_plans(study):
+        rename = f's/"plans_name": *"[^"]*"/"plans_name": "{path.stem}"/'
+        yield f"{command_line(['sed', rename, str(source)])} > {command_line([str(path)])}"
     for cell in study.cells():
         step = next_step(cell.folder(results, study.dataset), cases[cell.fold])
         line = command_line(command(cell, study.dataset, step, device))

@@ -9,7 +9,7 @@ from pathlib import Path
 from nnunetv2_textguided.commands.numbers import count, number
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.inference.jobs import JobOptions
-from nnunetv2_textguided.inference.options import OUTSIDE_GLAND, ModelOptions, OutputOptions, WorkOptions
+from nnunetv2_textguided.inference.options import MISSING, OUTSIDE_GLAND, ModelOptions, OutputOptions, WorkOptions
 from nnunetv2_textguided.processes.jobs import EXECUTORS, parse_sbatch
 from nnunetv2_textguided.processes.noise import ForeignOutput
 
@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", dest="input", type=Path, required=True, help="folder of CASE_0000.nii.gz, ...")
     parser.add_argument("--layout", choices=("nnunet", "studies"), default="nnunet",
                         help="of -i; studies: a folder per patient, DICOM or files called t2w, adc, hbv")  # fmt: skip
+    parser.add_argument("--missing", choices=MISSING, default="error",
+                        help="with --layout studies; allow: predict patients who lack a channel, if the model was "
+                        "trained for it")  # fmt: skip
     parser.add_argument("-o", dest="output", type=Path, required=True, help="prediction folder")
     _add_model(parser.add_argument_group("model"))
     _add_results(parser.add_argument_group("results"))
@@ -99,6 +102,12 @@ def run(args: argparse.Namespace) -> int:
             where="--layout studies",
             remedy="Check -i; leave --jobs and --executor out, or divide the folder by hand.",
         )
+    if args.layout != "studies" and args.missing != "error":
+        raise DataError(
+            "nnU-Net's layout tells channels by their numbers: none may be missing.",
+            where="--missing allow",
+            remedy="Use --layout studies, a folder per patient with the channels that there are.",
+        )
     if args.jobs > 1 or args.executor != "local":
         from nnunetv2_textguided.inference.jobs import predict_cohort
 
@@ -110,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
             from nnunetv2_textguided.inference.studies import predict_studies
 
         if args.layout == "studies":
-            summary = predict_studies(open_session(model, output, foreign), args.input, work)
+            summary = predict_studies(open_session(model, output, foreign), args.input, work, args.missing)
         else:
             summary = predict_folder(args.input, model, output, work, foreign)
     failed = summary.failed

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from nnunetv2_textguided.commands.numbers import number
 from nnunetv2_textguided.errors import DataError, TextGuidedError
 from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.inference.options import MISSING
 
 if TYPE_CHECKING:
     from nnunetv2_textguided.inference.patient import LoadedModel, Result
@@ -35,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     known.add_argument("--psa", type=number("--psa", float, above=0), help="ng/mL")
     known.add_argument("--age", type=number("--age", float, above=0), help="years")
     known.add_argument("--volume", type=number("--volume", float, above=0), help="of the prostate, mL")
+    parser.add_argument("--missing", choices=MISSING, default="error",
+                        help="allow: predict without a channel, if the model was trained for it")  # fmt: skip
     parser.add_argument("--candidates", default="dynamic", help="as in predict (default: dynamic)")
     parser.add_argument("--heatmaps", action="store_true", help="also write the text's heatmaps")
     parser.add_argument("--disable_tta", action="store_true", help="no test-time mirroring")
@@ -86,7 +89,10 @@ def run(args: argparse.Namespace) -> int:
 
     name = args.name or (args.study.resolve().name if args.study else "case")
     loaded = _load(args)
-    patient = from_study(args.study, loaded.channels, named) if args.study else gather(given, loaded.channels)
+    rule = loaded.rule(args.missing)
+    patient = (
+        from_study(args.study, loaded.channels, named, rule) if args.study else gather(given, loaded.channels, rule)
+    )
     for decision in patient.decisions:
         print(decision)
     if args.dicom and not patient.datasets:

@@ -10,6 +10,8 @@ RANGE = (0.01, 0.99)
 """Quantiles over the training cases that count as the ends of a range: a single odd case does not widen it."""
 FILE = "training_intensities.json"
 """File in a fold's folder that holds their ranges over the training cases."""
+LOGGED = "text_guidance/training_intensities"
+"""Key of the same content in the log that a checkpoint holds."""
 _POINTS = 200_000
 
 

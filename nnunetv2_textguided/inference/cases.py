@@ -29,10 +29,17 @@ PARTIAL = ".partial"
 
 @dataclass(frozen=True)
 class Case:
-    """A case: its identifier and its channels in the model's order, each an image file or an image in memory."""
+    """A case.
+
+    Attributes:
+        name: its identifier.
+        channels: in the model's order, each an image file or an image in memory.
+        missing: indices of the channels that it lacks, which hold zeros.
+    """
 
     name: str
     channels: tuple[Path | sitk.Image, ...]
+    missing: tuple[int, ...] = ()
 
     @property
     def sources(self) -> list[str]:

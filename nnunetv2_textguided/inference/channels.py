@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.imaging.geometry import check_same_anatomy
 from nnunetv2_textguided.imaging.grids import compare_grids
 from nnunetv2_textguided.imaging.images import read_volume
+from nnunetv2_textguided.inference.missing import MissingRule
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -28,14 +29,16 @@ class Patient:
     """The channels of one patient on the first one's grid.
 
     Attributes:
-        images: in the model's order, float32.
+        images: in the model's order, float32; zeros for a missing channel.
         decisions: what was decided on the way, in words.
-        datasets: the DICOM data sets of the first channel; empty where it came from elsewhere.
+        datasets: the DICOM data sets of the first channel that is there; empty where it came from elsewhere.
+        missing: indices of the channels that the patient lacks.
     """
 
     images: tuple[sitk.Image, ...]
     decisions: tuple[str, ...]
     datasets: tuple[Dataset, ...] = field(default=(), repr=False)
+    missing: tuple[int, ...] = ()
 
 
 def option_name(channel: str) -> str:
@@ -43,72 +46,102 @@ def option_name(channel: str) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in channel.lower()).strip("_")
 
 
-def gather(sources: Mapping[str, Source], channels: Sequence[str]) -> Patient:
+def gather(sources: Mapping[str, Source], channels: Sequence[str], rule: MissingRule | None = None) -> Patient:
     """Read one patient's channels and bring them onto the first one's grid.
 
     Args:
         sources: channel (by its own name or its option's) -> where it is.
         channels: the model's channels, in order.
+        rule: whether the patient may lack some of them; None: no.
 
     Raises:
-        DataError: a channel is missing, unknown, damaged, or shows other anatomy than the first.
+        DataError: a channel is missing or constant and must not be, unknown, damaged, or shows other anatomy than the
+            first; or all are missing.
     """
+    rule = rule or MissingRule()
+    given = _by_option(sources, channels, rule)
+    images: dict[int, sitk.Image] = {}
+    decisions: list[str] = []
+    first_datasets: tuple[Dataset, ...] = ()
+    for index, channel in enumerate(channels):
+        source = given.get(option_name(channel))
+        if source is None:
+            decisions.append(f"{channel} is missing: predicted without it")
+            continue
+        image, said, datasets = _read(source, channel, rule)
+        decisions += said
+        if image is None:
+            continue
+        if not images:
+            first_datasets = tuple(datasets)
+        else:
+            first = min(images)
+            image, moved = _onto(image, images[first], channel, channels[first])
+            decisions += moved
+        images[index] = image
+    if not images:
+        raise DataError("Every channel is missing or constant: there is nothing to predict.", where="channels")
+    blank = sitk.Image(images[min(images)].GetSize(), sitk.sitkFloat32)
+    blank.CopyInformation(images[min(images)])
+    missing = tuple(index for index in range(len(channels)) if index not in images)
+    found = tuple(images.get(index, blank) for index in range(len(channels)))
+    return Patient(found, tuple(decisions), first_datasets, missing)
+
+
+def _by_option(sources: Mapping[str, Source], channels: Sequence[str], rule: MissingRule) -> dict[str, Source]:
+    """Each source by its channel's option, with none missing that must not be."""
     given = {option_name(name): source for name, source in sources.items() if source is not None}
     missing = [channel for channel in channels if option_name(channel) not in given]
     unknown = sorted(set(given) - {option_name(channel) for channel in channels})
-    if missing or unknown:
+    if (missing and not rule.allowed) or unknown or not given:
         problems = [
             f"{', '.join(names)} {word}" for names, word in ((missing, "missing"), (unknown, "unknown")) if names
         ]
         raise DataError(
             f"The model needs the channels {', '.join(channels)}: {'; '.join(problems)}.",
             where="channels",
-            remedy="Give every channel that the model was trained with: "
-            + " ".join(f"--{option_name(channel).replace('_', '-')} FILE" for channel in channels),
+            remedy="Give them: "
+            + " ".join(f"--{option_name(channel).replace('_', '-')} FILE" for channel in channels)
+            + f". {rule.reason}",
         )
-    images: list[sitk.Image] = []
-    decisions: list[str] = []
-    first_datasets: tuple[Dataset, ...] = ()
-    for channel in channels:
-        image, said, datasets = _read(given[option_name(channel)], channel)
-        decisions += said
-        if not images:
-            first_datasets = tuple(datasets)
-        else:
-            image, moved = _onto(image, images[0], channel, channels[0])
-            decisions += moved
-        images.append(image)
-    return Patient(tuple(images), tuple(decisions), first_datasets)
+    return given
 
 
-def from_study(folder: Path, channels: Sequence[str], overrule: Mapping[str, str] | None = None) -> Patient:
+def from_study(
+    folder: Path, channels: Sequence[str], overrule: Mapping[str, str] | None = None, rule: MissingRule | None = None
+) -> Patient:
     """One patient's channels from a folder of mixed DICOM series.
 
     Args:
         folder: of one study.
         channels: the model's channels, in order.
         overrule: channel -> number or UID of its series.
+        rule: whether the patient may lack some channels; None: no.
 
     Raises:
-        DataError: a channel fits no series, or several, or a series is no volume.
+        DataError: a channel fits no series and must not be missing, or several, or a series is no volume.
     """
     from nnunetv2_textguided.inference.dicom.choose import choose_series
     from nnunetv2_textguided.inference.dicom.series import find_series
     from nnunetv2_textguided.inference.dicom.volume import read_series
 
     series, foreign = find_series(folder)
-    chosen = choose_series(series, channels, folder, overrule)
+    rule = rule or MissingRule()
+    chosen = choose_series(series, channels, folder, overrule, rule)
     decisions = [f"{channel}: series {one.series}: {one.reason}" for channel, one in chosen.items()]
     if foreign:
         decisions.append(f"{len(foreign)} files are no DICOM and were left aside, such as {foreign[0].name}")
-    images, datasets = {}, {}
+    images: dict[str, Source] = {}
+    datasets: dict[str, Sequence[Dataset]] = {}
     for channel, one in chosen.items():
         images[channel], datasets[channel] = read_series(one.series, one.b_value)
-    patient = gather(images, channels)
-    return Patient(patient.images, (*decisions, *patient.decisions), tuple(datasets[channels[0]]))
+    patient = gather(images, channels, rule)
+    first = next(channel for index, channel in enumerate(channels) if index not in patient.missing)
+    return replace(patient, decisions=(*decisions, *patient.decisions), datasets=tuple(datasets[first]))
 
 
-def _read(source: Source, channel: str) -> tuple[sitk.Image, list[str], Sequence[Dataset]]:
+def _read(source: Source, channel: str, rule: MissingRule) -> tuple[sitk.Image | None, list[str], Sequence[Dataset]]:
+    """The image, what was decided, and its data sets; no image where the channel is constant and may be missing."""
     datasets: Sequence[Dataset] = ()
     if isinstance(source, sitk.Image):
         image = source
@@ -123,11 +156,10 @@ def _read(source: Source, channel: str) -> tuple[sitk.Image, list[str], Sequence
     image = sitk.Cast(image, sitk.sitkFloat32)
     values = sitk.GetArrayViewFromImage(image)
     if values.min() == values.max():
-        raise DataError(
-            f"All voxels of {channel} have the same value ({float(values.flat[0]):g}): the channel is empty.",
-            where=channel,
-            remedy="The model needs every channel that it was trained with.",
-        )
+        same = f"All voxels of {channel} have the same value ({float(values.flat[0]):g})"
+        if rule.allowed:
+            return None, [f"{same}: predicted without it"], ()
+        raise DataError(f"{same}: the channel is empty.", where=channel, remedy=rule.reason)
     if channel.upper() != ADC:
         return image, [], datasets
     from nnunetv2_textguided.inference.dicom.volume import scaled_adc

@@ -116,9 +116,13 @@ def _near(gland: np.ndarray | None, image: sitk.Image) -> tuple[np.ndarray | Non
 
 
 def _channels(case: Case, names: tuple[str, ...]) -> list[tuple[str, np.ndarray]]:
-    """Name and values (z, y, x) of each channel."""
+    """Name and values (z, y, x) of each channel that the case has."""
     names = (*names, *(f"channel {i}" for i in range(len(names), len(case.channels))))
-    return [(name, sitk.GetArrayFromImage(scan)) for name, scan in zip(names, load_images(case), strict=False)]
+    return [
+        (name, sitk.GetArrayFromImage(scan))
+        for index, (name, scan) in enumerate(zip(names, load_images(case), strict=False))
+        if index not in case.missing
+    ]
 
 
 def _layers(scene: Scene, mask: np.ndarray) -> list[Layer]:

@@ -80,7 +80,7 @@ def open_session(model: ModelOptions, output: OutputOptions, foreign: ForeignOut
     _check_output(exporter)
     count = image_channels(predictor.plans_manager, predictor.configuration_manager, predictor.dataset_json)
     channels = tuple([*exporter.channels, *(f"channel {i}" for i in range(len(exporter.channels), count))][:count])
-    training = read_training_range(model.folder, predictor.folds, channels)
+    training = read_training_range(model.folder, predictor.folds, channels, predictor.intensities)
     model = replace(model, folds=predictor.folds)
     return Session(model, predictor, exporter, channels, training, warning, foreign)
 

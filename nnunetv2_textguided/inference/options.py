@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CANDIDATES = ("dynamic", "dynamic-fast", "mask", "none")
+MISSING = ("error", "allow")
 OUTSIDE_GLAND = ("mark", "drop")
 
 

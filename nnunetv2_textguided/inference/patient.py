@@ -19,6 +19,7 @@ from nnunetv2_textguided.inference.cohort import Cohort
 from nnunetv2_textguided.inference.grand_challenge import find_model
 from nnunetv2_textguided.inference.likelihood import combined_likelihood
 from nnunetv2_textguided.inference.loading import Session, open_session
+from nnunetv2_textguided.inference.missing import MissingRule, missing_rule
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
 from nnunetv2_textguided.inference.run import predict_cases
 from nnunetv2_textguided.nnunet.labels import file_names
@@ -73,8 +74,17 @@ class LoadedModel:
         """The channels that a patient has to have, in order."""
         return self.session.channels
 
+    def rule(self, missing: str) -> MissingRule:
+        """Whether this model predicts patients who lack a channel, if `missing` is "allow"."""
+        return missing_rule(missing, self.session.predictor.settings)
+
     def predict(
-        self, folder: Path | None = None, name: str = "case", text: CaseText | None = None, **channels: Source
+        self,
+        folder: Path | None = None,
+        name: str = "case",
+        text: CaseText | None = None,
+        missing: str = "error",
+        **channels: Source,
     ) -> Result:
         """Predict one patient.
 
@@ -82,13 +92,15 @@ class LoadedModel:
             folder: where the files go; None: nowhere.
             name: of the case, which its files are called by.
             text: what is known of the patient: it enters the combined likelihood, not the network.
+            missing: "allow" predicts without a channel that is absent or constant, by a model that was trained with
+                training.channel_dropout.
             channels: one for each of the model's channels, by its name in lower case (t2w=..., adc=..., hbv=...): a
                 file, a folder of one DICOM series, a SimpleITK image, or a pair of (z, y, x) values and spacing in mm.
 
         Raises:
             DataError: a channel is missing or damaged, or the patient cannot be predicted.
         """
-        return self.predict_patient(gather(channels, self.channels), folder, name, text)
+        return self.predict_patient(gather(channels, self.channels, self.rule(missing)), folder, name, text)
 
     def predict_patient(
         self, patient: Patient, folder: Path | None = None, name: str = "case", text: CaseText | None = None
@@ -102,7 +114,7 @@ class LoadedModel:
     def _predict(self, patient: Patient, folder: Path, name: str, text: CaseText) -> Result:
         output = replace(self.session.exporter.output, folder=folder)
         session = replace(self.session, exporter=replace(self.session.exporter, output=output))
-        cohort = Cohort([Case(name, patient.images)], {})
+        cohort = Cohort([Case(name, patient.images, patient.missing)], {})
         summary = predict_cases(session, cohort, "one patient", WorkOptions(preprocessing=0, export=0))
         if summary.failed:
             raise DataError(f"The patient could not be predicted. {summary.failed[name]}", where=name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,11 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch import Tensor, nn
 
 from nnunetv2_textguided.errors import DataError, NetworkError
+from nnunetv2_textguided.imaging.intensities import LOGGED
+from nnunetv2_textguided.inference.missing import missing_rule
 from nnunetv2_textguided.inference.progress import WindowProgress
 from nnunetv2_textguided.network import AlignRefineUNet
+from nnunetv2_textguided.network.channel_dropout import ChannelDropout
 from nnunetv2_textguided.nnunet.checkpoints import read_checkpoint
 from nnunetv2_textguided.nnunet.labels import read_labels
 from nnunetv2_textguided.presets import resolve
@@ -104,11 +107,14 @@ class TextGuidedPredictor(nnUNetPredictor):
     network: Any
     label_manager: Any
     list_of_parameters: Any
+    intensities: dict[int | str, Any]
+    """What each fold's checkpoint says of its training images; None where it says nothing."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.progress = WindowProgress()
         self.folds: tuple[int | str, ...] = ()
+        self.intensities = {}
 
     @property
     def settings(self) -> Settings | None:
@@ -165,11 +171,25 @@ class TextGuidedPredictor(nnUNetPredictor):
         self.progress.step()
         return predicted
 
-    def predict_case(self, name: str, data: Tensor) -> Any:
+    def predict_case(self, name: str, data: Tensor, missing: Collection[int] = ()) -> Any:
         """(channels, *grid) of one preprocessed case, as NumPy array, with progress over its windows.
 
         NumPy as in nnU-Net: tensors cross process borders through shared memory, which can run out.
+
+        Args:
+            name: of the case.
+            data: (channels, *grid) image.
+            missing: indices of the channels that the case lacks.
+
+        Raises:
+            DataError: channels are missing, and the model was not trained to do without.
         """
+        rule = missing_rule("allow", self.settings)
+        if missing and not rule.allowed:
+            raise DataError(f"{len(missing)} channels are missing.", where=f"case {name}", remedy=rule.reason)
+        for module in self.network.modules():
+            if isinstance(module, ChannelDropout):
+                module.missing = frozenset(missing)
         with self.progress.of(name, len(self.list_of_parameters)):
             return self.predict_logits_from_preprocessed_data(data).cpu().numpy()
 
@@ -189,7 +209,9 @@ class TextGuidedPredictor(nnUNetPredictor):
         check_model_folder(folder, folds, checkpoint)
         self.folds = tuple(folds or self.auto_detect_available_folds(str(folder), checkpoint))
         for fold in self.folds if not trust else ():
-            read_checkpoint(folder / f"fold_{fold}" / checkpoint, remedy=_TRUST)
+            content = read_checkpoint(folder / f"fold_{fold}" / checkpoint, remedy=_TRUST)
+            log = content.get("logging")
+            self.intensities[fold] = log.get(LOGGED) if isinstance(log, dict) else None
         self.initialize_from_trained_model_folder(str(folder), folds, checkpoint)
         if self.configuration_manager.previous_stage_name is not None:
             raise DataError("The model is the second stage of a cascade.", where=folder, remedy="Use nnUNetv2_predict.")

@@ -23,17 +23,20 @@ class Notes:
     Attributes:
         remarks: what was found in its files.
         likeness: how it compares with the training data; None: not compared.
+        missing: names of the channels that it lacks.
     """
 
     remarks: tuple[str, ...] = ()
     likeness: Likeness | None = None
+    missing: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """JSON values."""
+        known = {"remarks": list(self.remarks), "missing_channels": list(self.missing)}
         if self.likeness is None:
-            return {"remarks": list(self.remarks)}
+            return known
         return {
-            "remarks": list(self.remarks),
+            **known,
             "training_distance": self.likeness.distance,
             "unlike_training": self.likeness.verdict,
         }
@@ -84,5 +87,7 @@ def prepare_case(
     if training is not None:
         shape = properties["shape_after_cropping_and_before_resampling"]
         shape = [shape[axis] for axis in plans.transpose_backward]
-        likeness = training.compare(data, properties["spacing"], shape)
-    return Prepared(data, properties, time.perf_counter() - start, Notes(tuple(remarks), likeness))
+        likeness = training.compare(data, properties["spacing"], shape, case.missing)
+    missing = tuple(names[index] for index in case.missing)
+    remarks += [f"{name} is missing: predicted without it" for name in missing]
+    return Prepared(data, properties, time.perf_counter() - start, Notes(tuple(remarks), likeness, missing))

@@ -58,7 +58,7 @@ def read_case(case: Case, plans: PlansManager, ending: str, names: Sequence[str]
         names: names of the channels.
 
     Raises:
-        DataError: it cannot be read, or a channel is constant.
+        DataError: it cannot be read, or a channel that is not missing is constant.
     """
     reader = plans.image_reader_writer_class
     if all(isinstance(channel, Path) for channel in case.channels):
@@ -76,8 +76,8 @@ def read_case(case: Case, plans: PlansManager, ending: str, names: Sequence[str]
             # A NIfTI header has single precision; results get the image's own geometry.
             exact = {"spacing": first.GetSpacing(), "origin": first.GetOrigin(), "direction": first.GetDirection()}
             properties["sitk_stuff"] = exact
-    for name, channel in zip(names, values, strict=False):
-        if channel.min() == channel.max():
+    for index, (name, channel) in enumerate(zip(names, values, strict=False)):
+        if index not in case.missing and channel.min() == channel.max():
             raise DataError(
                 f"All voxels of {name} have the same value ({channel.flat[0]:g}): the channel is empty.",
                 where=f"case {case.name}",

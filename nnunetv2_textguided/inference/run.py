@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from nnunetv2_textguided.errors import TextGuidedError
+from nnunetv2_textguided.errors import DataError, TextGuidedError
 from nnunetv2_textguided.inference.cases import Case, remove_leftovers, results_of
 from nnunetv2_textguided.inference.cohort import Cohort, find_cases
 from nnunetv2_textguided.inference.export import Exporter
@@ -27,6 +29,8 @@ from nnunetv2_textguided.inference.viewer.page import write_page
 from nnunetv2_textguided.inference.zones import zone_file
 from nnunetv2_textguided.processes.background import Pending, Workers, workers
 from nnunetv2_textguided.processes.noise import ForeignOutput
+
+T = TypeVar("T")
 
 LOG = "predict.log"
 """File in the prediction folder for what other libraries print."""
@@ -133,6 +137,7 @@ def _predict(
     session: Session, cases: Sequence[Case], work: WorkOptions, summary: Summary, describe: Callable[[], None]
 ) -> None:
     exporter, foreign, described = session.exporter, session.foreign, False
+    attempt = _Attempt(summary, foreign, exporter.output.folder / LOG)
     prepare = partial(
         prepare_case,
         plans=exporter.plans,
@@ -146,41 +151,66 @@ def _predict(
         workers(prepare, min(work.preprocessing, len(cases))) as readers,
         workers(partial(export_case, exporter), min(work.export, len(cases))) as writers,
     ):
-        for case, prepared in _readable(readers, cases, summary, foreign):
+        for case, prepared in _readable(readers, cases, attempt):
             if not described:
                 described = True
                 describe()
             start = time.perf_counter()
-            with foreign.capture():
-                predicted = session.predictor.predict_case(case.name, torch.from_numpy(prepared.data))
-            seconds = {"preprocess": prepared.seconds, "predict": time.perf_counter() - start}
-            exports.append((case, writers.submit((case, predicted, prepared.properties, seconds, prepared.notes))))
+            data = torch.from_numpy(prepared.data)
+            network = partial(session.predictor.predict_case, case.name, data, case.missing)
+            predicted = attempt(case.name, "predicted", network)
+            if predicted is not None:
+                seconds = {"preprocess": prepared.seconds, "predict": time.perf_counter() - start}
+                exports.append((case, writers.submit((case, predicted, prepared.properties, seconds, prepared.notes))))
             foreign.write(exporter.output.folder / LOG)
             while len(exports) > 2 * work.export:
-                _collect(*exports.popleft(), summary, foreign)
+                _collect(*exports.popleft(), summary, attempt)
         for export in exports:
-            _collect(*export, summary, foreign)
+            _collect(*export, summary, attempt)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One step of one case: whatever ends it is that case's failure, and the others go on."""
+
+    summary: Summary
+    foreign: ForeignOutput
+    log: Path
+
+    def __call__(self, case: str, step: str, work: Callable[[], T]) -> T | None:
+        """What `work` returns; None if it failed."""
+        try:
+            with self.foreign.capture():
+                return self._explained(case, step, work)
+        except TextGuidedError as error:
+            _fail(case, str(error), self.summary)
+            self.foreign.write(self.log)
+            return None
+
+    def _explained(self, case: str, step: str, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except TextGuidedError:
+            raise
+        except Exception as error:  # of nnU-Net, torch, ITK or the disk: what they raise is not of one kind
+            traceback.print_exc(file=sys.stdout)  # which is collected for the log
+            reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+            where = f"case {case}; the traceback is in {self.log}"
+            raise DataError(f"The case could not be {step}: {reason}", where=where) from error
 
 
 def _readable(
-    readers: Workers[Case, Prepared], cases: Sequence[Case], summary: Summary, foreign: ForeignOutput
+    readers: Workers[Case, Prepared], cases: Sequence[Case], attempt: _Attempt
 ) -> Iterator[tuple[Case, Prepared]]:
     for case, future in readers.ahead(cases):
-        try:
-            with foreign.capture():
-                prepared = future.result()
-        except TextGuidedError as error:
-            _fail(case.name, str(error), summary)
-        else:
+        prepared = attempt(case.name, "read and preprocessed", future.result)
+        if prepared is not None:
             yield case, prepared
 
 
-def _collect(case: Case, future: Pending[dict[str, Any]], summary: Summary, foreign: ForeignOutput) -> None:
-    try:
-        with foreign.capture():
-            record = future.result()
-    except TextGuidedError as error:
-        _fail(case.name, str(error), summary)
+def _collect(case: Case, future: Pending[dict[str, Any]], summary: Summary, attempt: _Attempt) -> None:
+    record = attempt(case.name, "exported", future.result)
+    if record is None:
         return
     summary.predicted.append(case.name)
     remarks = list(record["remarks"])

@@ -2,7 +2,8 @@
 
 A segmentation network answers an image of another kind as confidently as one of its own. What can be compared is what
 nnU-Net and this package left in the model folder: `dataset_fingerprint.json` (voxel sizes and sizes of the training
-images), and `training_intensities.json` of each fold (percentiles of the normalised training images).
+images), and `training_intensities.json` of each fold (percentiles of the normalised training images), which the fold's
+last checkpoint holds, too: nnU-Net's export of a model leaves the file out.
 
 For a channel that is normalised by itself (MRI, z-score), the raw scale says nothing: the network never sees it. The
 percentiles after the normalisation, in standard deviations of the image, are compared instead.
@@ -68,13 +69,16 @@ class TrainingRange:
     intensities: np.ndarray | None = None
     channels: tuple[str, ...] = ()
 
-    def compare(self, data: np.ndarray, spacing: Sequence[float], shape: Sequence[int]) -> Likeness:
+    def compare(
+        self, data: np.ndarray, spacing: Sequence[float], shape: Sequence[int], missing: Sequence[int] = ()
+    ) -> Likeness:
         """Compare a case.
 
         Args:
             data: (C, *S) preprocessed channels.
             spacing: voxel size (z, y, x) of the image in mm.
             shape: voxels (z, y, x) of the image after nnU-Net's crop to what is not zero.
+            missing: indices of channels that the case lacks.
         """
         sides = np.array(spacing, dtype=float)
         values = {"voxel size": sides, "field of view": sides * np.array(shape)}
@@ -87,7 +91,9 @@ class TrainingRange:
                     words.append(f"{name} {axis} {value:.1f} mm (training: {low:.1f} to {high:.1f})")
         if self.intensities is not None:
             found = percentiles(data)
-            for name, own, ranges in zip(self.channels, found, self.intensities, strict=False):
+            for index, (name, own, ranges) in enumerate(zip(self.channels, found, self.intensities, strict=False)):
+                if index in missing:
+                    continue
                 apart = [_outside(v, low, high, INTENSITY_FLOOR) for v, (low, high) in zip(own, ranges, strict=True)]
                 distances.append(max(apart))
                 if distances[-1] >= UNLIKE:
@@ -104,15 +110,23 @@ def _outside(value: float, low: float, high: float, floor: float) -> float:
     return float(max(low - value, value - high, 0.0) / max(high - low, floor))
 
 
-def read_training_range(folder: Path, folds: Sequence[int | str], channels: Sequence[str]) -> TrainingRange:
+def read_training_range(
+    folder: Path, folds: Sequence[int | str], channels: Sequence[str], kept: Mapping[int | str, Any] | None = None
+) -> TrainingRange:
     """What a model folder says about its training data.
+
+    Args:
+        folder: the model's.
+        folds: those that predict.
+        channels: names of the channels.
+        kept: what each fold's checkpoint says of its training images, for folds that have no file.
 
     Raises:
         DataError: one of the files is damaged.
     """
     return TrainingRange(
         _geometry(folder / "dataset_fingerprint.json"),
-        _intensities([folder / f"fold_{fold}" / FILE for fold in folds], len(channels)),
+        _intensities([(folder / f"fold_{fold}" / FILE, (kept or {}).get(fold)) for fold in folds], len(channels)),
         tuple(channels),
     )
 
@@ -132,13 +146,13 @@ def _geometry(path: Path) -> dict[str, np.ndarray]:
         raise _damaged(path, error) from error
 
 
-def _intensities(paths: Sequence[Path], channels: int) -> np.ndarray | None:
-    """The union of the folds' ranges; None if one of them has none."""
-    if not paths or not all(path.is_file() for path in paths):
-        return None
+def _intensities(sources: Sequence[tuple[Path, Any]], channels: int) -> np.ndarray | None:
+    """The union of the folds' ranges, of the file or else of the checkpoint; None if a fold has neither."""
     found = []
-    for path in paths:
-        content: Any = read_json(path, error=DataError)
+    for path, kept in sources:
+        content: Any = read_json(path, error=DataError) if path.is_file() else kept
+        if content is None:
+            return None
         try:
             ranges = np.array(content["ranges"], dtype=float)
             if ranges.ndim != 3 or len(ranges) != channels or ranges.shape[2] != 2:
@@ -146,6 +160,8 @@ def _intensities(paths: Sequence[Path], channels: int) -> np.ndarray | None:
         except (KeyError, TypeError, ValueError) as error:
             raise _damaged(path, error) from error
         found.append(ranges)
+    if not found:
+        return None
     return np.stack([np.min([r[..., 0] for r in found], 0), np.max([r[..., 1] for r in found], 0)], axis=-1)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nnunetv2_textguided.errors import NetworkError
+from nnunetv2_textguided.network.channel_dropout import ChannelDropout, weighted
 
 Builder = Callable[[int, Sequence[int]], Any]
 """(input channels, features per stage) -> an encoder of the plans' class."""
@@ -48,8 +49,15 @@ class AverageFusion(nn.Module):
                 if conv.bias is not None:
                     conv.bias.zero_()
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Fuse `features`, one (B, width_in, *S) per encoder, into (B, width_out, *S)."""
+    def forward(self, features: Sequence[Tensor], factors: Tensor | None = None) -> Tensor:
+        """Fuse `features`, one (B, width_in, *S) per encoder, into (B, width_out, *S).
+
+        Args:
+            features: the encoders' feature maps.
+            factors: (B, branches) of each encoder's map; None: they count as they are.
+        """
+        if factors is not None:
+            features = [weighted(one, factor) for one, factor in zip(features, factors.unbind(1), strict=True)]
         fused = self.convs[0](features[0])
         for conv, feature in zip(self.convs[1:], features[1:], strict=True):
             # In place: no convolution needs its own output for the backward pass.
@@ -72,6 +80,7 @@ class MultiEncoder(nn.Module):
         shared_from_stage: first stage of the shared trunk; None: every stage is per channel.
         checkpointing: "none" keeps all feature maps for the backward pass; "stages" keeps those between stages and
             computes the others again.
+        channel_dropout: probability of each channel to be left out of a training image (channel_dropout.py).
 
     Raises:
         NetworkError: `shared_from_stage` is not a stage after the first.
@@ -89,6 +98,7 @@ class MultiEncoder(nn.Module):
         width: float = 1.0,
         shared_from_stage: int | None = None,
         checkpointing: str = "none",
+        channel_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.checkpointing = checkpointing
@@ -113,6 +123,7 @@ class MultiEncoder(nn.Module):
             nn.Identity() if plain else AverageFusion(template.conv_op, count, narrow[stage], features[stage])
             for stage in range(self.first_shared)
         )
+        self.channel_dropout = ChannelDropout(count, channel_dropout)
         # What dynamic-network-architectures' decoders read from an encoder.
         self.output_channels = list(features)
         self.strides: list[list[int]] = template.strides
@@ -126,12 +137,13 @@ class MultiEncoder(nn.Module):
             branch.stem(part) if getattr(branch, "stem", None) is not None else part
             for branch, part in zip(self.branches, inputs, strict=True)
         ]
+        factors = self.channel_dropout(x)
         skips: list[Tensor] = []
         for stage, fusion in enumerate(self.fusions):
             branches = [
                 self._run(branch.stages[stage], part) for branch, part in zip(self.branches, branches, strict=True)
             ]
-            skips.append(fusion(branches) if isinstance(fusion, AverageFusion) else branches[0])
+            skips.append(fusion(branches, factors) if isinstance(fusion, AverageFusion) else branches[0])
         for stage_module in self.trunk:
             skips.append(self._run(stage_module, skips[-1]))
         return skips

@@ -99,6 +99,7 @@ class AlignRefineUNet(nn.Module):
             settings.encoders.width,
             settings.encoders.shared_from_stage,
             settings.encoders.checkpointing,
+            settings.training.channel_dropout,
         )
         self.decoder = build(1, features).decoder
         # The upstream decoder keeps its encoder as a submodule, only to read sizes from it: the weights would be in

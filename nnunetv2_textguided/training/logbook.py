@@ -12,9 +12,11 @@ from typing import Any
 from torch.optim import Optimizer
 
 from nnunetv2_textguided.files import write_text
+from nnunetv2_textguided.imaging.intensities import LOGGED
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.nnunet.training_log import moving_dice
 from nnunetv2_textguided.schedule import History, PhaseWeights
+from nnunetv2_textguided.training.intensities import write_training_intensities
 from nnunetv2_textguided.training.optimiser import GROUPS
 from nnunetv2_textguided.training.refinement import REFINEMENT
 
@@ -113,6 +115,15 @@ class Logbook:
         """Log one value for each of `OWN`, once per epoch."""
         for key in OWN:
             self.logger.log(PREFIX + key, values[key], epoch)
+
+    def keep_intensities(self, dataset: Any, folder: str) -> None:
+        """Write what the training images are like, also for checkpoints: nnU-Net's export of a model leaves files out.
+
+        Args:
+            dataset: nnU-Net's data set of the fold's training cases.
+            folder: the fold's output folder.
+        """
+        self.logger.local_logger.my_fantastic_logging[LOGGED] = write_training_intensities(dataset, folder)
 
     def write_csv(self, path: str | os.PathLike[str]) -> None:
         """Write all finished epochs. The file is written whole, so it is right also after a kill and `--c`."""

@@ -23,7 +23,6 @@ from nnunetv2_textguided.training import step
 from nnunetv2_textguided.training.anatomy import TrainingAnatomy
 from nnunetv2_textguided.training.checkpoints import Checkpoints
 from nnunetv2_textguided.training.continuation import best_so_far
-from nnunetv2_textguided.training.intensities import write_training_intensities
 from nnunetv2_textguided.training.logbook import Logbook, epoch_record
 from nnunetv2_textguided.training.optimiser import GroupPolyLR, build_optimiser
 from nnunetv2_textguided.training.plans import describe_training, nnunet_attributes
@@ -187,10 +186,10 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         self.step_means = means_of_steps(train_outputs, self.is_ddp)
 
     def on_train_end(self) -> None:
-        """nnU-Net's end, and what prediction needs to know of the training images."""
-        super().on_train_end()
+        """What prediction needs to know of the training images, then nnU-Net's end, whose checkpoint holds it, too."""
         if self.local_rank == 0 and self.output_folder is not None:
-            write_training_intensities(self.get_tr_and_val_datasets()[0], self.output_folder)
+            self.logbook.keep_intensities(self.get_tr_and_val_datasets()[0], self.output_folder)
+        super().on_train_end()
 
     # ------------------------------------------------------------------ validation
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -78,9 +79,15 @@ def test_fold_all_is_refused_in_words(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_repeats_have_plans_of_their_own_and_share_the_data(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*words(OURS, folds="0"), "--repeats", "2"]) == 0
-    commands = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
+    def printed() -> list[str]:
+        assert main([*words(OURS, folds="0"), "--repeats", "2"]) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
+
+    copying, *commands = printed()
     assert [line.split(" -p ")[1].split()[0] for line in commands] == ["nnUNetPlans", "nnUNetPlans_repeat2"]
+    # What is printed can be pasted: the repeat's plans, then the trainings.
+    subprocess.run(copying, shell=True, check=True)
+    assert printed() == commands
     study = Study(DATASET, "3d_fullres", (OURS,), folds=(0,), repeats=2)
     write_repeats(study)
     write_repeats(study)

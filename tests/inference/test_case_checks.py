@@ -7,18 +7,25 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from nnunetv2.model_sharing import model_export, model_import
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+from nnunetv2.utilities import file_path_utilities
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.imaging.intensities import LOGGED
 from nnunetv2_textguided.inference.cases import Case
 from nnunetv2_textguided.inference.cohort import Cohort
+from nnunetv2_textguided.inference.export import Exporter
 from nnunetv2_textguided.inference.loading import open_session
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
+from nnunetv2_textguided.inference.predictor import TextGuidedPredictor
 from nnunetv2_textguided.inference.run import Summary, predict_cases
 from tests.inference.conftest import HERE, read
 from tests.inference.models import Model
@@ -152,6 +159,40 @@ def test_without_continuing_only_other_cases_are_in_the_way(predict: Predict, so
     assert predict(source, folds=(1,)).predicted == ["new_2", "none_1"]
 
 
+@pytest.mark.parametrize(
+    ("owner", "method", "step"),
+    [
+        (DefaultPreprocessor, "run_case_npy", "read and preprocessed"),
+        (TextGuidedPredictor, "predict_logits_from_preprocessed_data", "predicted"),
+        (Exporter, "_write", "exported"),
+    ],
+)
+@pytest.mark.parametrize("error", [AssertionError(), RuntimeError("CUDA out of memory\nmore"), OSError(28, "full")])
+def test_whatever_ends_one_case_is_that_case_s_failure(
+    predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, method: str, step: str, error: Any
+) -> None:
+    """Errors of nnU-Net's own code, of torch and of the disk, in the first of two cases."""
+    own, calls = getattr(owner, method), []
+
+    def fail_once(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise error
+        return own(*args, **kwargs)
+
+    monkeypatch.setattr(owner, method, fail_once)
+    summary = predict()
+    assert summary.predicted == ["none_1"]
+    reason = summary.failed["ball_0"].splitlines()[0]
+    assert reason.startswith(f"The case could not be {step}: {type(error).__name__}: {error}".splitlines()[0].strip())
+    assert "more" not in reason
+    assert "Traceback" in (tmp_path / "out" / "predict.log").read_text()
+    assert (tmp_path / "out" / "none_1.nii.gz").is_file()
+    assert not (tmp_path / "out" / "ball_0.nii.gz").exists()
+    with (tmp_path / "out" / "cases.csv").open() as table:
+        assert [row["case"] for row in csv.DictReader(table)] == ["none_1"]
+
+
 @pytest.mark.parametrize(("outside_gland", "found"), [("mark", 1), ("drop", 0)])
 def test_a_candidate_outside_the_gland_is_marked_or_dropped(
     predict: Predict, images: Path, tmp_path: Path, outside_gland: str, found: int
@@ -208,6 +249,31 @@ def test_a_case_unlike_the_training_data_is_called_so(predict: Predict, model: M
     assert "voxel size z 3.0 mm (training: 1.0 to 1.0)" in remark
     assert "intensities of ADC" in remark
     assert "T2W" not in remark
+
+
+def test_a_model_that_nnunet_exported_and_installed_still_knows_its_training_data(
+    predict: Predict, model: Model, tmp_path: Path, nnunet_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nnU-Net's ZIP has checkpoints, plans and fingerprint, but not training_intensities.json."""
+    results, name = nnunet_folders / "results", "nnUNetTrainerAlignRefine__nnUNetPlans__3d_fullres"
+    trained = Path(shutil.copytree(model.folder, results / "Dataset902_Tiny" / name))
+    fingerprint(trained, (3.0, 1.0, 1.0), (9, 32, 36))
+    checkpoint = trained / "fold_0" / "checkpoint_final.pth"
+    content = torch.load(checkpoint, weights_only=False)
+    torch.save({**content, "logging": {LOGGED: {"ranges": [[[8.0, 9.0]] * 7] * 3}}}, checkpoint)
+    (trained / "fold_0" / "validation").mkdir()
+    for file in ("progress.png", "validation/summary.json"):
+        (trained / "fold_0" / file).touch()
+    installed = tmp_path / "installed"
+    for module in (model_export, model_import, file_path_utilities):
+        monkeypatch.setattr(module, "nnUNet_results", str(results), raising=False)
+    model_export.export_pretrained_model(
+        "Dataset902_Tiny", str(tmp_path / "model.zip"), ("3d_fullres",), "nnUNetTrainerAlignRefine", folds=(0,)
+    )
+    monkeypatch.setattr(model_import, "nnUNet_results", str(installed))
+    model_import.install_model_from_zip_file(str(tmp_path / "model.zip"))
+    summary = predict(trained=installed / "Dataset902_Tiny" / name)
+    assert "intensities of T2W; intensities of ADC; intensities of HBV" in summary.remarks["ball_0"][0]
 
 
 def test_what_is_not_known_of_the_training_data_is_said(predict: Predict, model: Model, tmp_path: Path) -> None:

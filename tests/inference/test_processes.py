@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -9,7 +10,8 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +19,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nnunetv2_textguided.inference import run
+from nnunetv2_textguided.errors import TextGuidedError
+from nnunetv2_textguided.inference import predictor, run
 from nnunetv2_textguided.inference.cases import remove_leftovers
 from nnunetv2_textguided.inference.options import WorkOptions
 from nnunetv2_textguided.inference.prepare import prepare_case
+from nnunetv2_textguided.inference.progress import WindowProgress
 from nnunetv2_textguided.inference.run import Summary, export_case
 from nnunetv2_textguided.processes import background
 from nnunetv2_textguided.processes.background import Workers
@@ -80,6 +84,78 @@ def test_leftovers_of_other_parts_cases_stay(tmp_path: Path) -> None:
         ".a.b.x1y2z3_4.partial", ".c.x1y2z3_4.partial", ".a.partial"
     }  # fmt: skip
     remove_leftovers(tmp_path / "absent", {"a"})
+
+
+def die_of_two(item: int) -> int:
+    """Work whose process is killed, as for lack of memory, by one of the items."""
+    if item == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def test_a_process_that_dies_takes_no_more_with_it_than_what_was_in_work() -> None:
+    done, lost = [], {}
+    with background.workers(die_of_two, 1) as pool:
+        for item, pending in pool.ahead(range(6)):
+            try:
+                done.append(pending.result())
+            except TextGuidedError as error:
+                lost[item] = str(error)
+    assert "background process died" in lost[2]
+    assert len(lost) <= 2
+    assert done == [item for item in range(6) if item not in lost]
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal, or not."""
+
+    def __init__(self, is_terminal: bool) -> None:
+        super().__init__()
+        self.is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        return self.is_terminal
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_counts_the_windows_of_all_folds(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    stream = Terminal(terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+    progress = WindowProgress()
+    progress.step()  # nobody looks: nothing is shown
+    with progress.of("case_7", folds=2, delay=0):
+        for _ in range(2):
+            progress.expect(3)  # each fold says how many windows it has
+            for _ in range(3):
+                progress.step()
+        bar = progress.bar
+        assert bar is not None
+        assert (bar.n, bar.total, bar.desc) == (6, 6, "case_7")
+        bar.refresh()
+        assert "case_7: 100%" in stream.getvalue()
+        assert "6/6" in stream.getvalue()
+        assert bar.mininterval == (0.2 if terminal else 30)
+    assert progress.bar is None
+
+
+def test_the_predictor_tells_progress_every_window(
+    predict: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two folds, mirrored, on cases of several windows: as many steps as there were announced."""
+    ends: list[tuple[str, int, int]] = []
+
+    class Watched(WindowProgress):
+        @contextmanager
+        def of(self, case: str, folds: int, delay: float = 2) -> Iterator[None]:
+            with super().of(case, folds, delay):
+                yield
+                assert self.bar is not None
+                ends.append((case, self.bar.n, self.bar.total))
+
+    monkeypatch.setattr(predictor, "WindowProgress", Watched)
+    predict(folds=(0, 1), mirroring=True)
+    assert [case for case, _, _ in ends] == ["ball_0", "none_1"]
+    assert all(steps == announced > 2 for _, steps, announced in ends)
 
 
 class Lazy:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunetv2_textguided.imaging.intensities import LEVELS
+from nnunetv2_textguided.imaging.intensities import LEVELS, LOGGED
 from nnunetv2_textguided.inference.training_range import read_training_range
 from nnunetv2_textguided.training import nnUNetTrainerAlignRefine
 from nnunetv2_textguided.training.intensities import MOST_CASES, write_training_intensities
+from nnunetv2_textguided.training.logbook import Logbook
 
 RNG = np.random.default_rng(0)
 
@@ -77,5 +79,16 @@ def test_a_training_s_end_leaves_the_file_beside_its_checkpoint(tmp_path: Path, 
     trainer = nnUNetTrainerAlignRefine.__new__(nnUNetTrainerAlignRefine)
     trainer.local_rank, trainer.output_folder = 0, str(tmp_path / "fold_0")
     monkeypatch.setattr(trainer, "get_tr_and_val_datasets", lambda: (dataset, None), raising=False)
+    log: dict[str, Any] = {}
+    logger = SimpleNamespace(local_logger=SimpleNamespace(my_fantastic_logging=log))
+    trainer.logbook = Logbook(logger)
     trainer.on_train_end()
-    assert read_training_range(tmp_path, (0,), ("T2W", "ADC")).compare(image(), (3, 1, 1), (8, 20, 20)).unlike == ()
+    known = read_training_range(tmp_path, (0,), ("T2W", "ADC"))
+    assert known.compare(image(), (3, 1, 1), (8, 20, 20)).unlike == ()
+    # The last checkpoint holds the log: the same is known of a model whose files nnU-Net's export left out.
+    elsewhere = tmp_path / "installed"
+    installed = read_training_range(elsewhere, (0,), ("T2W", "ADC"), {0: log[LOGGED]})
+    assert installed.intensities is not None
+    assert known.intensities is not None
+    assert np.array_equal(installed.intensities, known.intensities)
+    assert read_training_range(elsewhere, (0, 1), ("T2W", "ADC"), {0: log[LOGGED]}).intensities is None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.inference.dicom.series import Series
+from nnunetv2_textguided.inference.missing import MissingRule
 
 HIGH_B = 800.0
 """s/mm2; PI-RADS v2.1 asks for a high b-value of at least 1400, acquired or calculated; older protocols had 800."""
@@ -38,7 +39,11 @@ class Choice:
 
 
 def choose_series(
-    series: Sequence[Series], channels: Sequence[str], where: Path, overrule: Mapping[str, str] | None = None
+    series: Sequence[Series],
+    channels: Sequence[str],
+    where: Path,
+    overrule: Mapping[str, str] | None = None,
+    rule: MissingRule | None = None,
 ) -> dict[str, Choice]:
     """The series of each channel.
 
@@ -47,14 +52,20 @@ def choose_series(
         channels: T2W, ADC and HBV, or some of them.
         where: the study's folder, for errors.
         overrule: channel -> number or UID of the series that the user names.
+        rule: whether some may be missing, which are then left out; None: no.
 
     Raises:
-        DataError: a channel fits no series, or several; lists what was found.
+        DataError: a channel fits no series and must not be missing, or it fits several; lists what was found.
     """
-    return {channel: _choose(channel, series, where, (overrule or {}).get(channel)) for channel in channels}
+    found = {}
+    for channel in channels:
+        choice = _choose(channel, series, where, (overrule or {}).get(channel), rule or MissingRule())
+        if choice is not None:
+            found[channel] = choice
+    return found
 
 
-def _choose(channel: str, series: Sequence[Series], where: Path, named: str | None) -> Choice:
+def _choose(channel: str, series: Sequence[Series], where: Path, named: str | None, rule: MissingRule) -> Choice | None:
     rules = {"T2W": _as_t2w, "ADC": _as_adc, "HBV": _as_high_b}
     if named is not None:
         found = [one for one in series if named in (one.number, one.uid)]
@@ -73,18 +84,23 @@ def _choose(channel: str, series: Sequence[Series], where: Path, named: str | No
         # The highest b-value is meant: PI-RADS reads the highest.
         highest = max(choice.b_value or 0 for choice in fits)
         fits = [choice for choice in fits if (choice.b_value or 0) == highest]
-    if len(fits) != 1:
-        what = "no series fits" if not fits else f"{len(fits)} series fit"
-        raise _error(what, channel, series, where, [choice.series for choice in fits])
+    if not fits and rule.allowed:
+        return None
+    if not fits:
+        raise _error("no series fits", channel, series, where, more=f" {rule.reason}")
+    if len(fits) > 1:
+        raise _error(f"{len(fits)} series fit", channel, series, where, [choice.series for choice in fits])
     return fits[0]
 
 
-def _error(what: str, channel: str, series: Sequence[Series], where: Path, fits: Sequence[Series] = ()) -> DataError:
+def _error(
+    what: str, channel: str, series: Sequence[Series], where: Path, fits: Sequence[Series] = (), more: str = ""
+) -> DataError:
     lines = [f"  {'*' if one in fits else ' '} {one}" for one in series]
     return DataError(
         f"{channel}: {what}. Found:\n" + "\n".join(lines),
         where=where,
-        remedy=f"Name it: --series {channel}=NUMBER (or its SeriesInstanceUID).",
+        remedy=f"Name it: --series {channel}=NUMBER (or its SeriesInstanceUID).{more}",
     )
 
 
