@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from nnunetv2_textguided.network.gate import Gate, Refinement, add_change, log_odds, neighbourhood, sample, surface_gate
 
@@ -106,7 +107,14 @@ class SurfaceRefiner(nn.Module):
         fraction = self.max_fraction if self.training else self.prediction_fraction
         count = max(1, int(fraction * given.logits[0, 0].numel()))
         gate = surface_gate(given.logits, self.regions, self.band, count)
-        delta = self.bound * torch.tanh(self.head(self.head_norm(self.queries(given, gate))).float() / self.bound)
+        if torch.is_grad_enabled():
+            # What it reads is kept by the network anyway: the copies of every voxel's neighbourhood need not be.
+            query = checkpoint(self.local_queries, given, gate, use_reentrant=False)
+        else:
+            query = self.local_queries(given, gate)
+        if self.attention is not None:
+            query = query + self.attention(query, given.tokens)
+        delta = self.bound * torch.tanh(self.head(self.head_norm(query)).float() / self.bound)
         change = torch.where(gate.open[:, None], delta.transpose(1, 2), delta.new_zeros(()))
         # Of class logits the background's stays as it is: the change is one of the labels' log-odds.
         return Refinement(gate, change if self.regions else F.pad(change, (0, 0, 1, 0)))
@@ -115,8 +123,8 @@ class SurfaceRefiner(nn.Module):
         """(B, O, *S) base logits with alpha times the change."""
         return add_change(logits, refinement.gate, self.alpha * refinement.change)
 
-    def queries(self, given: RefinerInput, gate: Gate) -> Tensor:
-        """(B, M, dim) what the gated voxels see, local context and text."""
+    def local_queries(self, given: RefinerInput, gate: Gate) -> Tensor:
+        """(B, M, dim) what the gated voxels see around them."""
         shape = given.logits.shape[2:]
         odds = log_odds(given.logits.float(), self.regions)
         context = torch.cat(
@@ -131,8 +139,8 @@ class SurfaceRefiner(nn.Module):
             [neighbourhood(odds, gate.places, self.extent), sample(given.similarity, gate.places, shape)], dim=2
         )
         seen = torch.cat([self.feature_norm(context), torch.tanh(evidence / EVIDENCE_RANGE)], dim=2)
-        query = self.query(F.gelu(self.first(seen)))
-        return query if self.attention is None else query + self.attention(query, given.tokens)
+        query: Tensor = self.query(F.gelu(self.first(seen)))
+        return query
 
 
 class TokenAttention(nn.Module):
