@@ -48,6 +48,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--not_on_device", action="store_true", help="accumulate in main memory")
     group.add_argument("--prompts", help="ask with another prompt bank (name or JSON file)")
     group.add_argument("--embeddings", type=Path, help="ask with another embedding file")
+    group.add_argument("--without-refiner", action="store_true", help="the network's masks before its refiner")
     group.add_argument("--trust", action="store_true", help="read checkpoints that could execute code, too")
     group.add_argument("--encoder", help="text encoder for --prompts (default: the model's own)")
 
@@ -145,6 +146,7 @@ def _model(args: argparse.Namespace) -> ModelOptions:
         embeddings=args.embeddings,
         encoder=args.encoder,
         trust=args.trust,
+        refiner=not args.without_refiner,
     )
 
 
