@@ -80,7 +80,7 @@ def test_what_was_not_fitted_or_fitted_with_other_weights_is_an_error(fitted: Pa
         read_thresholds(ModelOptions(fitted, (0, 1), "checkpoint_best.pth"))
     checkpoint = fitted / "fold_1" / "checkpoint_final.pth"
     content = torch.load(checkpoint, weights_only=False)
-    content["current_epoch"] += 1
+    content["init_args"] = {**content["init_args"], "trained": "again"}
     os.remove(checkpoint)
     torch.save(content, checkpoint)
     with pytest.raises(DataError, match="other checkpoints"):
