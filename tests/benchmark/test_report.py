@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from nnunetv2_textguided.benchmark.report.checklists import METRICS_RELOADED
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.case_files import read_case_files
 from nnunetv2_textguided.evaluation.metrics import DASH
@@ -42,6 +44,19 @@ def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(handle))
 
 
+def check_card(card: str) -> None:
+    """All items by number; what a report cannot know is said to be unknown, and what it knows is right."""
+    rows = dict(re.findall(r"^\| (\d+|FP[\d.]+) \| [^|]+ \| ([^|]+) \|$", card, flags=re.MULTILINE))
+    assert [int(key) for key in rows if key.isdigit()] == list(range(1, 45))
+    assert [key for key in rows if key.startswith("FP")] == list(METRICS_RELOADED)
+    assert rows["5"] == rows["18"] == rows["33"] == rows["44"] == rows["FP2.7.1"] == "not reported"
+    assert rows["35"].startswith("18 cases of ")
+    assert "12 with a lesion; left out: none" in rows["35"]
+    assert "Dice" in rows["28"]
+    assert rows["FP4.2"].startswith("12 of 18 cases have a lesion")
+    assert "6 cases; positives-only" in rows["FP4.6"]
+
+
 def test_everything_is_written_and_agrees(shared_study: FakeStudy, report: Report, capsys) -> None:
     folder = report(shared_study, *FOUR)
     names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
@@ -61,6 +76,7 @@ def test_everything_is_written_and_agrees(shared_study: FakeStudy, report: Repor
     assert sum(float(row["volume_ml"]) for row in lesions) == pytest.approx(
         sum(float(r["reference_ml"]) for r in cases)
     )
+    check_card((folder / "model_card.md").read_text(encoding="utf-8"))
     text = capsys.readouterr().out
     assert "positives-only: cases without a reference lesion do not count" in text
     assert "For every variant: none." in text
