@@ -107,11 +107,10 @@ def read_image(path: Path, dimensions: tuple[int, ...] = (3,)) -> sitk.Image:
 
 def not_one_volume(image: sitk.Image | sitk.ImageFileReader, path: Path) -> DataError:
     """What is wrong with an image of another dimension, or with several values per voxel."""
-    axes, size = image.GetDimension(), tuple(image.GetSize())
-    several = isinstance(image, sitk.Image) and image.GetNumberOfComponentsPerPixel() > 1
-    kind = f"{image.GetNumberOfComponentsPerPixel()} values per voxel" if several else f"{axes}D"
+    values = image.GetNumberOfComponentsPerPixel() if isinstance(image, sitk.Image) else 1
+    kind = f"{values} values per voxel" if values > 1 else f"{image.GetDimension()}D"
     return DataError(
-        f"The file is not one 3D volume but {kind}, size {size}.",
+        f"The file is not one 3D volume but {kind}, size {tuple(image.GetSize())}.",
         where=path,
         remedy="Extract the volume that belongs to this modality (a b-value, a time point) and save it alone.",
     )
