@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_textguided.errors import TextGuidedError
+from nnunetv2_textguided.errors import DataError, TextGuidedError
 
 PACKAGE = Path(__file__).resolve().parent
 MAX_DEPTH = 64
@@ -48,6 +48,23 @@ def atomic_path(target: str | os.PathLike[str], *, durable: bool = False) -> Ite
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Check that files can be written into a folder, which may have yet to be made, before hours of work.
+
+    Raises:
+        DataError: they cannot: names the folder and what the system said.
+    """
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        # Tried rather than asked: a mounted share can refuse what its permissions allow.
+        with tempfile.TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        raise DataError(
+            f"Nothing can be written there: {error.strerror}.", where=there, remedy="Choose another folder with -o."
+        ) from error
 
 
 def visible(folder: Path, pattern: str = "*") -> list[Path]:

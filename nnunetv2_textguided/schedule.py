@@ -20,12 +20,16 @@ class PhaseWeights:
         align: lambda_align.
         heat: lambda_heat.
         alpha: strength of the refiner.
+        refine: weight of the refiner's own loss.
+        fitting: only the refiner learns; the rest of the network is finished.
     """
 
     phase: Phase
     align: float
     heat: float
     alpha: float
+    refine: float = 0.0
+    fitting: bool = False
 
     def __str__(self) -> str:
         return f"{self.phase} (lambda_align {self.align:.4g}, lambda_heat {self.heat:.4g}, alpha {self.alpha:.4g})"
@@ -58,10 +62,12 @@ def phase_weights(epoch: int, num_epochs: int, settings: Settings, history: Hist
     if not settings.uses_text:
         return PhaseWeights("segmentation", 0.0, 0.0, 0.0)
     schedule, parts = settings.schedule, settings.components
-    start = ramp_start(epoch, num_epochs, schedule, history)
+    start = ramp_start(epoch, num_epochs, settings, history)
     strength = _rise(epoch, start, schedule.ramp * num_epochs)
-    refine_start = refine_epoch(num_epochs, schedule)
-    refining = _rise(epoch, refine_start, schedule.refine_ramp * num_epochs)
+    refine_start = refine_epoch(num_epochs, settings)
+    fitting = settings.fits_refiner and epoch >= refine_start
+    # A refiner that is fitted to a finished network acts at once: its change starts at zero.
+    refining = 1.0 if fitting else _rise(epoch, refine_start, schedule.refine_ramp * num_epochs)
     auxiliary = strength * (1 - refining * (1 - schedule.auxiliary_in_refine))
     phase: Phase = "warm-up" if strength == 0 else "ramp" if strength < 1 else "align"
     if epoch >= refine_start:
@@ -71,20 +77,34 @@ def phase_weights(epoch: int, num_epochs: int, settings: Settings, history: Hist
         align=settings.alignment.weight * auxiliary if "alignment" in parts else 0.0,
         heat=settings.heatmap.weight * auxiliary if "heatmap" in parts else 0.0,
         alpha=settings.refiner.alpha * refining if "refiner" in parts else 0.0,
+        refine=settings.refiner.weight if fitting else 0.0,
+        fitting=fitting,
     )
 
 
-def refine_epoch(num_epochs: int, schedule: ScheduleSettings) -> int:
-    """First epoch of the refine phase; `num_epochs` if there is none."""
-    return round(schedule.refine * num_epochs)
+def refine_epoch(num_epochs: int, settings: Settings) -> int:
+    """First epoch of the refine phase; `num_epochs` if there is none.
+
+    Where the rest of the network is finished before that, at least one epoch remains for each of the two.
+    """
+    start = round(settings.schedule.refine * num_epochs)
+    if settings.fits_refiner and settings.schedule.refine < 1 and num_epochs > 1:
+        return max(1, min(start, num_epochs - 1))
+    return num_epochs if settings.fits_refiner else start
 
 
-def ramp_start(epoch: int, num_epochs: int, schedule: ScheduleSettings, history: History) -> int:
+def network_epochs(num_epochs: int, settings: Settings) -> int:
+    """Epochs in which the network without the refiner learns: all of them, unless the refiner is fitted afterwards."""
+    return refine_epoch(num_epochs, settings) if settings.fits_refiner else num_epochs
+
+
+def ramp_start(epoch: int, num_epochs: int, settings: Settings, history: History) -> int:
     """First epoch of the ramp, as far as it is known at `epoch`; `latest_ramp_start` while still waiting."""
+    schedule = settings.schedule
     earliest = round(schedule.warmup * num_epochs)
     if schedule.warmup > 0:
         # However short the training: one epoch of warm-up, as long as that leaves one before the refine phase.
-        earliest = max(earliest, min(1, refine_epoch(num_epochs, schedule) - 1), 0)
+        earliest = max(earliest, min(1, refine_epoch(num_epochs, settings) - 1), 0)
     if not schedule.dynamic:
         return earliest
     latest = max(round(schedule.latest_ramp_start * num_epochs), earliest)

@@ -146,29 +146,60 @@ class HeatmapSettings(_Model):
 
 
 class RefinerSettings(_Model):
-    """Confidence-gated cross-attention from gated voxels to the text tokens."""
+    """Refiner: local edits of the logits where the segmentation is undecided, or the paper's attention."""
 
+    design: Literal["surface", "attention"] = "surface"
+    """"surface": voxels near the decision surface, changed by their neighbourhood and the text, with a loss of its own.
+    "attention": the paper's, the most confident voxels attend to the text; learns from the segmentation loss."""
     heads: int = Field(default=4, ge=1)
     """Attention heads."""
-    dim: int = Field(default=32, ge=1)
+    dim: int = Field(default=64, ge=1)
     """Width of queries, keys and values; a multiple of heads."""
-    tokens: Literal["pooled", "tokens"] = "pooled"
-    """Attend to one embedding per prompt, or to every token of every prompt."""
+    hidden: int = Field(default=128, ge=1)
+    """Surface: width of the layer that reads a voxel's neighbourhood."""
+    tokens: Literal["none", "pooled", "tokens"] = "pooled"
+    """Attend to one embedding per prompt, to every token of every prompt, or to none (surface only)."""
     alpha: float = Field(default=1.0, ge=0.0)
     """Strength of the refinement at the end of its ramp."""
-    tau: float = Field(default=0.3, ge=0.0, lt=1.0)
-    """Gate: only voxels whose base foreground probability exceeds tau are refined."""
     max_fraction: float = Field(default=0.02, gt=0.0, le=1.0)
-    """At most this fraction of the volume is refined (the most confident voxels)."""
+    """At most this fraction of a patch is refined."""
+    prediction_fraction: float = Field(default=0.05, gt=0.0, le=1.0)
+    """Surface: the same at prediction. Windows that overlap agree where no patch has more voxels in the band."""
+    band: float = Field(default=3.0, gt=0.0)
+    """Surface: voxels whose decision is less than this many logits away from another one are refined."""
+    bound: float = Field(default=4.0, gt=0.0)
+    """Surface: largest change in logits."""
+    weight: float = Field(default=1.0, ge=0.0)
+    """Surface: weight of the refiner's own loss, from which nothing else learns."""
+    ce_weight: float = Field(default=0.3, ge=0.0)
+    """Surface: weight of the gated voxels' cross-entropy beside the Dice in that loss."""
+    border_weight: float = Field(default=1.0, ge=0.0)
+    """Surface: what voxels next to another label count in the cross-entropy beyond 1."""
+    tau: float = Field(default=0.3, ge=0.0, lt=1.0)
+    """Attention: only voxels whose base foreground probability exceeds tau are refined."""
     gamma: float = Field(default=0.1)
-    """Initial value of the tanh gate. Must not be 0: with the zero-initialised projection nothing would ever learn."""
+    """Attention: initial value of the tanh gate. Not 0: with the zero-initialised projection nothing would learn."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Dropout of the attention weights."""
+    """Attention: dropout of the attention weights."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_releases(cls, given: Any) -> Any:
+        """A complete block from before there were two designs has every key but `design`: it is the paper's."""
+        if (
+            isinstance(given, dict)
+            and {"gamma", "tau", "max_fraction", "dropout"} <= given.keys()
+            and "design" not in given
+        ):
+            return {**given, "design": "attention"}
+        return given
 
     @model_validator(mode="after")
     def _learnable(self) -> RefinerSettings:
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+        if self.design == "attention" and self.tokens == "none":
+            raise ValueError('the attention design needs text: tokens must be "pooled" or "tokens"')
         if self.gamma == 0:
             raise ValueError("gamma must not be 0: with the zero-initialised projection the refiner could never learn")
         return self
@@ -220,10 +251,10 @@ class ScheduleSettings(_Model):
     """With dynamic: epochs per window."""
     ema_dice: float = Field(default=0.3, ge=0.0, le=1.0)
     """With dynamic: EMA pseudo Dice that starts the ramp."""
-    refine: float = Field(default=0.5, ge=0.0, le=1.0)
-    """The refine phase starts here; 1 is never."""
+    refine: float = Field(default=0.9, ge=0.0, le=1.0)
+    """The refine phase starts here; 1 is never. The surface refiner is then fitted to the finished network."""
     refine_ramp: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Duration of the linear ramp of alpha."""
+    """Attention refiner: duration of the linear ramp of alpha."""
     auxiliary_in_refine: float = Field(default=1.0, ge=0.0, le=1.0)
     """Factor of the auxiliary losses once the refine phase is reached (faded linearly over refine_ramp)."""
 
@@ -244,8 +275,10 @@ class OptimiserSettings(_Model):
     """Initial learning rate of the backbone."""
     text_lr: float = Field(default=1e-2, gt=0.0)
     """Initial learning rate of the alignment head."""
-    refiner_lr: float = Field(default=1e-2, gt=0.0)
+    refiner_lr: float = Field(default=0.02, gt=0.0)
     """Initial learning rate of the refiner, which decays from the start of the refine phase."""
+    refiner_momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """Nesterov momentum of the refiner."""
     weight_decay: float = Field(default=3e-5, ge=0.0)
     """Weight decay of backbone and alignment head. The refiner's is 0: before alpha rises it would only shrink."""
     momentum: float = Field(default=0.99, ge=0.0, lt=1.0)
@@ -307,6 +340,11 @@ class Settings(_Model):
     def uses_text(self) -> bool:
         """Whether the network has any text-guided part."""
         return bool(self.components)
+
+    @property
+    def fits_refiner(self) -> bool:
+        """Whether the refiner is fitted, in a phase of its own, to a network that is finished by then."""
+        return "refiner" in self.components and self.refiner.design == "surface"
 
     def block(self) -> dict[str, Any]:
         """The complete block as JSON values."""

@@ -14,8 +14,8 @@ import pytest
 
 DEFECTS = {
     "the refiner pools the text to one key, so its change is the same for all voxels": [
-        "network/test_refiner.py::test_the_change_varies_between_voxels_and_depends_on_the_prompts",
-        "network/test_refiner.py::test_every_parameter_receives_gradient_from_the_second_step_on",
+        "network/test_refiner.py::test_the_change_differs_between_voxels_and_with_the_tokens_where_it_attends",
+        "network/test_refiner.py::test_it_learns_to_move_a_surface_that_is_wrong_in_a_way_the_image_shows",
         "training/test_trainer.py::test_the_refiner_learns_in_the_refine_phase_and_not_before",
     ],
     "text reaches neither prediction nor validation, alpha and tau are in no checkpoint": [
@@ -55,8 +55,8 @@ DEFECTS = {
         "settings/test_schedule.py::test_the_default_schedule_has_all_phases_from_three_epochs_on",
     ],
     "the gate takes the sigmoid of one logit of a softmax": [
-        "network/test_refiner.py::test_the_gate_uses_sigmoids_for_regions_and_softmax_for_classes",
-        "network/test_refiner.py::test_the_gate_takes_the_most_confident_voxels_above_the_threshold",
+        "network/test_attention_refiner.py::test_the_gate_uses_sigmoids_for_regions_and_softmax_for_classes",
+        "network/test_attention_refiner.py::test_the_gate_takes_the_most_confident_voxels_above_the_threshold",
     ],
     "plans are ignored, and the refiner's cost follows the volume": [
         "network/test_encoders.py::test_every_encoder_has_the_kernels_and_depths_of_the_plans",

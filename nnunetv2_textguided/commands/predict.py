@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nnunetv2_textguided.commands.numbers import count, number
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.files import check_writable
 from nnunetv2_textguided.inference.jobs import JobOptions
 from nnunetv2_textguided.inference.options import MISSING, OUTSIDE_GLAND, ModelOptions, OutputOptions, WorkOptions
 from nnunetv2_textguided.processes.jobs import EXECUTORS, parse_sbatch
@@ -47,6 +48,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--not_on_device", action="store_true", help="accumulate in main memory")
     group.add_argument("--prompts", help="ask with another prompt bank (name or JSON file)")
     group.add_argument("--embeddings", type=Path, help="ask with another embedding file")
+    group.add_argument("--without-refiner", action="store_true", help="the network's masks before its refiner")
     group.add_argument("--trust", action="store_true", help="read checkpoints that could execute code, too")
     group.add_argument("--encoder", help="text encoder for --prompts (default: the model's own)")
 
@@ -101,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
             where="--layout studies",
             remedy="Check -i; leave --jobs and --executor out, or divide the folder by hand.",
         )
+    check_writable(args.output)
     if args.layout != "studies" and args.missing != "error":
         raise DataError(
             "nnU-Net's layout tells channels by their numbers: none may be missing.",
@@ -143,6 +146,7 @@ def _model(args: argparse.Namespace) -> ModelOptions:
         embeddings=args.embeddings,
         encoder=args.encoder,
         trust=args.trust,
+        refiner=not args.without_refiner,
     )
 
 

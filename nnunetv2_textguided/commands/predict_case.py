@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nnunetv2_textguided.commands.numbers import number
 from nnunetv2_textguided.errors import DataError, TextGuidedError
-from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.files import check_writable, read_json
 from nnunetv2_textguided.inference.options import MISSING
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.output.is_dir() and any(args.output.iterdir()):
         raise DataError("The folder is not empty.", where=args.output, remedy="Choose a new folder: one per patient.")
+    check_writable(args.output)
     text = _text(args)
     named = dict(_named_series(word) for word in args.series)
     from nnunetv2_textguided.inference.channels import from_study, gather
@@ -95,9 +96,10 @@ def run(args: argparse.Namespace) -> int:
     )
     for decision in patient.decisions:
         print(decision)
+    first = next(channel for index, channel in enumerate(loaded.channels) if index not in patient.missing)
     if args.dicom and not patient.datasets:
         raise DataError(
-            f"--dicom needs the {loaded.channels[0]} as DICOM: its series is what segmentation and report refer to.",
+            f"--dicom needs the {first} as DICOM: its series is what segmentation and report refer to.",
             where="--dicom",
             remedy="Give the DICOM series, or leave --dicom out.",
         )
@@ -152,7 +154,14 @@ def _write_dicom(args: argparse.Namespace, result: Result, loaded: LoadedModel, 
         raise TextGuidedError("Without candidates there is nothing to write.", where="--candidates none, --dicom")
     model = loaded.session.model.folder
     label = str(loaded.session.exporter.label)
-    found = Found(result.lesion_numbers, result.lesions, result.likelihood, label, f"{model.parent.name} {model.name}")
+    found = Found(
+        result.lesion_numbers,
+        result.lesions,
+        result.likelihood,
+        label,
+        f"{model.parent.name} {model.name}",
+        "; ".join(result.text.findings) or None,
+    )
     for path in write_objects(args.output, found, datasets):
         print(path)
     if not result.lesions:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from nnunetv2_textguided import __version__
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.case_likelihood import FILE as LIKELIHOOD
 from nnunetv2_textguided.files import PACKAGE, read_json, shipped, write_text
 from nnunetv2_textguided.imaging.intensities import FILE as INTENSITIES
 from nnunetv2_textguided.inference.grand_challenge import channel_order, find_model
+from nnunetv2_textguided.inference.licences import packages_of
 from nnunetv2_textguided.nnunet.checkpoints import read_checkpoint
 
 TEMPLATES = PACKAGE / "inference" / "data"
@@ -27,7 +29,7 @@ REQUIREMENTS = (
 
 
 def export_container(model: Path, target: Path) -> list[Path]:
-    """Write Dockerfile, pinned requirements, this package and the model to a folder that `docker build` takes.
+    """Write Dockerfile, README, pinned requirements, this package and the model to a folder that `docker build` takes.
 
     Args:
         model: a ZIP of nnUNetv2_export_model_to_zip, or a trained model folder.
@@ -54,6 +56,7 @@ def export_container(model: Path, target: Path) -> list[Path]:
             template = (TEMPLATES / name).read_text(encoding="utf-8")
             write_text(folder / name, template.format(name=NAME, python=python))
         (folder / "test.sh").chmod(0o755)
+        write_text(folder / "README.md", readme(fitted=any((folder / "model").rglob(LIKELIHOOD))))
         if target.exists():
             target.rmdir()
         shutil.move(folder, target)
@@ -76,11 +79,28 @@ def requirements() -> str:
     return "\n".join(lines) + "\n"
 
 
+def readme(fitted: bool) -> str:
+    """What the container takes and gives, and the licences of what it installs.
+
+    Args:
+        fitted: whether the model folder has a regression of the likelihood on clinical facts.
+    """
+    packages = packages_of(REQUIREMENTS)
+    template = (TEMPLATES / "README.md").read_text(encoding="utf-8")
+    return template.format(
+        name=NAME,
+        version=__version__,
+        fitted="it has one" if fitted else "it has none",
+        copyleft=", ".join(f"{one.name} ({one.licence})" for one in packages if one.copyleft),
+        packages="\n".join(f"| {one.name} | {one.version} | {one.licence} |" for one in packages),
+    )
+
+
 def _copy_model(model: Path, target: Path) -> None:
     if model.is_dir():
         wanted = [*model.glob("fold_*/checkpoint_final.pth"), *(model / n for n in ("plans.json", "dataset.json"))]
-        # What prediction compares cases with, where the training left it.
-        known = [model / "dataset_fingerprint.json", *model.glob(f"fold_*/{INTENSITIES}")]
+        # What prediction compares cases with, and how it combines them with clinical facts, where the model has it.
+        known = [model / "dataset_fingerprint.json", model / LIKELIHOOD, *model.glob(f"fold_*/{INTENSITIES}")]
         for path in [*wanted, *filter(Path.is_file, known)]:
             if not path.is_file():
                 raise DataError("The model folder is not complete.", where=path)

@@ -15,6 +15,8 @@ from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, W
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+    from nnunetv2_textguided.text.case_text import CaseText
+
 INPUTS = {
     "T2W": "transverse-t2-prostate-mri",
     "ADC": "transverse-adc-prostate-mri",
@@ -23,6 +25,13 @@ INPUTS = {
 """Folder of each scan below /input/images."""
 DETECTION_MAP = Path("images", "cspca-detection-map", "cspca_detection_map.mha")
 LIKELIHOOD = Path("cspca-case-level-likelihood.json")
+CLINICAL = Path("clinical-information-prostate-mri.json")
+"""Optional, below /input: what the radiology report says of the patient; what it does not say is missing or null."""
+_FACTS = {
+    "PSA_report": "psa_ng_per_ml",
+    "patient_age": "age_years",
+    "prostate_volume_report": "prostate_volume_ml",
+}
 _CASE = "case"
 # `picai prepare` calls the ADC channel "CT" to ask nnU-Net for statistics over the whole data set.
 _ALIASES = {"T2": "T2W", "T2W": "T2W", "ADC": "ADC", "CT": "ADC", "HBV": "HBV"}
@@ -38,13 +47,15 @@ def detect(
 
     Args:
         model: the trained model.
-        source: holds images/transverse-{t2,adc,hbv}-prostate-mri/*.mha, one file each.
+        source: holds images/transverse-{t2,adc,hbv}-prostate-mri/*.mha, one file each, and perhaps
+            clinical-information-prostate-mri.json.
         target: gets images/cspca-detection-map/cspca_detection_map.mha on the T2W grid, and
             cspca-case-level-likelihood.json.
         candidates: how candidates are extracted.
 
     Returns:
-        The case-level likelihood, which is the largest value of the detection map.
+        The case-level likelihood: the largest value of the detection map, or where the model folder has a regression
+        on clinical facts (case_likelihood.json) and they are there, what that makes of them and the map.
 
     Raises:
         TextGuidedError: an input is missing, damaged or of another study, or the model is not complete; nothing was
@@ -52,9 +63,10 @@ def detect(
     """
     import SimpleITK as sitk
 
+    from nnunetv2_textguided.inference.likelihood import combined_likelihood
     from nnunetv2_textguided.inference.run import predict_folder
 
-    scans = read_study(source)
+    scans, facts = read_study(source), read_clinical(source / CLINICAL)
     with tempfile.TemporaryDirectory() as work:
         images, results = Path(work, "images"), Path(work, "results")
         write_channels(scans, images, read_json(model.folder / "dataset.json", error=DataError))
@@ -64,6 +76,8 @@ def detect(
             raise DataError(f"The study could not be predicted. {summary.failed[_CASE]}", where=source)
         found = sitk.ReadImage(str(results / "detection_maps" / f"{_CASE}_detection_map.nii.gz"), sitk.sitkFloat32)
         likelihood = float(read_json(results / "cases" / f"{_CASE}.json")["case_likelihood"])
+    combined = combined_likelihood(model.folder, likelihood, facts) if facts else None
+    likelihood = likelihood if combined is None else combined[0]
     # NIfTI keeps a header in single precision; the T2W series' own is exact.
     found.CopyInformation(scans["T2W"])
     with atomic_path(target / DETECTION_MAP) as map_path, atomic_path(target / LIKELIHOOD) as likelihood_path:
@@ -91,6 +105,23 @@ def read_study(source: Path) -> dict[str, sitk.Image]:
     sample = preprocessing.Sample(scans=list(scans.values()), settings=preprocessing.PreprocessingSettings())
     sample.preprocess()
     return dict(zip(scans, sample.scans, strict=True))
+
+
+def read_clinical(path: Path) -> CaseText:
+    """What is known of the patient; nothing where the file is not there.
+
+    Raises:
+        DataError: the file is damaged, or a value is none that a patient can have.
+    """
+    from nnunetv2_textguided.text.case_text import CaseText, parse_entry
+
+    if not path.is_file():
+        return CaseText()
+    content = read_json(path, error=DataError)
+    if not isinstance(content, dict):
+        raise DataError("The clinical information is no JSON object.", where=path, remedy="Leave the file out.")
+    known = {ours: content[theirs] for theirs, ours in _FACTS.items() if content.get(theirs) is not None}
+    return parse_entry({"clinical": known}, str(path))
 
 
 def _only_file(folder: Path) -> Path:

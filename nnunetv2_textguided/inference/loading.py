@@ -70,6 +70,8 @@ def open_session(model: ModelOptions, output: OutputOptions, foreign: ForeignOut
         warning = None
         if model.prompts is not None or model.embeddings is not None:
             warning = exchange_prompts(predictor, model.prompts, model.embeddings, model.encoder)
+        if not model.refiner:
+            predictor.switch_off_refiner()
         if output.heatmaps or (output.viewer and predictor.settings is not None and predictor.settings.uses_text):
             predictor.explain()
             if not predictor.calibrated:

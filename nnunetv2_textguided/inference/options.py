@@ -26,6 +26,7 @@ class ModelOptions:
         embeddings: embedding file to use instead of the model's own.
         encoder: text encoder for `prompts`.
         trust: let nnU-Net read checkpoints that could execute something.
+        refiner: False switches the refiner off: masks are those of the network before it.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class ModelOptions:
     embeddings: Path | None = None
     encoder: str | None = None
     trust: bool = False
+    refiner: bool = True
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from nnunetv2_textguided.inference.loading import Session, open_session
 from nnunetv2_textguided.inference.missing import MissingRule, missing_rule
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
 from nnunetv2_textguided.inference.run import predict_cases
+from nnunetv2_textguided.inference.training_range import UNLIKE
 from nnunetv2_textguided.nnunet.labels import file_names
 from nnunetv2_textguided.text.case_text import CaseText
 
@@ -44,6 +45,8 @@ class Result:
         combined_from: what that was computed from.
         remarks: what a reader has to know.
         decisions: what was decided about the input.
+        unlike_training: in what the patient's images are unlike the training data; None: in nothing that is known.
+        text: what was known of the patient beside the images.
     """
 
     mask: sitk.Image
@@ -56,6 +59,8 @@ class Result:
     combined_from: tuple[str, ...]
     remarks: tuple[str, ...]
     decisions: tuple[str, ...] = field(default=())
+    unlike_training: str | None = None
+    text: CaseText = field(default_factory=CaseText)
 
 
 class LoadedModel:
@@ -142,6 +147,8 @@ class LoadedModel:
             () if combined is None else combined[1],
             tuple(record.get("remarks", ())),
             patient.decisions,
+            record["unlike_training"] if (record.get("training_distance") or 0) >= UNLIKE else None,
+            text,
         )
 
 

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-import base64
-from html import escape
+import io
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnunetv2_textguided import __version__
 from nnunetv2_textguided.files import write_text
 from nnunetv2_textguided.inference import cases as places
+from nnunetv2_textguided.inference.overlays import LINE, PANEL
+from nnunetv2_textguided.inference.record import weights_of
+from nnunetv2_textguided.pages.render import data_uri, render
 
 if TYPE_CHECKING:
     from nnunetv2_textguided.inference.patient import LoadedModel, Result
+    from nnunetv2_textguided.text.case_text import CaseText
 
-_STYLE = """
-@page { size: A4; margin: 14mm } body { font: 10pt/1.4 system-ui, sans-serif; max-width: 190mm; margin: 6mm auto }
-h1 { font-size: 15pt; margin: 0 } h2 { font-size: 11pt; margin: 5mm 0 1mm } img { max-width: 100%; max-height: 120mm }
-table { border-collapse: collapse; width: 100% }
-th, td { text-align: right; border-bottom: 1px solid #bbb; padding: 2px 6px }
-th:first-child, td:first-child { text-align: left } .limits { border: 2px solid #a00; padding: 2mm 3mm; margin: 3mm 0 }
-"""
+TEMPLATE = Path(__file__).with_name("patient_report.html.j2")
+SHOWN = 3
+"""Lesions whose key slices are on the page: more do not fit on one sheet at a size that can be read."""
 _COLUMNS = (
     ("candidate", "lesion", "{}"),
+    ("confidence", "confidence", "{:.2f}"),
     ("volume_ml", "volume (mL)", "{:.2f}"),
     ("diameter_mm", "diameter (mm)", "{:.0f}"),
-    ("confidence", "confidence", "{:.2f}"),
     ("key_slice", "key slice", "{}"),
+    ("mean_probability", "mean probability", "{:.2f}"),
+    ("mean_heatmap", "text heatmap", "{:.2f}"),
     ("zone", "zone", "{}"),
 )
 LIMITS = (
-    "For research use only; not a medical device, not for diagnosis. Confidence and likelihood are the model's own "
-    "numbers: they rank findings and are no probabilities of cancer. What the model was not trained on (other "
-    "scanners, sequences, patients) it may get wrong with high confidence."
+    "not a medical device, not for diagnosis. Confidence and likelihood are the model's own numbers: they rank "
+    "findings and are no probabilities of cancer. What the model was not trained on (other scanners, sequences, "
+    "patients) it may get wrong with high confidence."
 )
 
 
@@ -45,40 +47,71 @@ def write_report(path: Path, result: Result, name: str, loaded: LoadedModel) -> 
         name: of the case.
         loaded: the model that found it.
     """
-    model = loaded.session.model
-    overlay = path.parent / places.OVERLAYS / f"{name}.png"
-    picture = ""
-    if overlay.is_file():
-        data = base64.b64encode(overlay.read_bytes()).decode("ascii")
-        picture = (
-            f'<h2>Key slices</h2><img alt="Key slices with the lesions outlined" src="data:image/png;base64,{data}">'
-        )
-    facts = [
-        f"Folds {', '.join(map(str, model.folds or ()))}, {model.checkpoint}",
-        f"nnunetv2-textguided {__version__}",
-    ]
-    notes = [*result.decisions, *result.remarks]
-    likelihood = "" if result.likelihood is None else f"<p>Likelihood by the image: <b>{result.likelihood:.3f}</b></p>"
+    columns = [one for one in _COLUMNS if any(lesion.get(one[0]) is not None for lesion in result.lesions)]
+    unlike = [] if result.unlike_training is None else [f"Unlike the training data: {result.unlike_training}"]
+    page = render(
+        TEMPLATE,
+        name=name,
+        figures=list(_figures(result)),
+        limits=LIMITS,
+        warnings=[*result.remarks, *unlike],
+        columns=[title for _, title, _ in columns],
+        rows=[[_cell(lesion, key, form) for key, _, form in columns] for lesion in result.lesions],
+        slices=_key_slices(path.parent / places.OVERLAYS / f"{name}.png"),
+        shown=SHOWN,
+        notes=[*_known(result.text), *result.decisions],
+        facts=list(_facts(loaded)),
+        version=__version__,
+    )
+    write_text(path, page + "\n")
+
+
+def _figures(result: Result) -> Iterator[tuple[str, str]]:
+    if result.likelihood is not None:
+        yield f"{result.likelihood:.3f}", "likelihood by the image"
     if result.combined is not None:
-        likelihood += f"<p>Likelihood by {' + '.join(result.combined_from)}: <b>{result.combined:.3f}</b></p>"
-    body = (
-        f"<h1>{escape(name)}</h1>{likelihood}<div class=limits>{escape(LIMITS)}</div>"
-        f"<h2>Lesions</h2>{_table(result)}{picture}"
-        f"<h2>Input</h2><ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>"
-        f"<h2>Model</h2><p>{escape(str(model.folder.name))} of {escape(model.folder.parent.name)}<br>"
-        f"{escape('; '.join(facts))}</p>"
-    )
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(name)}</title><style>{_STYLE}</style>"
-    write_text(path, f"{head}<body>{body}</body></html>\n")
+        yield f"{result.combined:.3f}", f"likelihood by {' + '.join(result.combined_from)}"
+    yield str(len(result.lesions)), "lesions found" if len(result.lesions) != 1 else "lesion found"
+    if result.lesions:
+        yield f"{sum(lesion['volume_ml'] for lesion in result.lesions):.2f} mL", "in all"
 
 
-def _table(result: Result) -> str:
-    if not result.lesions:
-        return "<p>No lesion was found.</p>"
-    columns = [column for column in _COLUMNS if any(lesion.get(column[0]) is not None for lesion in result.lesions)]
-    head = "".join(f"<th>{escape(title)}</th>" for _, title, _ in columns)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(form.format(lesion[key]))}</td>" for key, _, form in columns) + "</tr>"
-        for lesion in result.lesions
-    )
-    return f"<table><tr>{head}</tr>{rows}</table>"
+def _known(text: CaseText) -> Iterator[str]:
+    """What was known of the patient, in words."""
+    facts = text.clinical
+    for name, value, unit in (
+        ("PSA", facts.psa_ng_per_ml, "ng/mL"),
+        ("age", facts.age_years, "years"),
+        ("prostate volume", facts.prostate_volume_ml, "mL"),
+    ):
+        if value is not None:
+            yield f"{name} {value:g} {unit}"
+    yield from (f"finding: {sentence}" for sentence in text.findings)
+
+
+def _cell(lesion: Mapping[str, Any], key: str, form: str) -> str:
+    return "" if lesion.get(key) is None else form.format(lesion[key])
+
+
+def _key_slices(path: Path) -> str | None:
+    """The first rows of the overlays as a URI; None where there are none."""
+    if not path.is_file():
+        return None
+    from PIL import Image
+
+    with Image.open(path) as sheet:
+        part = sheet.crop((0, 0, sheet.width, min(sheet.height, SHOWN * (PANEL + LINE))))
+    content = io.BytesIO()
+    part.save(content, format="PNG", optimize=True)
+    return data_uri(content.getvalue(), "image/png")
+
+
+def _facts(loaded: LoadedModel) -> Iterator[str]:
+    """What is known of the model that a reader could ask for."""
+    model, predictor = loaded.session.model, loaded.session.predictor
+    yield f"{model.folder.name} of {model.folder.parent.name}"
+    digests = weights_of(model)
+    yield f"{model.checkpoint} of folds " + ", ".join(f"{fold} ({digest})" for fold, digest in digests.items())
+    yield f"trained on {predictor.dataset_json.get('numTraining', 'an unknown number of')} cases"
+    yield f"channels {', '.join(loaded.channels)}"
+    yield "text-guided" if predictor.settings is not None and predictor.settings.uses_text else "without text"

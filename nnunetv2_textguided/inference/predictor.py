@@ -144,6 +144,23 @@ class TextGuidedPredictor(nnUNetPredictor):
         masses = [weights.get("alignment.calibration.mass") for weights in self.list_of_parameters]
         return all(mass is not None and bool(mass.any()) for mass in masses)
 
+    def switch_off_refiner(self) -> None:
+        """Predict with the network as it is before its refiner. Call after `load`.
+
+        Raises:
+            DataError: it has none.
+        """
+        name = "refiner.alpha"
+        if name not in self.list_of_parameters[0]:
+            raise DataError(
+                "This model has no refiner to switch off.",
+                where=f"--without-refiner, {self.trainer_name}",
+                remedy="Predict without --without-refiner.",
+            )
+        # Each fold's weights are loaded anew before it predicts.
+        self.list_of_parameters = [{**fold, name: torch.zeros_like(fold[name])} for fold in self.list_of_parameters]
+        self.network.load_state_dict(self.list_of_parameters[0])
+
     def _internal_get_sliding_window_slicers(self, image_size: Any) -> Any:
         windows = super()._internal_get_sliding_window_slicers(image_size)
         self.progress.expect(len(windows))

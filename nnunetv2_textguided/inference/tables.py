@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ CASE_COLUMNS = (
 
 
 def write_tables(folder: Path) -> tuple[int, int]:
-    """Write lesions.csv (one row per candidate) and cases.csv (one row per case) of a prediction folder.
+    """Write lesions.csv, lesions.json (a row per candidate) and cases.csv (one per case) of a prediction folder.
 
     Case by case, so that memory does not follow the cohort.
 
@@ -35,11 +37,13 @@ def write_tables(folder: Path) -> tuple[int, int]:
     with (
         _table(folder / "cases.csv", CASE_COLUMNS) as write_case,
         _table(folder / "lesions.csv", LESION_COLUMNS) as write_lesion,
+        _json_list(folder / "lesions.json") as list_lesion,
     ):
         for record in read_records(folder):
             write_case(_case_row(record))
             for candidate in record["candidates"]:
                 write_lesion(_lesion_row(record["case"], candidate))
+                list_lesion({"case": record["case"], **candidate})
             cases, lesions = cases + 1, lesions + len(record["candidates"])
     return cases, lesions
 
@@ -77,6 +81,15 @@ def _table(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Mapping[str
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
         yield lambda row: writer.writerow({key: _plain(row.get(key)) for key in columns})
+
+
+@contextlib.contextmanager
+def _json_list(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A function that appends an object, on a line of its own, to a JSON array; appears as tables do."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        separators = itertools.chain(["[\n"], itertools.repeat(",\n"))
+        yield lambda row: print(next(separators) + json.dumps(row, ensure_ascii=False), end="", file=stream)
+        stream.write("[]\n" if next(separators) == "[\n" else "\n]\n")
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,17 +12,35 @@ from torch import Tensor, nn
 
 from nnunetv2_textguided.errors import NetworkError
 from nnunetv2_textguided.network.alignment import AlignmentHead
+from nnunetv2_textguided.network.attention_refiner import AttentionRefiner
 from nnunetv2_textguided.network.backbone import choose_stage, features_of_each_stage, locate_backbone
 from nnunetv2_textguided.network.balance import balanced
 from nnunetv2_textguided.network.encoders import MultiEncoder
 from nnunetv2_textguided.network.explanation import Explanation, heatmap_of
 from nnunetv2_textguided.network.feature_maps import count_alignment, count_encoder
+from nnunetv2_textguided.network.gate import Refinement
 from nnunetv2_textguided.network.normalisation import join_activations
-from nnunetv2_textguided.network.refiner import TextRefiner
-from nnunetv2_textguided.settings import ResolvedText, Settings
+from nnunetv2_textguided.network.refiner import RefinerInput, SurfaceRefiner
+from nnunetv2_textguided.settings import RefinerSettings, ResolvedText, Settings
 from nnunetv2_textguided.settings_block import complete_settings
 
 Segmentation = Tensor | list[Tensor]
+
+
+class Decoded(NamedTuple):
+    """What the decoder computes.
+
+    Attributes:
+        outputs: (B, O, *S) logits, finest first; all scales with deep supervision, else one.
+        similarity: (B, C, *s) similarity logits; None where nobody asks for them.
+        finest: (B, width, *S) features of the finest stage.
+        coarser: features of the stage before.
+    """
+
+    outputs: list[Tensor]
+    similarity: Tensor | None
+    finest: Tensor
+    coarser: Tensor
 
 
 class AlignRefineUNet(nn.Module):
@@ -91,9 +109,9 @@ class AlignRefineUNet(nn.Module):
         self.decoder.encoder = SimpleNamespace(strides=strides, output_channels=widths)
         join_activations(self)
 
-        self.num_segmented = 0
+        self.input_channels, self.num_segmented = input_channels, 0
         self.alignment: AlignmentHead | None = None
-        self.refiner: TextRefiner | None = None
+        self.refiner: SurfaceRefiner | AttentionRefiner | None = None
         self.alignment_stage = choose_stage(strides, settings.alignment.stage, settings.alignment.max_stride)
         self.gradient_ratio = settings.alignment.gradient_ratio if settings.uses_text else None
         if settings.uses_text:
@@ -130,9 +148,23 @@ class AlignRefineUNet(nn.Module):
             alignment.feedback,
         )
         if "refiner" in settings.components:
-            options = settings.refiner.model_dump(exclude={"tokens", "alpha"})
             token_dim = text.token_dim if text.num_tokens else text.embedding_dim
-            self.refiner = TextRefiner(widths[0], token_dim, labels, has_regions=num_classes == segmented, **options)
+            self.refiner = self._build_refiner(
+                settings.refiner, token_dim, labels, num_classes, num_classes == segmented
+            )
+
+    def _build_refiner(
+        self, options: RefinerSettings, token_dim: int, labels: int, outputs: int, regions: bool
+    ) -> SurfaceRefiner | AttentionRefiner:
+        widths = self.encoder.output_channels
+        if options.design == "attention":
+            chosen = options.model_dump(include={"dim", "heads", "tau", "max_fraction", "gamma", "dropout"})
+            return AttentionRefiner(widths[0], token_dim, labels, regions, **chosen)
+        names = {"dim", "hidden", "heads", "band", "max_fraction", "prediction_fraction", "bound"}
+        chosen = options.model_dump(include=names)
+        dims = self.decoder.seg_layers[-1].weight.ndim - 2
+        read = (self.input_channels, widths[0], widths[1])
+        return SurfaceRefiner(read, token_dim, labels, outputs, regions, dims, options.tokens != "none", **chosen)
 
     def _register_text(self, text: ResolvedText, learned: bool) -> None:
         """Room for the embeddings; shapes come from the plans, so that strict loading of checkpoints works."""
@@ -166,33 +198,54 @@ class AlignRefineUNet(nn.Module):
                 )
             target.copy_(value)
 
-    def forward(self, x: Tensor, return_similarity: bool = False) -> Segmentation | tuple[Segmentation, Tensor | None]:
+    def forward(self, x: Tensor, return_similarity: bool = False, return_refinement: bool = False) -> Any:
         """Segment.
 
         Args:
             x: (B, channels, *S) image.
             return_similarity: also return the similarity logits.
+            return_refinement: leave the refinement out of the logits and return it beside them.
 
         Returns:
             Logits (B, heads, *S), or a list of logits, finest first, with deep supervision; with `return_similarity`
-            a pair with the (B, C, *s) similarity logits at the alignment stage (None for a network without text).
+            a pair with the (B, C, *s) similarity logits at the alignment stage (None for a network without text);
+            with `return_refinement` a triple with the Refinement (None for a network without refiner).
         """
-        outputs, similarity, finest = self.decode(self.encoder(x), return_similarity)
-        if self.refiner is not None and similarity is not None:
-            outputs[0] = self.refiner(outputs[0], finest, similarity, self.tokens, self.decoder.seg_layers[-1])
+        decoded = self.decode(self.encoder(x), return_similarity)
+        outputs, refinement = decoded.outputs, self.refinement(x, decoded)
+        if refinement is not None and not return_refinement:
+            outputs[0] = self.refiner.refine(outputs[0], refinement)  # type: ignore[union-attr]
         segmentation: Segmentation = outputs if self.decoder.deep_supervision else outputs[0]
-        return (segmentation, similarity) if return_similarity else segmentation
+        if return_refinement:
+            return segmentation, decoded.similarity, refinement
+        return (segmentation, decoded.similarity) if return_similarity else segmentation
 
-    def decode(self, skips: list[Tensor], explained: bool) -> tuple[list[Tensor], Tensor | None, Tensor]:
+    def refinement(self, x: Tensor, decoded: Decoded) -> Refinement | None:
+        """What the refiner would add to the logits of (B, channels, *S) images `x`; None without a refiner."""
+        if self.refiner is None or decoded.similarity is None:
+            return None
+        if isinstance(self.refiner, SurfaceRefiner):
+            return self.refiner(
+                RefinerInput(decoded.outputs[0], x, decoded.finest, decoded.coarser, decoded.similarity, self.tokens)
+            )
+        refinement: Refinement = self.refiner(
+            decoded.outputs[0], decoded.finest, decoded.similarity, self.tokens, self.decoder.seg_layers[-1]
+        )
+        return refinement
+
+    def decode(self, skips: list[Tensor], explained: bool) -> Decoded:
         """The plans' decoder, step by step as in its own forward, with the alignment head at its stage.
 
-        Returns:
-            Logits, finest first; similarity logits, None where nobody asks for them; features of the finest stage.
+        Args:
+            skips: the encoder's features, finest first.
+            explained: compute the similarity logits also where nothing in the network needs them.
         """
         x, outputs = skips[-1], []
         similarity = None
+        coarser = x
         stages = len(self.decoder.stages)
         for stage in range(stages):
+            coarser = x
             x = torch.cat((self.decoder.transpconvs[stage](x), skips[-(stage + 2)]), 1)
             x = self.decoder.stages[stage](x)
             if stage == self.alignment_stage and self.alignment is not None:
@@ -203,7 +256,7 @@ class AlignRefineUNet(nn.Module):
                     x = self.alignment.feed_back(x, similarity)
             if self.decoder.deep_supervision or stage == stages - 1:
                 outputs.append(self.decoder.seg_layers[stage](x))
-        return outputs[::-1], similarity, x
+        return Decoded(outputs[::-1], similarity, x, coarser)
 
     @property
     def tokens(self) -> Tensor:
@@ -219,14 +272,14 @@ class AlignRefineUNet(nn.Module):
         """
         if self.alignment is None:
             raise NetworkError("This network was trained without text: there is nothing to explain.")
-        outputs, similarity, finest = self.decode(self.encoder(x), explained=True)
+        decoded = self.decode(self.encoder(x), explained=True)
+        logits, similarity, refinement = decoded.outputs[0], decoded.similarity, self.refinement(x, decoded)
         assert similarity is not None  # asked for, and there is text
-        logits = outputs[0]
         gate, change = torch.zeros_like(logits[:, :1], dtype=torch.bool), torch.zeros_like(logits)
-        if self.refiner is not None:
-            chosen = self.refiner.gate(logits)
-            refined = self.refiner(logits, finest, similarity, self.tokens, self.decoder.seg_layers[-1])
-            gate = gate.flatten(2).scatter(2, chosen.places[:, None], chosen.open[:, None]).view_as(gate)
+        if self.refiner is not None and refinement is not None:
+            places, let_through = refinement.gate
+            gate = gate.flatten(2).scatter(2, places[:, None], let_through[:, None]).view_as(gate)
+            refined = self.refiner.refine(logits, refinement)
             logits, change = refined, refined - logits
         heatmap = heatmap_of(self.alignment, similarity[:, : self.num_segmented], x.shape[2:])
         return Explanation(logits, heatmap, gate, change, self.alignment.scale)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
+from nnunetv2_textguided.losses.refiner import own_loss
 from nnunetv2_textguided.losses.segmentation import SegmentationLoss
 from nnunetv2_textguided.nnunet.losses import deep_supervision, stock_loss
 from nnunetv2_textguided.settings import Settings
@@ -50,11 +51,12 @@ def step_loss(labels: Labels, settings: Settings | None) -> Callable[..., Tensor
         settings: the text-guided training's; None: stock nnU-Net's loss.
     """
     loss = _segmentation_loss(labels, settings)
-    guidance, anatomy = None, 0
+    guidance, refiner, anatomy = None, None, 0
     if settings is not None:
         anatomy, heatmap = len(labels.aligned(settings)), settings.heatmap
         values = None if labels.regions else range(1, labels.heads)
         guidance = GuidanceLoss(values, None, heatmap.dice_weight, heatmap.hard_negatives, range(1, anatomy + 1))
+        refiner = own_loss(settings, labels.regions, None)
 
     def segmentation(outputs: list[Tensor], targets: list[Tensor]) -> Tensor:
         value: Tensor = deep_supervision(loss, len(outputs))(outputs, targets)
@@ -66,7 +68,7 @@ def step_loss(labels: Labels, settings: Settings | None) -> Callable[..., Tensor
             return [torch.cat([first, torch.zeros_like(first)], 1) if anatomy else first, *others]
 
         forward = network if guidance is not None else _without_similarity(network)
-        return compute_terms(forward, data, layout, StepLosses(segmentation, guidance)).loss
+        return compute_terms(forward, data, layout, StepLosses(segmentation, guidance, refiner)).loss
 
     return run
 

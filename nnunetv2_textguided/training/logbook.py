@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch.optim import Optimizer
@@ -18,6 +18,7 @@ from nnunetv2_textguided.nnunet.training_log import moving_dice
 from nnunetv2_textguided.schedule import History, PhaseWeights
 from nnunetv2_textguided.training.intensities import write_training_intensities
 from nnunetv2_textguided.training.optimiser import GROUPS
+from nnunetv2_textguided.training.refinement import REFINEMENT
 
 PREFIX = "text_guidance/"
 OWN = (
@@ -28,11 +29,11 @@ OWN = (
     "loss_seg",
     "loss_align",
     "loss_heat",
+    "loss_refine",
     "similarity_foreground",
     "similarity_background",
     "scale",
-    "gate_fraction",
-    "mean_change",
+    *REFINEMENT,
     "lr_backbone",
     "lr_text",
     "lr_refiner",
@@ -48,7 +49,7 @@ STOCK = {
 def epoch_record(
     step_means: Mapping[str, float],
     weights: PhaseWeights,
-    refinement: Sequence[float],
+    refinement: Mapping[str, float],
     network: AlignRefineUNet,
     optimiser: Optimizer,
 ) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def epoch_record(
     Args:
         step_means: means of the terms of its training steps.
         weights: its phase and weights.
-        refinement: share of voxels that passed the gate, and the mean change of their logits.
+        refinement: what the refiner did, the values of REFINEMENT.
         network: the bare network.
         optimiser: with the groups of `GROUPS`.
     """
@@ -70,8 +71,7 @@ def epoch_record(
         "lambda_heat": weights.heat,
         "alpha": weights.alpha,
         "scale": math.nan if alignment is None else float(alignment.scale.detach()),
-        "gate_fraction": refinement[0],
-        "mean_change": refinement[1],
+        **refinement,
         **rates,
     }
 

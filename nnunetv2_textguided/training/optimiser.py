@@ -7,7 +7,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from nnunetv2_textguided.network import AlignRefineUNet
-from nnunetv2_textguided.schedule import refine_epoch
+from nnunetv2_textguided.schedule import network_epochs, refine_epoch
 from nnunetv2_textguided.settings import Settings
 
 GROUPS = ("backbone", "text", "refiner")
@@ -23,18 +23,21 @@ def build_optimiser(network: AlignRefineUNet, settings: Settings) -> SGD:
     members: dict[str, list[nn.Parameter]] = {name: [] for name in GROUPS}
     for name, parameter in network.named_parameters():
         members[_group(name)].append(parameter)
+    momentum = {"backbone": options.momentum, "text": options.momentum, "refiner": options.refiner_momentum}
     rates = {"backbone": options.lr, "text": options.text_lr, "refiner": options.refiner_lr}
     groups = [
         {
             "params": members[name],
             "name": name,
             "lr": rates[name],
+            "momentum": momentum[name],
+            "nesterov": momentum[name] > 0,
             # While alpha is 0 the refiner gets no gradient: weight decay would shrink it before it is ever used.
             "weight_decay": 0.0 if name == "refiner" else options.weight_decay,
         }
         for name in GROUPS
     ]
-    return SGD(groups, lr=options.lr, momentum=options.momentum, nesterov=options.momentum > 0)
+    return SGD(groups, lr=options.lr)
 
 
 def _group(parameter_name: str) -> str:
@@ -48,12 +51,14 @@ class GroupPolyLR(LRScheduler):
     """Polynomial decay of each group from its own rate: lr_g (1 - progress_g)^power.
 
     nnU-Net's PolyLRScheduler sets all groups to one rate. Like it, this one is driven by `step(epoch)` and keeps no
-    state, so that a continued training needs nothing restored. The refiner's progress starts with the refine phase.
+    state, so that a continued training needs nothing restored. The refiner's progress starts with the refine phase; a
+    network to which it is fitted afterwards has a rate of 0 from there.
     """
 
     def __init__(self, optimizer: Optimizer, num_epochs: int, settings: Settings) -> None:
-        self.num_epochs, self.power = num_epochs, settings.optimiser.power
-        self.starts = {"refiner": refine_epoch(num_epochs, settings.schedule)}
+        self.power = settings.optimiser.power
+        self.learning = {"refiner": (refine_epoch(num_epochs, settings), num_epochs)}
+        self.others = (0, network_epochs(num_epochs, settings))
         self.initial = [group["lr"] for group in optimizer.param_groups]
         super().__init__(optimizer, last_epoch=-1)
 
@@ -61,8 +66,7 @@ class GroupPolyLR(LRScheduler):
         """Set the rates of `epoch` (0-based); without an argument, those of the next one."""
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         for group, rate in zip(self.optimizer.param_groups, self.initial, strict=True):
-            start = self.starts.get(group.get("name", ""), 0)
-            duration = max(self.num_epochs - start, 1)
-            progress = min(max(self.last_epoch - start, 0) / duration, 1.0)
+            start, end = self.learning.get(group.get("name", ""), self.others)
+            progress = min(max(self.last_epoch - start, 0) / max(end - start, 1), 1.0)
             group["lr"] = rate * (1 - progress) ** self.power
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]

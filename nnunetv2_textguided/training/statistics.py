@@ -1,4 +1,4 @@
-"""Numbers that are logged: means over iterations and ranks, and what the refiner does."""
+"""Numbers that are logged: means over iterations and ranks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.training.step import StepTerms
 
 
@@ -49,20 +48,3 @@ def on_any_rank(flag: bool, distributed: bool, device: torch.device) -> bool:
     shared = torch.tensor(float(flag), device=device)
     dist.all_reduce(shared, op=dist.ReduceOp.MAX)
     return bool(shared.item())
-
-
-def refinement_statistics(network: AlignRefineUNet, data: Tensor) -> list[float]:
-    """Share of voxels that pass the gate, and the mean |change| of their logits; NaN where there is none.
-
-    Args:
-        network: the bare network, in evaluation mode.
-        data: (B, channels, *S) images.
-    """
-    if network.refiner is None:
-        return [float("nan"), float("nan")]
-    explanation = network.explain(data)
-    gate = explanation.gate.float()
-    # 0 / 0 is NaN: an empty gate has no mean change.
-    change = (explanation.change.float().abs().mean(dim=1, keepdim=True) * gate).sum() / gate.sum()
-    statistics: list[float] = torch.stack([gate.mean(), change]).cpu().tolist()
-    return statistics

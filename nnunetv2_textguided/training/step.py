@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
+from nnunetv2_textguided.losses.refiner import RefinerLoss
 
 
 class StepTerms(NamedTuple):
@@ -24,6 +25,7 @@ class StepTerms(NamedTuple):
     loss_seg: Tensor
     loss_align: Tensor
     loss_heat: Tensor
+    loss_refine: Tensor
     similarity_foreground: Tensor
     similarity_background: Tensor
 
@@ -35,10 +37,12 @@ class StepLosses:
     Attributes:
         segmentation: of the network's outputs and their targets, as nnU-Net calls it.
         guidance: the text losses; None: a training without text.
+        refiner: of a refiner that has a loss of its own, whose change the segmentation loss then does not see.
     """
 
     segmentation: Callable[[Any, Any], Tensor]
     guidance: GuidanceLoss | None
+    refiner: RefinerLoss | None = None
 
 
 def compute_terms(
@@ -59,23 +63,35 @@ def compute_terms(
         precision: of the forward pass and the segmentation loss; None: as the caller has set it.
     """
     with precision or nullcontext():
-        output, similarity = network(data, return_similarity=True)
+        if losses.refiner is None:
+            (output, similarity), refinement = network(data, return_similarity=True), None
+        else:
+            output, similarity, refinement = network(data, return_similarity=True, return_refinement=True)
         if callable(target):
             target = target(output)
         with_anatomy = losses.guidance is not None and bool(losses.guidance.anatomy)
-        segmentation = losses.segmentation(output, without_anatomy(target) if with_anatomy else target)
+        labels = without_anatomy(target) if with_anatomy else target
+        segmentation = losses.segmentation(output, labels)
     if losses.guidance is None or similarity is None:
         unknown, zero = segmentation.new_full((), float("nan")), segmentation.new_zeros(())
-        return StepTerms(segmentation, segmentation, zero, zero, unknown, unknown)
+        return StepTerms(segmentation, segmentation, zero, zero, zero, unknown, unknown)
+    refine = segmentation.new_zeros(())
+    if losses.refiner is not None and refinement is not None:
+        refine = losses.refiner(_finest(output), refinement, _finest(labels))
     text = losses.guidance(similarity, target[0] if isinstance(target, list) else target)
     return StepTerms(
-        loss=segmentation + text.weighted,
+        loss=segmentation + text.weighted + refine,
         loss_seg=segmentation,
         loss_align=text.align,
         loss_heat=text.heat,
+        loss_refine=refine,
         similarity_foreground=text.similarity_foreground,
         similarity_background=text.similarity_background,
     )
+
+
+def _finest(parts: Any) -> Any:
+    return parts[0] if isinstance(parts, list) else parts
 
 
 def without_anatomy(target: list[Tensor] | Tensor) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
+from nnunetv2_textguided.losses.refiner import RefinerLoss, own_loss
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.nnunet.plans import LabelManager
 from nnunetv2_textguided.schedule import PhaseWeights
@@ -23,18 +24,22 @@ class TextGuidance:
 
     Attributes:
         loss: the text losses, once they are built.
+        refiner_loss: the refiner's own, where it has one.
     """
 
     def __init__(self, text: TrainingText | None, settings: Settings) -> None:
         self.text, self.settings = text, settings
         self.loss: GuidanceLoss | None = None
+        self.refiner_loss: RefinerLoss | None = None
 
     def build_loss(self, manager: LabelManager, anatomy: Sequence[int], device: torch.device) -> None:
-        """Build the text losses for a data set's labels and the values of its anatomical structures."""
+        """Build the losses of text and refiner for a data set's labels and the values of its anatomical structures."""
         heatmap, labels = self.settings.heatmap, None if manager.has_regions else manager.foreground_labels
         if self.text is not None:
             loss = GuidanceLoss(labels, manager.ignore_label, heatmap.dice_weight, heatmap.hard_negatives, anatomy)
             self.loss = loss.to(device)
+        refiner = own_loss(self.settings, labels is None, manager.ignore_label)
+        self.refiner_loss = None if refiner is None else refiner.to(device)
 
     def set_text(self, network: AlignRefineUNet) -> None:
         """Give a network the embeddings. A learned control starts from its own random initialisation instead."""
@@ -48,6 +53,13 @@ class TextGuidance:
             self.loss.lambda_heat.fill_(weights.heat)
         if network.refiner is not None:
             network.refiner.alpha.fill_(weights.alpha)
+        if self.refiner_loss is not None:
+            self.refiner_loss.weight.fill_(weights.refine)
+
+    def freeze(self, weights: PhaseWeights, network: AlignRefineUNet) -> None:
+        """Spare the backward pass through a network that is finished; its learning rate is 0 in any case."""
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(not weights.fitting or name.startswith("refiner."))
 
     def describe(self) -> str | None:
         """A line for the training log; None without text."""

@@ -26,6 +26,7 @@ from nnunetv2_textguided.training.continuation import best_so_far
 from nnunetv2_textguided.training.logbook import Logbook, epoch_record
 from nnunetv2_textguided.training.optimiser import GroupPolyLR, build_optimiser
 from nnunetv2_textguided.training.plans import describe_training, nnunet_attributes
+from nnunetv2_textguided.training.refinement import Edits, warning
 from nnunetv2_textguided.training.segmentation import segmentation_loss
 from nnunetv2_textguided.training.splits import check_fold, ensure_splits
 from nnunetv2_textguided.training.statistics import means_of_steps, on_any_rank
@@ -80,7 +81,8 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
             # configuration would then move it into the image.
             self.folder_with_segs_from_previous_stage = str(self.anatomy.folder)
         self.checkpoints = Checkpoints(self.plans_manager.plans, configuration, continued)
-        self.online_validation = OnlineValidation()
+        labels = self.label_manager
+        self.online_validation = OnlineValidation(Edits(labels.has_regions, labels.ignore_label))
         self.watch = NonFiniteWatch(self.settings.training.nonfinite_patience)
         self.logbook = Logbook(self.logger)
         self.weights = PhaseWeights("segmentation", 0.0, 0.0, 0.0)
@@ -163,13 +165,15 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         super().on_train_epoch_start()
         self.weights = phase_weights(self.current_epoch, self.num_epochs, self.settings, self.logbook.history)
         self.text_guidance.set_weights(self.weights, self.bare_network)
+        if not self.is_ddp:  # which waits for the gradients of all parameters that it was given
+            self.text_guidance.freeze(self.weights, self.bare_network)
         self.print_to_log_file(f"Phase: {self.weights}")
 
     def train_step(self, batch: dict) -> dict:
         """One optimisation step."""
         data, target = (step.to_device(batch[name], self.device) for name in ("data", "target"))
         self.optimizer.zero_grad(set_to_none=True)
-        losses = step.StepLosses(self.loss, self.text_guidance.loss)
+        losses = step.StepLosses(self.loss, self.text_guidance.loss, self.text_guidance.refiner_loss)
         terms = step.compute_terms(self.network, data, target, losses, step.autocast(self.device))
         values, failed = step.optimise(terms, self.optimizer, self.grad_scaler)
         failed = on_any_rank(failed, self.is_ddp, self.device)
@@ -198,11 +202,10 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         """nnU-Net's step on the label maps, with a network that is observed."""
         target, network, loss = batch["target"], self.network, self.text_guidance.loss
         oversampling = self.oversample_foreground_percent, self.probabilistic_oversampling
-        self.online_validation.watch_refiner(self.bare_network, batch["data"], self.device)
         patches = random_patches(self.batch_size, *oversampling)
-        self.network = self.online_validation.observe(network, target, loss, patches)
+        labels = target if self.anatomy is None else step.without_anatomy(target)
+        self.network = self.online_validation.observe(network, self.bare_network, target, labels, loss, patches)
         try:
-            labels = target if self.anatomy is None else step.without_anatomy(target)
             return super().validation_step({**batch, "target": labels})
         finally:
             self.network = network
@@ -225,7 +228,9 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
 
     def on_epoch_end(self) -> None:
         """Log this package's values, then nnU-Net's end of epoch (which writes checkpoints), then the CSV."""
-        refinement = self.online_validation.refinement_of_all_ranks(self.is_ddp)
+        refinement = self.online_validation.edits.finish(self.is_ddp)
+        if (message := warning(refinement, self.weights.alpha)) is not None:
+            self.print_to_log_file(message)
         record = epoch_record(self.step_means, self.weights, refinement, self.bare_network, self.optimizer)
         self.logbook.log(record, self.current_epoch)
         self.print_to_log_file("text guidance:", {k: round(v, 4) for k, v in record.items() if isinstance(v, float)})

@@ -20,7 +20,7 @@ from tests.networks import architecture
 
 PATCH = (8, 32, 32)
 SPACING = (3.0, 1.0, 1.0)
-REFINER = {"tau": 0.0, "max_fraction": 0.1}
+REFINER = {"band": 1e9, "max_fraction": 0.1, "prediction_fraction": 0.1}
 RESAMPLING = "resample_data_or_seg_to_shape"
 
 
@@ -133,7 +133,7 @@ def make_model(
             net.set_text(text.pooled, text.tokens)
         if net.refiner is not None:
             net.refiner.alpha.fill_(1)
-            torch.nn.init.normal_(net.refiner.out.weight, std=0.5)
+            torch.nn.init.normal_(net.refiner.head.weight, std=0.5)
         _learn(net, fold, steps)
         (folder / f"fold_{fold}").mkdir()
         checkpoint = {

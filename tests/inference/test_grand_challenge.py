@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,24 @@ import torch
 
 from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.inference.container import export_container
-from nnunetv2_textguided.inference.grand_challenge import DETECTION_MAP, INPUTS, LIKELIHOOD, detect, find_model
+from nnunetv2_textguided.evaluation.case_likelihood import (
+    FILE,
+    CaseFacts,
+    case_likelihood,
+    fit_likelihood,
+    write_likelihood,
+)
+from nnunetv2_textguided.inference.container import export_container, readme, requirements
+from nnunetv2_textguided.inference.grand_challenge import (
+    CLINICAL,
+    DETECTION_MAP,
+    INPUTS,
+    LIKELIHOOD,
+    detect,
+    find_model,
+)
 from nnunetv2_textguided.inference.grand_challenge import main as main_of_container
+from nnunetv2_textguided.inference.licences import UNKNOWN, licence_of
 from nnunetv2_textguided.inference.options import ModelOptions
 from tests.inference.conftest import read
 from tests.inference.models import Model, ball
@@ -119,11 +135,75 @@ def test_the_exported_container_has_all_it_needs_and_runs_as_nobody(model: Model
     assert all((container / name).exists() for name in copied)
     pinned = (container / "requirements.txt").read_text().splitlines()[1:]
     assert all("==" in line and "+" not in line for line in pinned)
+    assert "Licences" in (container / "README.md").read_text()
     assert any(line.startswith("nnunetv2==2.8") for line in pinned)
     package = container / "package" / "nnunetv2_textguided"
     assert (package / "inference" / "grand_challenge.py").is_file()
     assert list((package / "trainers").glob("*.py"))
     assert list((package / "plans").glob("*.json"))
+
+
+def test_the_containers_readme_names_the_licence_of_all_that_it_installs(tmp_path: Path) -> None:
+    import importlib.metadata
+
+    rows = {}
+    for line in readme(fitted=True).splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 3:
+            rows[cells[0]] = cells[1:]
+    for pin in requirements().splitlines()[1:]:
+        name, version = pin.split("==")
+        row = rows[name.lower().replace("_", "-")]
+        assert row[0].split("+")[0] == version
+        assert row[1] not in ("", UNKNOWN), f"{name} has no licence in its metadata: name it"
+    assert rows["connected-components-3d"][1].startswith("LGPL")
+    assert rows["matplotlib"][0] == importlib.metadata.version("matplotlib")  # brought by others, not pinned
+    assert "connected-components-3d (LGPL" in readme(fitted=False)
+    assert "it has one" in readme(fitted=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("License-Expression: MIT\nLicense: other\n", "MIT"),
+        ("Classifier: License :: OSI Approved :: BSD License\nLicense: a\n", "BSD License"),
+        ("License: Apache  License\n  Version 2\n", "Apache License"),
+        ("License: UNKNOWN\n", UNKNOWN),
+    ],
+)
+def test_a_licence_is_read_from_what_a_package_says(text: str, expected: str) -> None:
+    from email import message_from_string
+
+    assert licence_of(message_from_string(text)) == expected  # type: ignore[arg-type]
+
+
+def test_clinical_facts_enter_the_likelihood_of_a_model_that_was_fitted_to_them(
+    options: ModelOptions, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(options.folder, folder)
+    fitted = replace(options, folder=folder)
+    source = study(tmp_path / "input", with_ball(6.0))
+    plain = detect(fitted, source, tmp_path / "plain")
+    facts = {"patient_age": 68, "PSA_report": 12.3, "prostate_volume_report": None, "scanner_manufacturer": "S"}
+    (source / CLINICAL).write_text(json.dumps(facts))
+    # Without a regression in the model folder they change nothing.
+    assert detect(fitted, source, tmp_path / "unfitted") == plain
+    random = np.random.default_rng(0)
+    patients = [CaseFacts(score, psa, age) for score, psa, age in random.uniform((0, 1, 50), (1, 30, 80), (60, 3))]
+    positive = [one.psa_ng_per_ml > 12 for one in patients]
+    model = fit_likelihood(patients, positive, [i % 3 for i in range(60)], ("image", "clinical"))[0]
+    write_likelihood(folder / FILE, [model])
+    found = detect(fitted, source, tmp_path / "fitted")
+    expected = case_likelihood([model], CaseFacts(plain, 12.3, 68))
+    assert expected is not None
+    assert found == pytest.approx(expected[0])
+    assert found != plain
+    assert json.loads((tmp_path / "fitted" / LIKELIHOOD).read_text()) == found
+    (source / CLINICAL).write_text(json.dumps({**facts, "PSA_report": 1e9}))
+    with pytest.raises(DataError, match="psa_ng_per_ml"):
+        detect(fitted, source, tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
 
 
 # The container's interpreter: what its requirements do not bring, directly or through others, cannot be imported.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.inference.patient import LoadedModel, Result
 from tests.inference.models import PATCH, SPACING, Model, scene
 
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SCALE, OFFSET = 1000.0, 2000.0  # DICOM stores no negative values: what the network saw, times and plus
 
 
@@ -34,8 +38,6 @@ def image(values: np.ndarray, tilt: float = 0.0) -> sitk.Image:
 @pytest.fixture(scope="module")
 def plain_adc(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model under a name whose second channel has no unit to be told: its voxels are noise, no ADC."""
-    import shutil
-
     folder = tmp_path_factory.mktemp("plain") / "Dataset902_Tiny" / "trainer__plans__3d_fullres"
     shutil.copytree(model.folder, folder)
     path = folder / "dataset.json"
@@ -199,3 +201,41 @@ def test_a_folder_of_patients_and_the_one_that_fails(
     assert "High-b missing" in told.err
     assert sorted(path.name for path in out.glob("*.nii.gz")) == ["anna.nii.gz", "carl.nii.gz"]
     assert (out / "cases.csv").read_text().count("\n") == 3
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+def test_five_lesions_fit_on_one_sheet_of_paper(loaded: LoadedModel, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from PIL import Image
+
+    from nnunetv2_textguided.inference.overlays import LINE, PANEL
+    from nnunetv2_textguided.inference.patient_report import SHOWN, write_report
+    from nnunetv2_textguided.text.case_text import parse_entry
+
+    text = parse_entry({"findings": ["PI-RADS 4 lesion on the left"], "clinical": {"psa_ng_per_ml": 12.3}}, "test")
+    result = loaded.predict(**named([image(one) for one in channels()]), text=text)
+    lesions = [{**result.lesions[0], "candidate": number} for number in range(1, 6)]
+    decisions = tuple(f"HBV: series {number} 'ep2d_diff_b1400_tra' (axial, 19 files): axial" for number in range(6))
+    result = replace(
+        result, lesions=lesions, decisions=decisions, unlike_training="voxel size y 0.5 mm; " * 5, combined=0.5,
+        combined_from=("image", "clinical"),
+    )  # fmt: skip
+    (tmp_path / "overlays").mkdir()
+    Image.new("RGB", (4 * PANEL, 5 * (PANEL + LINE))).save(tmp_path / "overlays" / "case.png")
+    write_report(tmp_path / "report.html", result, "case", loaded)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for said in (
+        "PSA 12.3 ng/mL",
+        "finding: PI-RADS 4 lesion",
+        "likelihood by image + clinical",
+        "Unlike",
+        f"The first {SHOWN} of 5 lesions",
+        "checkpoint_final.pth of folds 0 (",
+        "trained on 5 cases",
+    ):
+        assert said in page, said
+    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
+    pdf = tmp_path / "report.pdf"
+    subprocess.run([*command, f"--print-to-pdf={pdf}", (tmp_path / "report.html").as_uri()], check=True, timeout=300)
+    assert len(re.findall(rb"/Type\s*/Page[^s]", pdf.read_bytes())) == 1

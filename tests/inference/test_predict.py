@@ -52,10 +52,34 @@ def test_masks_are_those_of_stock_prediction(
     assert read(tmp_path / "stock" / "ball_0.nii.gz").any()
 
 
+def test_without_its_refiner_a_model_predicts_as_the_network_before_it(model: Model) -> None:
+    x = torch.randn(3, 8, 32, 32)
+    predictor = load_predictor(ModelOptions(model.folder, (0, 1)))
+    with_refiner = predictor.predict_logits_from_preprocessed_data(x)
+    predictor.switch_off_refiner()
+    without = predictor.predict_logits_from_preprocessed_data(x)
+    alphas = [fold["refiner.alpha"] for fold in predictor.list_of_parameters]
+    assert [float(alpha) for alpha in alphas] == [0, 0]
+    assert not torch.equal(with_refiner, without)
+    for fold in predictor.list_of_parameters:
+        fold.update({n: torch.randn_like(v) for n, v in fold.items() if n.startswith("refiner.") and n[8:] != "alpha"})
+    assert torch.equal(predictor.predict_logits_from_preprocessed_data(x), without)
+
+
+def test_a_model_without_refiner_has_none_to_switch_off(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_model(tmp_path / "plain", fixed={"components": ["alignment", "heatmap"]}).folder
+    options = ["-i", str(images), "-o", str(tmp_path / "out"), "-m", str(folder), "-f", "0", "-device", "cpu"]
+    assert main(["predict", *options, "--without-refiner"]) == 1
+    assert "no refiner to switch off" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("heads", [2, 1])
 def test_the_wrapper_adds_channels_and_leaves_logits_alone(heads: int) -> None:
-    net = network({"refiner": {"tau": 0.0, "max_fraction": 0.5}}, heads=heads).eval()
-    torch.nn.init.normal_(net.refiner.out.weight)
+    net = network({"refiner": {"band": 1e9, "max_fraction": 0.5, "prediction_fraction": 0.5}}, heads=heads).eval()
+    torch.nn.init.normal_(net.refiner.head.weight)
     net.refiner.alpha.fill_(1)
     x = torch.randn(1, 3, 8, 16, 16)
     with torch.no_grad():

@@ -20,9 +20,11 @@ X = torch.randn(2, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
 def learned(net: AlignRefineUNet) -> AlignRefineUNet:
     """`net` as if its refiner had been trained."""
     assert net.refiner is not None
-    torch.nn.init.normal_(net.refiner.out.weight)
+    torch.nn.init.normal_(net.refiner.head.weight)
+    if net.refiner.attention is not None:
+        torch.nn.init.normal_(net.refiner.attention.mix.weight)
     net.refiner.alpha.fill_(1.0)
-    net.refiner.tau = 0.0
+    net.refiner.band = 1e9
     return net.eval()
 
 
@@ -66,7 +68,7 @@ def test_explain_takes_the_forward_pass_apart() -> None:
     assert explanation.heatmap.shape == (2, 1, 4, 16, 16)
     assert ((explanation.heatmap > 0) & (explanation.heatmap < 1)).all()
     assert (explanation.change[~explanation.gate.expand_as(explanation.change)] == 0).all()
-    assert 0 < explanation.gate.float().mean() <= net.refiner.max_fraction  # type: ignore[union-attr]
+    assert 0 < explanation.gate.float().mean() <= net.refiner.prediction_fraction  # type: ignore[union-attr]
 
 
 def test_a_network_without_text_says_so_and_has_no_text_parameters() -> None:
@@ -91,7 +93,7 @@ def test_without_a_refiner_prediction_does_not_run_the_head() -> None:
 def test_state_round_trip_carries_text_and_alpha() -> None:
     net, twin = learned(network()), network(seed=1).eval()
     twin.load_state_dict(net.state_dict())
-    twin.refiner.tau = 0.0  # type: ignore[union-attr]
+    twin.refiner.band = 1e9  # type: ignore[union-attr]
     assert torch.equal(twin(X), net(X))
 
 

@@ -52,8 +52,9 @@ def test_wheel_carries_every_module_and_nothing_else(distributions: dict[str, Pa
         *(f"plans/prompts/{bank}.json" for bank in ("default", "generic", "paper", "zones")),
         *("text/data/minilm.safetensors", "text/data/vocabulary.json", "benchmark/Snakefile"),
         *("demo/report.html.j2", "benchmark/report/page.html.j2", "pages/frame.html.j2", "pages/page.css"),
+        "inference/patient_report.html.j2",
         *(f"inference/viewer/assets/{name}" for name in ("viewer.html.j2", "niivue.js", "LICENSE.niivue")),
-        *("inference/data/Dockerfile", "inference/data/test.sh"),
+        *("inference/data/Dockerfile", "inference/data/test.sh", "inference/data/README.md"),
     ],
 )
 def test_wheel_carries_the_data_that_commands_read(distributions: dict[str, Path], file: str) -> None:

@@ -20,7 +20,7 @@ EPOCHS = 6
 BLOCK = {
     "training": {"epochs": EPOCHS, "iterations_per_epoch": 2, "val_iterations_per_epoch": 1, "save_every": 1},
     "schedule": {"warmup": 0.17, "ramp": 0.17},
-    "refiner": {"tau": 0.0, "max_fraction": 1.0},
+    "refiner": {"band": 1e9, "max_fraction": 1.0},
 }
 CONFIGURATION = "3d_fullres"
 _FEW_SAMPLES = {"num_foreground_voxels_for_intensitystats": 1e4}

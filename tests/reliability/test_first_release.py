@@ -27,7 +27,10 @@ def write_release(folders: Path, target: Path) -> None:
     """How the model was made: a trainer of that release, one step so that the refiner acts, and its logits."""
     write_dataset(folders, "csPCa")
     torch.manual_seed(0)
-    trainer = make_trainer("csPCa", block={"refiner": {"tau": 0.0, "max_fraction": 1.0}})
+    trainer = make_trainer(
+        "csPCa",
+        block={"refiner": {"design": "attention", "tokens": "pooled", "dim": 32, "tau": 0.0, "max_fraction": 1.0}},
+    )
     trainer.bare_network.refiner.alpha.fill_(1)
     for _ in range(2):
         trainer.optimizer.zero_grad()

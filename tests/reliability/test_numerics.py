@@ -44,7 +44,7 @@ def make(copy_planned: Copy, monkeypatch: pytest.MonkeyPatch) -> Make:
     def build(dtype: torch.dtype) -> HalfTrainer:
         path = Workspace(root).plans_path()
         plans = {**json.loads(path.read_text()), "continue_training": False}
-        plans["configurations"][CONFIGURATION]["text_guidance"]["refiner"] = {"tau": 0.0}
+        plans["configurations"][CONFIGURATION]["text_guidance"]["refiner"] = {"band": 1e9}
         dataset = json.loads((path.parent / "dataset.json").read_text())
         torch.manual_seed(0)
         trainer = HalfTrainer(plans, CONFIGURATION, 0, dataset, torch.device("cpu"))
@@ -136,7 +136,7 @@ def test_intensities_that_nobody_normalised_do_not_reach_the_weights(
 def test_a_patch_smaller_than_the_refiner_s_budget() -> None:
     """Two per cent of so few voxels is one; and all of them, if the refiner may."""
     for fraction in (0.02, 1.0):
-        net = network({"refiner": {"tau": 0.0, "max_fraction": fraction}})
+        net = network({"refiner": {"band": 1e9, "max_fraction": fraction}})
         net.refiner.alpha.fill_(1)  # type: ignore[union-attr]
         for dtype in DTYPES:
             net.zero_grad()

@@ -24,7 +24,7 @@ from tests.text.conftest import random_embeddings
 Copy = Callable[[str], Path]
 SHORT = {"epochs": 3, "iterations_per_epoch": 1, "val_iterations_per_epoch": 1, "save_every": 1}
 # Phases: warm-up, align, refine.
-BLOCK = {"training": SHORT, "schedule": {"warmup": 0.3, "ramp": 0.3, "refine": 0.6}, "refiner": {"tau": 0.0}}
+BLOCK = {"training": SHORT, "schedule": {"warmup": 0.3, "ramp": 0.3, "refine": 0.6}, "refiner": {"band": 1e9}}
 NOTHING = [{"train": ["case_000"], "val": ["case_000"]}]
 REGIONS = {
     "labels": {"background": 0, "gland": [1, 2], "Läsion Ω": [2], "ignore": 3},

@@ -252,7 +252,9 @@ def test_tokens_of_the_file_reach_the_refiner(nnunet_folders: Path) -> None:
     assert embeddings.tokens is not None
     torch.testing.assert_close(network.text_tokens, torch.from_numpy(embeddings.tokens))
     network.refiner.alpha.fill_(1.0)
-    torch.nn.init.normal_(network.refiner.out.weight)
+    network.refiner.band = 1e9
+    for layer in (network.refiner.head, network.refiner.attention.mix):
+        torch.nn.init.normal_(layer.weight)
     image = torch.randn(1, 3, 8, 16, 16)
     with torch.no_grad():
         before = network(image)[0]

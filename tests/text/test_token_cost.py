@@ -22,7 +22,9 @@ def network(attended: str) -> AlignRefineUNet:
     text: dict[str, Any] = {"prompts_per_label": (6,), "context": 12, "embedding_dim": WIDTH}
     if attended == "tokens":
         text |= {"num_tokens": TOKENS, "token_dim": WIDTH}
-    guidance = block({"refiner": {"tokens": attended, "tau": 0.0, "max_fraction": 0.02}}, **text)
+    guidance = block(
+        {"refiner": {"tokens": attended, "band": 1e9, "max_fraction": 0.02, "prediction_fraction": 0.02}}, **text
+    )
     net: Any = build_from_architecture(architecture(features=(16, 32, 64)), resolve(guidance), 3, 2, True)
     net.set_text(torch.randn(PROMPTS, WIDTH), torch.randn(TOKENS, WIDTH) if attended == "tokens" else None)
     net.refiner.alpha.fill_(1.0)

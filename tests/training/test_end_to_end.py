@@ -19,7 +19,7 @@ from tests.training.conftest import SHORT
 TRAINER = "nnUNetTrainerAlignRefine"
 ON_CPU = ("-device", "cpu")
 # Tiny trainings predict little; an open gate and a refiner that may act everywhere make the text visible in the result.
-BLOCK = {"training": SHORT, "refiner": {"tau": 0.0, "max_fraction": 1.0}}
+BLOCK = {"training": SHORT, "schedule": {"refine": 0.5}, "refiner": {"band": 1e9, "max_fraction": 1.0}}
 
 
 def rows(fold: Path) -> list[dict[str, str]]:
@@ -74,7 +74,7 @@ def test_train_kill_continue_validate_predict_export_import(
     # Every epoch that a checkpoint had recorded before the kill stands as it was.
     assert after[: len(before) - 1] == before[:-1]
     assert all(float(row["gate_fraction"]) > 0 for row in after)
-    assert float(after[-1]["mean_change"]) > 0
+    assert float(after[-1]["mean_change"]) != 0
     assert all(np.isfinite(float(row[key])) for row in after for key in ("loss_seg", "loss_align", "loss_heat"))
 
     plans = json.loads((model / "plans.json").read_text())

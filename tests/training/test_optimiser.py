@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -34,15 +36,31 @@ def test_the_refiner_does_not_decay_before_it_is_used() -> None:
     assert not torch.equal(backbone, next(net.encoder.parameters()))
 
 
-def test_rates_decay_apart_and_the_refiner_s_from_its_own_phase() -> None:
-    settings = resolve({"optimiser": {"lr": 0.01, "text_lr": 0.02, "refiner_lr": 0.005}, "schedule": {"refine": 0.5}})
-    optimiser = build_optimiser(network(), settings)
+def rates_of(design: str) -> Callable[[int], list[float]]:
+    """The rates of an epoch, of 100 whose refine phase starts at 50."""
+    rates = {"lr": 0.01, "text_lr": 0.02, "refiner_lr": 0.005}
+    block = {"optimiser": rates, "schedule": {"refine": 0.5}, "refiner": {"design": design}}
+    settings = resolve(block)
+    optimiser = build_optimiser(network(block), settings)
     scheduler = GroupPolyLR(optimiser, 100, settings)
 
-    def rates(epoch: int) -> list[float]:
+    def rates_at(epoch: int) -> list[float]:
         scheduler.step(epoch)
         return [g["lr"] for g in optimiser.param_groups]
 
+    return rates_at
+
+
+def test_a_network_that_is_finished_before_the_refine_phase_stays_as_it_is() -> None:
+    rates = rates_of("surface")
+    assert rates(0) == pytest.approx([0.01, 0.02, 0.005])
+    assert rates(25) == pytest.approx([0.01 * 0.5**0.9, 0.02 * 0.5**0.9, 0.005])
+    assert rates(50) == pytest.approx([0, 0, 0.005])
+    assert rates(75) == pytest.approx([0, 0, 0.005 * 0.5**0.9])
+
+
+def test_rates_decay_apart_and_the_refiner_s_from_its_own_phase() -> None:
+    rates = rates_of("attention")
     assert rates(0) == pytest.approx([0.01, 0.02, 0.005])
     assert rates(50) == pytest.approx([0.01 * 0.5**0.9, 0.02 * 0.5**0.9, 0.005])
     assert rates(75) == pytest.approx([0.01 * 0.25**0.9, 0.02 * 0.25**0.9, 0.005 * 0.5**0.9])
@@ -53,7 +71,7 @@ def test_rates_decay_apart_and_the_refiner_s_from_its_own_phase() -> None:
 def test_the_backbone_s_rate_is_nnunet_s() -> None:
     from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
-    settings = resolve(None)
+    settings = resolve({"components": ["alignment", "heatmap"]})
     ours, theirs = build_optimiser(network(), settings), build_optimiser(network(), settings)
     mine, stock = GroupPolyLR(ours, 30, settings), PolyLRScheduler(theirs, settings.optimiser.lr, 30)
     for epoch in range(30):

@@ -55,7 +55,7 @@ ODD = {
 @pytest.mark.parametrize("ignored", [False, True], ids=["", "foreground ignored, the paper's loss"])
 def test_odd_data_sets_train_in_the_last_phase(make_trainer: Make, name: str, ignored: bool) -> None:
     loss = {"region": "focal_tversky", "voxel": "topk", "label_smoothing": 0.05} if ignored else {}
-    trainer = make_trainer(dataset=ODD[name], block={"refiner": {"tau": 0.0}, "segmentation_loss": loss})
+    trainer = make_trainer(dataset=ODD[name], block={"refiner": {"band": 1e9}, "segmentation_loss": loss})
     trainer.initialize()
     enter_phase(trainer, 9)
     given = batch(trainer)
@@ -165,9 +165,10 @@ def test_phases_set_weights_in_the_graph(make_trainer: Make) -> None:
 @pytest.mark.parametrize("epoch", [0, 3, 9])
 @pytest.mark.parametrize("foreground", [True, False])
 def test_a_step_in_each_phase_reaches_every_parameter(make_trainer: Make, epoch: int, foreground: bool) -> None:
-    trainer = make_trainer(block={"refiner": {"tau": 0.0}})
+    trainer = make_trainer(block={"refiner": {"band": 1e9}})
     trainer.initialize()
     enter_phase(trainer, epoch)
+    trainer.bare_network.requires_grad_(True)  # as DDP needs it in the refine phase too
     for step in range(2):
         outcome = trainer.train_step(batch(trainer, foreground=foreground, seed=step))
         assert np.isfinite(outcome["loss"])
@@ -178,17 +179,39 @@ def test_a_step_in_each_phase_reaches_every_parameter(make_trainer: Make, epoch:
 
 
 def test_the_refiner_learns_in_the_refine_phase_and_not_before(make_trainer: Make) -> None:
-    trainer = make_trainer(block={"refiner": {"tau": 0.0}})
+    trainer = make_trainer(block={"refiner": {"band": 1e9}})
     trainer.initialize()
     assert trainer.bare_network.refiner is not None
     parameters = dict(trainer.bare_network.refiner.named_parameters())
-    for epoch, moves in ((4, set()), (5, {"out.weight", "query.weight", "key.weight", "value.weight", "null_token"})):
+    for epoch, moves in ((8, set()), (9, {"head.weight", "query.weight", "first.weight", "attention.mix.weight"})):
         before = {name: p.detach().clone() for name, p in parameters.items()}
         enter_phase(trainer, epoch)
         for step in range(20):
             trainer.train_step(batch(trainer, seed=step))
         moved = {name for name, p in parameters.items() if not torch.equal(p, before[name])}
         assert moved >= moves if moves else not moved
+
+
+@pytest.mark.parametrize("spared", [True, False], ids=["backward pass spared", "as under DDP"])
+def test_the_network_is_finished_when_the_refiner_is_fitted(make_trainer: Make, spared: bool) -> None:
+    trainer = make_trainer(block={"refiner": {"band": 1e9}})
+    trainer.initialize()
+    enter_phase(trainer, 8)
+    trainer.train_step(batch(trainer))  # leaves momentum behind
+    enter_phase(trainer, 9)
+    if not spared:
+        trainer.bare_network.requires_grad_(True)
+    before = {name: p.detach().clone() for name, p in trainer.bare_network.named_parameters()}
+    for step in range(3):
+        trainer.train_step(batch(trainer, seed=step))
+    after = dict(trainer.bare_network.named_parameters())
+    changed = {name.split(".")[0] for name, p in after.items() if not torch.equal(p, before[name])}
+    assert changed == {"refiner"}
+    grown = {name.split(".")[0] for name, p in after.items() if p.requires_grad}
+    assert (grown == {"refiner"}) is spared
+    # Another training goes on from the aligned network, and it learns again.
+    enter_phase(trainer, 8)
+    assert all(p.requires_grad for p in trainer.bare_network.parameters())
 
 
 def test_a_loss_that_stays_non_finite_stops_without_poisoning_the_weights(make_trainer: Make) -> None:

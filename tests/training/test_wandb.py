@@ -72,6 +72,6 @@ def test_every_epoch_reaches_weights_and_biases(
     for epoch, values in service.history.items():
         assert {PREFIX + key for key in OWN} <= set(values), epoch
         assert math.isfinite(values["train_losses"])
-    assert [service.history[e][f"{PREFIX}phase"] for e in range(4)] == ["warm-up", "align", "refine", "refine"]
+    assert [service.history[e][f"{PREFIX}phase"] for e in range(4)] == ["warm-up", "align", "align", "refine"]
     local = twin.logger.get_value(f"{PREFIX}loss_seg", None)
     assert [service.history[e][f"{PREFIX}loss_seg"] for e in range(4)] == local

@@ -22,6 +22,8 @@ IMAGES = {
     "1.2.840.10008.5.1.4.1.1.2.1": "enhanced CT",
 }
 """SOP classes whose series are volumes. Others (reports, localisers' secondary captures) are no channels."""
+DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
+"""Names that say what the file is. Scanners' exports often have none."""
 # Where vendors kept the b-value before the standard's attribute (0018,9087): Siemens, GE.
 _SIEMENS_B, _GE_B = (0x0019, 0x100C), (0x0043, 0x1039)
 _HEAD_FOOT = 2
@@ -66,24 +68,18 @@ def find_series(folder: Path) -> tuple[list[Series], list[Path]]:
     """All image series below a folder, by number, and the files that are no DICOM.
 
     Raises:
-        DataError: there is no folder, no image series, or the files are of several patients or studies.
+        DataError: there is no folder, no image series, a file is damaged, or the files are of several patients or
+            studies.
     """
-    pydicom = require("pydicom")
     if not folder.is_dir():
         raise DataError("The folder does not exist.", where=folder)
     by_uid: dict[str, list[tuple[Path, Dataset]]] = {}
     foreign = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
-        try:
-            header = pydicom.dcmread(path, stop_before_pixels=True)
-        except pydicom.errors.InvalidDicomError:
+        header = _read_header(path)
+        if header is None:
             foreign.append(path)
-            continue
-        except (OSError, EOFError, ValueError, KeyError, AttributeError) as error:
-            raise DataError(
-                f"The file cannot be read: {error}.", where=path, remedy="Export the study again."
-            ) from error
-        if str(header.get("SOPClassUID", "")) in IMAGES:
+        elif str(header.get("SOPClassUID", "")) in IMAGES:
             by_uid.setdefault(str(header.SeriesInstanceUID), []).append((path, header))
     series = [_series(uid, sorted(found, key=lambda item: item[0])) for uid, found in by_uid.items()]
     if not series:
@@ -94,6 +90,35 @@ def find_series(folder: Path) -> tuple[list[Series], list[Path]]:
         )
     check_one_patient(series, folder)
     return sorted(series, key=lambda one: (_as_number(one.number), one.uid)), foreign
+
+
+def _read_header(path: Path) -> Dataset | None:
+    """A file's header without pixels; None where it is no DICOM and does not say that it was.
+
+    Raises:
+        DataError: the file is damaged. Left aside, it would be a slice less that nobody misses.
+    """
+    pydicom = require("pydicom")
+    try:
+        header: Dataset = pydicom.dcmread(path, stop_before_pixels=True)
+    except pydicom.errors.InvalidDicomError:
+        if path.stat().st_size and path.suffix.lower() not in DICOM_ENDINGS:
+            return None
+        raise _damaged(path, "it is empty or no DICOM") from None
+    except (OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+        raise _damaged(path, str(error)) from error
+    announced = str(header.file_meta.get("MediaStorageSOPClassUID", ""))
+    image = announced in IMAGES or str(header.get("SOPClassUID", "")) in IMAGES
+    missing = [key for key in ("SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID") if not header.get(key)]
+    if image and missing:
+        raise _damaged(path, f"its header lacks {', '.join(missing)}")
+    return header
+
+
+def _damaged(path: Path, why: str) -> DataError:
+    return DataError(
+        f"The file cannot be read: {why}.", where=path, remedy="Export or copy the study again, or move the file away."
+    )
 
 
 def check_one_patient(series: Sequence[Series], where: object) -> None:

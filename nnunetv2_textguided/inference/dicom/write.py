@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MANUFACTURER, PRODUCT = "nnunetv2-textguided developers", "nnunetv2-textguided"
 RESEARCH_ONLY = "For research use only; not for diagnosis."
+UTF8 = "ISO_IR 192"
 SEG_SERIES, SR_SERIES = 9001, 9002
 """Series numbers that no scanner uses."""
 
@@ -54,12 +55,16 @@ def write_objects(folder: Path, found: Found, sources: Sequence[Dataset]) -> lis
     Args:
         folder: where to.
         found: the lesions.
-        sources: data sets of the series that they were drawn on, with pixels.
+        sources: data sets of the series that they were drawn on, with pixels; their texts are in UTF-8 afterwards.
 
     Returns:
         The files.
     """
     hd = require("highdicom")
+    for one in sources:
+        # highdicom takes no code extensions, which Japanese and Korean scanners write: names would be an error.
+        one.decode()
+        one.SpecificCharacterSet = UTF8
     series_uid = hd.UID()
     tracking = [(f"{found.label} {number}", hd.UID()) for number in range(1, len(found.lesions) + 1)]
     files = []

@@ -1,0 +1,120 @@
+"""The gate: which voxels the refiner may change, what it reads around them, and how its change is applied."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Gate(NamedTuple):
+    """The voxels that are refined, as a fixed number M of flat indices per sample.
+
+    A tuple, since torch.compile of torch 2.3 breaks its graph at a dataclass.
+
+    Attributes:
+        places: (B, M) int64 indices into the flattened volume.
+        open: (B, M) bool, False where fewer than M voxels pass.
+    """
+
+    places: Tensor
+    open: Tensor
+
+
+class Refinement(NamedTuple):
+    """What a refiner would add to the logits, at full strength.
+
+    Attributes:
+        gate: the voxels.
+        change: (B, O, M) what is added to their logits; exactly 0 where the gate is closed.
+    """
+
+    gate: Gate
+    change: Tensor
+
+
+def at_gate(volume: Tensor, gate: Gate) -> Tensor:
+    """(B, C, *S) or (B, C, V) values at the gated voxels: (B, C, M)."""
+    return volume.flatten(2).gather(2, gate.places[:, None].expand(-1, volume.shape[1], -1))
+
+
+def add_change(logits: Tensor, gate: Gate, change: Tensor) -> Tensor:
+    """(B, O, *S) logits plus a change (B, O, M) of the gated voxels."""
+    index = gate.places[:, None].expand(-1, logits.shape[1], -1)
+    return logits.flatten(2).scatter_add(2, index, change.to(logits.dtype)).view_as(logits)
+
+
+def log_odds(logits: Tensor, regions: bool) -> Tensor:
+    """Log-odds of each label (of (B, O, V) logits): (B, C, V), class logits against the background's."""
+    return logits if regions else logits[:, 1:] - logits[:, :1]
+
+
+def surface_gate(logits: Tensor, regions: bool, band: float, count: int) -> Gate:
+    """The `count` voxels nearest to a decision surface, of those within `band` logits of one; no gradient.
+
+    A surface is where the segmentation changes: between any two classes, or the border of any region. Whether a voxel
+    is within the band depends on its own logits alone, so that windows which overlap agree about it as long as no
+    patch holds more than `count` of them.
+
+    Args:
+        logits: (B, O, *S) class logits, background first, or region logits.
+        regions: whether they are region logits.
+        band: voxels whose distance is smaller than this pass.
+        count: voxels per sample.
+    """
+    values = logits.detach().float().flatten(2)
+    if regions:
+        distance = values.abs().amin(dim=1)
+    elif values.shape[1] == 2:
+        distance = (values[:, 1] - values[:, 0]).abs()
+    else:
+        first, second = torch.topk(values, 2, dim=1).values.unbind(dim=1)
+        distance = first - second
+    # Ties would be chosen differently by different devices; distances of real logits have none.
+    nearest, places = torch.topk(distance, min(count, distance.shape[1]), dim=1, largest=False, sorted=False)
+    return Gate(places, nearest < band)
+
+
+def coordinates(places: Tensor, shape: Sequence[int]) -> list[Tensor]:
+    """The index along each axis of (B, M) flat indices into a volume of `shape`, first axis first."""
+    found = []
+    for size in reversed(shape):
+        found.append(places % size)
+        places = torch.div(places, size, rounding_mode="floor")
+    return found[::-1]
+
+
+def neighbourhood(volume: Tensor, places: Tensor, extent: Sequence[int]) -> Tensor:
+    """The cubes of (B, C, *S) `volume` around (B, M) places, borders replicated: (B, M, C * prod(extent)).
+
+    Args:
+        volume: the volume; only what is in the cubes is read and kept for the gradient.
+        places: flat indices.
+        extent: odd size of the cube along each axis.
+    """
+    shape = volume.shape[2:]
+    centre = coordinates(places, shape)
+    flat = []
+    for offset in itertools.product(*(range(-(size // 2), size // 2 + 1) for size in extent)):
+        index = torch.zeros_like(places)
+        for position, step, size in zip(centre, offset, shape, strict=True):
+            index = index * size + (position + step).clamp(0, size - 1)
+        flat.append(index)
+    chosen = torch.cat(flat, dim=1)
+    # gather reads only what it needs of each channel, and keeps indices, not a copy of the volume.
+    read = volume.flatten(2).gather(2, chosen[:, None].expand(-1, volume.shape[1], -1))
+    return read.unflatten(2, (len(flat), places.shape[1])).flatten(1, 2).transpose(1, 2)
+
+
+def sample(coarse: Tensor, places: Tensor, shape: Sequence[int]) -> Tensor:
+    """Linear interpolation of (B, C, *s) at (B, M) flat indices of the finer grid `shape`: (B, M, C) float32."""
+    # grid_sample wants the last axis first.
+    axes = [(2 * at + 1).float() / size - 1 for at, size in zip(coordinates(places, shape), shape, strict=True)]
+    grid = torch.stack(axes[::-1], dim=-1)
+    grid = grid.view(places.shape[0], *(1,) * (len(shape) - 1), places.shape[1], len(shape))
+    sampled = F.grid_sample(coarse.float(), grid, padding_mode="border", align_corners=False)
+    return sampled.flatten(2).transpose(1, 2)
