@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from nnunetv2_textguided import __version__
 from nnunetv2_textguided.errors import TextGuidedError
+from nnunetv2_textguided.processes.interrupts import interruptible
 
 # Subcommand -> what it does. Its module, commands/<subcommand>.py, has add_arguments(parser) and run(args) -> exit
 # status. Modules are imported only when used: `--help` has to answer before torch could be imported.
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit status: 0 done, 1 an error that a user can mend, 2 wrong usage, 130 interrupted.
+        The exit status: 0 done, 1 an error that a user can mend, 2 wrong usage, 130 interrupted, by SIGINT or SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
@@ -56,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             getattr(command, "add_model_arguments", lambda *_: None)(subparser, words)
     try:
         args = parser.parse_args(words)
-        return int(command.run(args))
+        with interruptible():
+            return int(command.run(args))
     except TextGuidedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

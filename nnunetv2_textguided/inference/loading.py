@@ -112,8 +112,10 @@ def load_predictor(model: ModelOptions) -> TextGuidedPredictor:
     """The model on its device.
 
     Raises:
-        DataError: the model is not complete, or the device is not there.
+        DataError: the model is not complete, the step is out of range, or the device is not there.
     """
+    if not 0 < model.step_size <= 1:
+        raise DataError(f"{model.step_size} is out of range.", where="step_size", remedy="Above 0, at most 1 window.")
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(model.device, False):
         raise DataError(
