@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from nnunetv2_textguided.commands.numbers import number
 from nnunetv2_textguided.errors import DataError
 
 
@@ -14,6 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--where", nargs="+", default=[], metavar="COLUMN=VALUE", help="rows to read (default: all)")
     parser.add_argument("--titles", type=Path, metavar="JSON", help="what models are called: {NAME: TITLE}")
     parser.add_argument("--baseline", metavar="MODEL", help="print every other model minus this one")
+    parser.add_argument("--price", type=number("--price", float, least=0), default=0.1, metavar="DICE",
+                        help="of each mL of false volume where thresholds are fitted (default: 0.1)")  # fmt: skip
     parser.add_argument("--into", type=Path, metavar="PAGE", help="fill the tables that a Markdown page asks for")
 
 
@@ -23,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from nnunetv2_textguided.evaluation.case_tables import Tables
     from nnunetv2_textguided.files import read_json, write_text
 
-    cases = read_case_files(args.files, _where(args.where))
+    cases = read_case_files(args.files, _where(args.where), args.price)
     titles = read_json(args.titles, error=DataError) if args.titles else {}
     flat: dict[str, str] = {}
     for name, title in titles.items():
@@ -35,7 +38,10 @@ def run(args: argparse.Namespace) -> int:
     print(tables.made("values", " ".join(cases.models)))
     others = [model for model in cases.models if model != args.baseline]
     if args.baseline and others:
-        print("\n" + tables.made("differences", f"{' '.join(others)} minus {args.baseline}"))
+        what = f"{' '.join(others)} minus {args.baseline}"
+        print("\n" + tables.made("differences", what))
+        print("\n" + tables.made("thresholds", what) + "\n")
+        print("\n".join(filter(None, tables.sentences(what))))
     return 0
 
 

@@ -70,6 +70,8 @@ def _add_statistics(group: argparse._ArgumentGroup) -> None:
         default=0.95,
         help="coverage of intervals (default: 0.95)",
     )
+    group.add_argument("--price", type=number("--price", float, least=0), default=0.1, metavar="DICE",
+                       help="of each mL of false volume where thresholds are fitted (default: 0.1)")  # fmt: skip
     edge = number("--volume-edges", float, above=0)
     group.add_argument("--volume-edges", type=edge, nargs="+", default=[], metavar="ML",
                        help="limits between groups of lesion volume in mL (default: terciles)")  # fmt: skip
@@ -128,6 +130,7 @@ def _options(args: argparse.Namespace) -> ReportOptions:
         allow_incomplete=args.allow_incomplete,
         cases=args.cases,
         volume_edges=tuple(args.volume_edges),
+        price=args.price,
         pictures=args.pictures,
         pdf=args.pdf,
         jobs=args.jobs or default_workers(),

@@ -1,6 +1,7 @@
 """Tables of cases in files, and the differences of the models in them.
 
 Read are `per_case.csv` of `benchmark report` and any CSV with the columns COLUMNS: a row per model, repeat and case.
+The column `curve`, where there is one, has the voxels at each threshold (thresholds.py).
 """
 
 from __future__ import annotations
@@ -15,11 +16,19 @@ import numpy as np
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.detection_metrics import Found, detection
 from nnunetv2_textguided.evaluation.difference import Difference
+from nnunetv2_textguided.evaluation.threshold_comparison import (
+    ModelAtThresholds,
+    ThresholdComparison,
+    at_thresholds,
+    compare_at_thresholds,
+)
+from nnunetv2_textguided.evaluation.thresholds import PRICE, Curve, curve_of_text, stack
 from nnunetv2_textguided.evaluation.trainings import Statistic, folds_of_means, folds_of_statistics
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+CURVE = "curve"
 COLUMNS = ("model", "repeat", "fold", "patient", "case", "lesions", "dice", "score")
 MEANS = ("dice", "missed")
 METRICS = {"dice": "Dice", "missed": "missed", "auroc": "AUROC", "ap": "AP of cases"}
@@ -32,10 +41,12 @@ class CaseFile:
     """All trainings of all models.
 
     Attributes:
-        rows: the columns of COLUMNS.
+        rows: the columns of COLUMNS, and CURVE: empty where no probabilities were kept.
+        price: of false volume, where thresholds are fitted.
     """
 
     rows: DataFrame
+    price: float = PRICE
 
     @property
     def models(self) -> list[str]:
@@ -53,7 +64,7 @@ class CaseFile:
 
     def of_repeat(self, repeat: str) -> CaseFile:
         """The trainings of one repeat alone."""
-        return CaseFile(self.rows[self.rows["repeat"] == repeat])
+        return CaseFile(self.rows[self.rows["repeat"] == repeat], self.price)
 
     def values(self, model: str, metric: str) -> tuple[float, float]:
         """A model's metric, the mean over folds (by their cases) and repeats; and the SD between trainings (NaN: none).
@@ -72,13 +83,7 @@ class CaseFile:
         Raises:
             DataError: a model is not in the file.
         """
-        for name in (model, baseline):
-            if name not in self.models:
-                raise DataError(f"There is no model {name!r}.", where="the tables of cases",
-                                remedy=f"Choose of {', '.join(self.models)}.")  # fmt: skip
-        both = self.rows[self.rows["model"].isin([model, baseline])]
-        cases = both.drop_duplicates("case").set_index("case").sort_index()
-        folds, patients = cases["fold"].to_numpy(), [str(patient) for patient in cases["patient"]]
+        cases, folds, patients = self._cases(model, baseline)
         tables = [self._table(name, cases.index.to_list()) for name in (model, baseline)]
         if metric in MEANS:
             ours, theirs = (_missed(dice) if metric == "missed" else dice for dice, _ in tables)
@@ -86,6 +91,41 @@ class CaseFile:
         positive = cases["lesions"].to_numpy() > 0
         statistics = [[_statistic(row, positive, metric) for row in score] for _, score in tables]
         return Difference(tuple(folds_of_statistics(statistics[0], statistics[1], folds, patients)), level)
+
+    def at_thresholds(self, model: str, baseline: str, level: float = 0.95) -> ThresholdComparison:
+        """Model minus baseline at 0.5, at thresholds fitted on the other folds, and by voxels' average precision.
+
+        Raises:
+            DataError: a model is not in the file.
+        """
+        _, _, patients = self._cases(model, baseline)
+        ours, theirs = (self._at_thresholds(name, model, baseline) for name in (model, baseline))
+        return compare_at_thresholds(ours, theirs, patients, level)
+
+    def thresholds(self, model: str) -> ModelAtThresholds:
+        """A model at 0.5 and at thresholds fitted on the other folds."""
+        return self._at_thresholds(model, model, model)
+
+    def _at_thresholds(self, model: str, *others: str) -> ModelAtThresholds:
+        cases, folds, _ = self._cases(*others)
+        own = self.rows[self.rows["model"] == model]
+        table = own.pivot(index="repeat", columns="case", values=CURVE).reindex(columns=cases.index).fillna("")
+        texts = [[text.split(";") if text else [] for text in row] for row in table.to_numpy()]
+        classes = max((len(parts) for row in texts for parts in row), default=0) or 1
+        curves: list[list[list[Curve | None]]] = [
+            [[curve_of_text(parts[k]) if parts else None for parts in row] for k in range(classes)] for row in texts
+        ]
+        return at_thresholds(stack(curves), folds, self.price)
+
+    def _cases(self, *models: str) -> tuple[DataFrame, np.ndarray, list[str]]:
+        """The models' cases by identifier, their folds and patients."""
+        for name in models:
+            if name not in self.models:
+                raise DataError(f"There is no model {name!r}.", where="the tables of cases",
+                                remedy=f"Choose of {', '.join(self.models)}.")  # fmt: skip
+        both = self.rows[self.rows["model"].isin(models)]
+        cases = both.drop_duplicates("case").set_index("case").sort_index()
+        return cases, cases["fold"].to_numpy(), [str(patient) for patient in cases["patient"]]
 
     def _table(self, model: str, cases: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Dice, NaN without a lesion, and confidence (R, C)."""
@@ -95,12 +135,13 @@ class CaseFile:
         return dice, score
 
 
-def read_case_files(files: Sequence[Path], where: dict[str, str] | None = None) -> CaseFile:
+def read_case_files(files: Sequence[Path], where: dict[str, str] | None = None, price: float = PRICE) -> CaseFile:
     """Read tables of cases.
 
     Args:
         files: CSV files. Those of `benchmark report` name a model by trainer and plans. `repetition` means `repeat`.
         where: keep the rows whose columns have these values.
+        price: of false volume, where thresholds are fitted.
 
     Raises:
         DataError: a file is unreadable, a column is missing, or a training has a case twice.
@@ -127,7 +168,7 @@ def read_case_files(files: Sequence[Path], where: dict[str, str] | None = None) 
             where=", ".join(map(str, files)),
             remedy="Name repetitions apart in the column `repeat`, or choose rows with --where.",
         )
-    return CaseFile(rows)
+    return CaseFile(rows, price)
 
 
 def _named(table: DataFrame, file: Path) -> DataFrame:
@@ -139,7 +180,15 @@ def _named(table: DataFrame, file: Path) -> DataFrame:
     missing = [column for column in COLUMNS if column not in table]
     if missing:
         raise DataError(f"The table of cases has no column {', '.join(missing)}.", where=file)
-    return table[list(COLUMNS)].astype({"model": str, "repeat": str, "case": str})
+    curves = table[CURVE].fillna("").astype(str) if CURVE in table else ""
+    table = table.assign(**{CURVE: curves})
+    try:
+        for text in table[CURVE]:
+            _ = [curve_of_text(part) for part in text.split(";") if text]
+    except ValueError as error:
+        raise DataError(f"The column {CURVE!r} cannot be read: {error}.", where=file,
+                        remedy="Make the table again with this version's `benchmark report`.") from error  # fmt: skip
+    return table[[*COLUMNS, CURVE]].astype({"model": str, "repeat": str, "case": str})
 
 
 def _missed(dice: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ A page asks with comments, and what is between them and `<!-- end -->` is replac
 
     <!-- values: MODEL ... -->                          a row per model
     <!-- differences: MODEL ... minus MODEL ... -->     a row per difference; one side names a single model
+    <!-- thresholds: MODEL ... minus MODEL ... -->      the same at thresholds fitted on the other folds
     <!-- repeats: MODEL minus MODEL -->                 a row per repeat that has all folds of both
 """
 
@@ -18,10 +19,12 @@ from nnunetv2_textguided.evaluation.case_files import METRICS, CaseFile
 from nnunetv2_textguided.evaluation.difference import Difference, Ends
 from nnunetv2_textguided.evaluation.power import MOST_REPEATS, repeats_needed
 from nnunetv2_textguided.evaluation.statistics.holm import holm
+from nnunetv2_textguided.evaluation.threshold_comparison import correct
 
 _REQUEST = re.compile(
-    r"(<!-- (?P<kind>values|differences|repeats): (?P<what>[^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- (?P<kind>values|differences|thresholds|repeats): (?P<what>[^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL
 )
+_REST = "AP of voxels | false mL of lesion-free cases at 0.5 and fitted: model; baseline | |"
 _HEAD = (
     "Dice | over patients and trainings | p | Holm | over patients alone | by fold | repeats for 0.02; 0.05 | AUROC |"
 )
@@ -60,7 +63,16 @@ class Tables:
             return "\n".join(self._values(what.split()))
         left, _, right = what.partition(" minus ")
         pairs = [(model, baseline) for model in left.split() for baseline in right.split()]
-        return "\n".join(self._repeats(*pairs[0]) if kind == "repeats" else self._differences(pairs))
+        if kind == "repeats":
+            return "\n".join(self._repeats(*pairs[0]))
+        return "\n".join(self._thresholds(pairs) if kind == "thresholds" else self._differences(pairs))
+
+    def sentences(self, what: str) -> Iterator[str]:
+        """What becomes of the differences that `thresholds` tables, one sentence each."""
+        left, _, right = what.partition(" minus ")
+        for model in left.split():
+            for baseline in right.split():
+                yield self.cases.at_thresholds(model, baseline).sentence(self._title(model), self._title(baseline))
 
     def _title(self, model: str) -> str:
         return self.titles.get(model, model)
@@ -84,6 +96,25 @@ class Tables:
         for ((model, baseline), dice), p in zip(found, holm([d.p for _, d in found]), strict=True):
             auroc = self.cases.difference(model, baseline, "auroc")
             yield self._row(self._title(model if shared else baseline), dice, p, auroc)
+
+    def _thresholds(self, pairs: list[tuple[str, str]]) -> Iterator[str]:
+        shared = len({baseline for _, baseline in pairs}) == 1
+        what = f"minus {self._title(pairs[0][1])}" if shared else f"{self._title(pairs[0][0])} minus"
+        yield f"| {what} | trainings | Dice at 0.5 | p | at fitted thresholds | p | what fitting changes | {_REST}"
+        yield f"|---|---|{'---|' * 8}"
+        found = correct([self.cases.at_thresholds(*pair) for pair in pairs])
+        for (model, baseline), one in zip(pairs, found, strict=True):
+            name = self._title(model if shared else baseline)
+            if not one.fitted.folds:
+                yield f"| {name} | no probabilities kept |{' |' * 8}"
+                continue
+            trainings = "{} and {}".format(*one.fitted.trainings)
+            cells = [f"{d.value:+.3f} {_ends(d.ends)}" for d in (one.half, one.fitted, one.change, one.precision)]
+            models = [self.cases.thresholds(one_of) for one_of in (model, baseline)]
+            volumes = "; ".join(f"{m.false_ml:.2f} and {m.false_ml_fitted:.2f}" for m in models)
+            row = [name, trainings, cells[0], _p(one.p_half), cells[1], _p(one.p_fitted), *cells[2:], volumes,
+                   one.finding.value]  # fmt: skip
+            yield f"| {' | '.join(row)} |"
 
     def _repeats(self, model: str, baseline: str) -> Iterator[str]:
         yield f"| {self._title(model)} minus {self._title(baseline)} | trainings | {_HEAD}"

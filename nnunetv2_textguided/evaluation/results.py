@@ -13,6 +13,7 @@ from nnunetv2_textguided.evaluation.cases import CaseInfo
 from nnunetv2_textguided.evaluation.detection_metrics import Found
 from nnunetv2_textguided.evaluation.metrics import OVERLAP
 from nnunetv2_textguided.evaluation.score import CaseScores, Score
+from nnunetv2_textguided.evaluation.thresholds import Curves, curves_as_text, mean_of_finite, stack
 from nnunetv2_textguided.nnunet.variant import Variant, split_repeat
 
 
@@ -51,12 +52,12 @@ class CaseTable:
     def overlap_of_repeats(self) -> Mapping[str, np.ndarray]:
         """Metric -> (R, C); NaN where a case does not count. Several classes: the mean of those that count."""
         values = {metric.name: self._of_scores(_overlap(metric.name)) for metric in OVERLAP}
-        return {name: _mean(of_classes, axis=1) for name, of_classes in values.items()}
+        return {name: mean_of_finite(of_classes, axis=1) for name, of_classes in values.items()}
 
     @cached_property
     def overlap(self) -> Mapping[str, np.ndarray]:
         """Metric -> (C,), the mean of the repeats in which a case counts; NaN where it counts in none."""
-        return {name: _mean(values, axis=0) for name, values in self.overlap_of_repeats.items()}
+        return {name: mean_of_finite(values, axis=0) for name, values in self.overlap_of_repeats.items()}
 
     def found(self, chosen: np.ndarray | None = None) -> tuple[Found, ...]:
         """What was found (in the chosen cases): (R K,), for each repeat its classes."""
@@ -70,6 +71,11 @@ class CaseTable:
     def lists(self) -> tuple[tuple[Score, ...], ...]:
         """(R K,) lists of (C,) scores, in the order of `found`."""
         return tuple(scores for by_class in self.scores for scores in by_class.values())
+
+    @cached_property
+    def curves(self) -> Curves:
+        """Voxels at each threshold, by repeat, class and case; NaN where only the mask was saved."""
+        return stack([[[score.curve for score in scores] for scores in by_class.values()] for by_class in self.scores])
 
     @cached_property
     def reference_ml(self) -> np.ndarray:
@@ -108,6 +114,7 @@ class CaseTable:
                     "predicted_ml": float(volumes[r, c]),
                     **{name: float(values[r, c]) for name, values in self.overlap_of_repeats.items()},
                     "score": float(confidences[r, c]),
+                    "curve": curves_as_text([scores[c].curve for scores in self.scores[r].values()]),
                 }
 
     def _of_scores(self, value: Callable[[Score], float]) -> np.ndarray:
@@ -229,11 +236,3 @@ def build_results(
 
 def _overlap(name: str) -> Callable[[Score], float]:
     return lambda score: score.overlap[name]
-
-
-def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """The mean along an axis of what is not NaN; NaN where nothing is."""
-    counts = np.isfinite(values)
-    number = counts.sum(axis=axis)
-    total = np.where(counts, values, 0).sum(axis=axis)
-    return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)

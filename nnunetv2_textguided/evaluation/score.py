@@ -16,6 +16,7 @@ from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.overlap import overlap_metrics
 from nnunetv2_textguided.evaluation.postprocess import postprocess
 from nnunetv2_textguided.evaluation.predictions import Files, Kind, Prediction, read_predictions
+from nnunetv2_textguided.evaluation.thresholds import Curve, curve_of, curve_of_text
 from nnunetv2_textguided.imaging.geometry import compare_grids
 from nnunetv2_textguided.imaging.images import read_mask
 from nnunetv2_textguided.nnunet.labels import Target
@@ -53,6 +54,7 @@ class Score:
         score: of the case: the maximum of the detection map.
         lesions: of the reference.
         reference_ml, predicted_ml: volumes.
+        curve: counts of voxels at each threshold, before any post-processing; None without probabilities.
     """
 
     kind: Kind
@@ -62,6 +64,7 @@ class Score:
     lesions: tuple[LesionScore, ...]
     reference_ml: float
     predicted_ml: float
+    curve: Curve | None
 
 
 # Model -> class -> score.
@@ -94,11 +97,14 @@ def _score(
     detection, mask = prediction.map, prediction.mask
     if counts is not None:
         reference, mask, detection = reference & counts, mask & counts, np.where(counts, detection, 0)
-    if prediction.kind.has_probabilities:
-        detection = extract_candidates(detection, scoring.extraction)
-    mask = postprocess(mask, scoring)
     spacing = label.GetSpacing()[::-1]
     voxel_ml = float(np.prod(spacing)) / 1000
+    curve = None
+    if prediction.kind.has_probabilities:
+        inside = slice(None) if counts is None else counts
+        curve = curve_of(prediction.map[inside], reference[inside], voxel_ml)
+        detection = extract_candidates(detection, scoring.extraction)
+    mask = postprocess(mask, scoring)
     candidates, lesions = match_lesions(reference, detection, mask, voxel_ml)
     return Score(
         kind=prediction.kind,
@@ -108,6 +114,7 @@ def _score(
         lesions=lesions,
         reference_ml=int(np.count_nonzero(reference)) * voxel_ml,
         predicted_ml=int(np.count_nonzero(mask)) * voxel_ml,
+        curve=curve,
     )
 
 
@@ -134,6 +141,7 @@ def as_json(scores: dict[str, Score]) -> dict[str, Any]:
             "kind": score.kind.name,
             "overlap": {key: None if value != value else value for key, value in score.overlap.items()},
             "lesions": [vars(lesion) for lesion in score.lesions],
+            "curve": None if score.curve is None else score.curve.as_text(),
         }
         for name, score in scores.items()
     }
@@ -149,6 +157,7 @@ def from_json(values: dict[str, Any]) -> dict[str, Score]:
                 "overlap": {key: float("nan") if value is None else value for key, value in score["overlap"].items()},
                 "candidates": tuple((int(a), float(b), float(c)) for a, b, c in score["candidates"]),
                 "lesions": tuple(LesionScore(**lesion) for lesion in score["lesions"]),
+                "curve": None if score["curve"] is None else curve_of_text(score["curve"]),
             }
         )
         for name, score in values.items()

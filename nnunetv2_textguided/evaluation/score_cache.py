@@ -14,7 +14,7 @@ from nnunetv2_textguided.evaluation.predictions import Files
 from nnunetv2_textguided.evaluation.score import CaseScores, ScoreJob, as_json, from_json
 from nnunetv2_textguided.files import read_json, write_json
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 class ScoreCache:

@@ -20,7 +20,7 @@ import numpy as np
 
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
-from nnunetv2_textguided.imaging.intensities import FILE, RANGE, percentiles
+from nnunetv2_textguided.imaging.intensities import FILE, LEVELS, RANGE, percentiles
 
 UNLIKE = 1.0
 """Distance from which a case is called unlike the training data: as far outside the range as the range is wide."""
@@ -155,7 +155,7 @@ def _intensities(sources: Sequence[tuple[Path, Any]], channels: int) -> np.ndarr
             return None
         try:
             ranges = np.array(content["ranges"], dtype=float)
-            if ranges.ndim != 3 or len(ranges) != channels or ranges.shape[2] != 2:
+            if ranges.shape != (channels, len(LEVELS), 2):
                 raise ValueError(f"ranges of shape {ranges.shape}")
         except (KeyError, TypeError, ValueError) as error:
             raise _damaged(path, error) from error

@@ -188,6 +188,15 @@ def predict(random: np.random.Generator, reference: np.ndarray, quality: Quality
     return (probability * random.uniform(0.99, 1.0, SHAPE)).astype(np.float32)
 
 
+def noisy_map(random: np.random.Generator, reference: np.ndarray, noise: float, shift: float) -> np.ndarray:
+    """Probabilities, float32 (z, y, x): `noise` spoils the map, `shift` of all its logits only moves its threshold."""
+    from scipy import ndimage
+
+    field = ndimage.gaussian_filter(random.normal(0, 1, SHAPE), (1, 2, 2))
+    logit = 9 * (ndimage.gaussian_filter(reference.astype(np.float32), (0.5, 1, 1)) - 0.5)
+    return np.asarray(1 / (1 + np.exp(-logit - noise * field / field.std() - shift)), np.float32)
+
+
 def save(path: Path, values: np.ndarray) -> None:
     image = sitk.GetImageFromArray(values)
     image.SetSpacing(SPACING[::-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -12,10 +13,24 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from nnunetv2_textguided.benchmark.report.checklists import METRICS_RELOADED
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.case_files import read_case_files
+from nnunetv2_textguided.evaluation.metrics import DASH
 from nnunetv2_textguided.nnunet.variant import repeat_plans
 from tests.benchmark.conftest import Report
-from tests.benchmark.study_builder import CONFIGURATION, METHOD, NO_TEXT, PLANS, RANDOM, STOCK, FakeStudy, Quality, save
+from tests.benchmark.study_builder import (
+    CONFIGURATION,
+    METHOD,
+    NO_TEXT,
+    PLANS,
+    RANDOM,
+    STOCK,
+    FakeStudy,
+    Quality,
+    noisy_map,
+    save,
+)
 
 FOUR = ["--trainers", STOCK, NO_TEXT, METHOD, RANDOM]
 
@@ -27,6 +42,19 @@ def content(folder: Path) -> dict:
 def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
     with (folder / f"{name}.csv").open(newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
+
+
+def check_card(card: str) -> None:
+    """All items by number; what a report cannot know is said to be unknown, and what it knows is right."""
+    rows = dict(re.findall(r"^\| (\d+|FP[\d.]+) \| [^|]+ \| ([^|]+) \|$", card, flags=re.MULTILINE))
+    assert [int(key) for key in rows if key.isdigit()] == list(range(1, 45))
+    assert [key for key in rows if key.startswith("FP")] == list(METRICS_RELOADED)
+    assert rows["5"] == rows["18"] == rows["33"] == rows["44"] == rows["FP2.7.1"] == "not reported"
+    assert rows["35"].startswith("18 cases of ")
+    assert "12 with a lesion; left out: none" in rows["35"]
+    assert "Dice" in rows["28"]
+    assert rows["FP4.2"].startswith("12 of 18 cases have a lesion")
+    assert "6 cases; positives-only" in rows["FP4.6"]
 
 
 def test_everything_is_written_and_agrees(shared_study: FakeStudy, report: Report, capsys) -> None:
@@ -48,6 +76,7 @@ def test_everything_is_written_and_agrees(shared_study: FakeStudy, report: Repor
     assert sum(float(row["volume_ml"]) for row in lesions) == pytest.approx(
         sum(float(r["reference_ml"]) for r in cases)
     )
+    check_card((folder / "model_card.md").read_text(encoding="utf-8"))
     text = capsys.readouterr().out
     assert "positives-only: cases without a reference lesion do not count" in text
     assert "For every variant: none." in text
@@ -164,6 +193,65 @@ def test_with_repeats_a_planted_effect_is_found_and_an_identical_control_is_not(
     assert "Trainings per fold and model that would find a true difference with 80% power" in notes
     assert notes in capsys.readouterr().out.replace("\n", " ")
     assert found["notes"][0] in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def plant_maps(study: FakeStudy, name: str, noise: float, shift: float, seed: int) -> None:
+    """Two repeats of probability maps; see `noisy_map`."""
+    for repeat in (1, 2):
+        model = study.model(name, repeat_plans(PLANS, repeat))
+        for fold, split in enumerate(study.splits):
+            folder = model / f"fold_{fold}" / "validation"
+            folder.mkdir(parents=True)
+            (folder / "summary.json").write_text("{}")
+            luck = np.random.default_rng([seed, repeat, fold]).normal(0, 0.1)
+            for number, case in enumerate(split["val"]):
+                random = np.random.default_rng([seed, repeat, fold, number])
+                probability = noisy_map(random, study.references[case], noise + luck, shift)
+                save(folder / f"{case}.nii.gz", (probability > 0.5).astype(np.uint8))
+                np.savez_compressed(folder / f"{case}.npz", probabilities=np.stack([1 - probability, probability]))
+        (model / "plans.json").write_text(json.dumps({"configurations": {CONFIGURATION: {}}}))
+
+
+def test_better_maps_remain_better_at_fitted_thresholds_and_a_difference_of_thresholds_vanishes(
+    tmp_path: Path, report: Report
+) -> None:
+    """Two repeats, four folds. No text has noisier maps, random vectors as good ones, stock as good ones, shifted."""
+    study = FakeStudy(tmp_path / "planted", cases=40, folds=4)
+    for seed, (name, noise, shift) in enumerate(
+        [(METHOD, 1.0, 0.0), (NO_TEXT, 1.7, 0.0), (RANDOM, 1.0, 0.0), (STOCK, 1.0, -2.5)]
+    ):
+        plant_maps(study, name, noise, shift, seed)
+    folder = report(study, "--trainers", METHOD, NO_TEXT, RANDOM, STOCK, "--pictures", "1")
+    rows = {row["trainer"]: row for row in content(folder)["thresholds"]}
+    assert {name: rows[name]["finding"] for name in (NO_TEXT, RANDOM, STOCK)} == {
+        NO_TEXT: "remains at fitted thresholds",
+        RANDOM: "not shown at either",
+        STOCK: "a difference of thresholds",
+    }
+    assert rows[STOCK]["half_high"] < 0 < rows[STOCK]["change_low"]
+    assert abs(rows[STOCK]["fitted_difference"]) < 0.01
+    assert abs(rows[STOCK]["precision_difference"]) < 0.02
+    assert all(float(t) < 0.3 for t in rows[STOCK]["thresholds"].split())
+    notes = content(folder)["verdict"]["notes"]
+    assert notes[-1].startswith("AlignRefine minus no text: the difference of Dice at 0.5, +0.")
+    assert "remains at thresholds fitted on the other folds" in notes[-1]
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "it is a difference of thresholds" in page
+    assert "figures/thresholds.svg" in page
+    cases = read_case_files([folder / "per_case.csv"])
+    own = cases.at_thresholds(f"{STOCK}__{PLANS}", f"{METHOD}__{PLANS}")
+    assert own.finding.value == rows[STOCK]["finding"], "tables of cases say what the report says"
+    for name, difference in (("half", own.half), ("fitted", own.fitted), ("precision", own.precision)):
+        assert difference.value == pytest.approx(rows[STOCK][f"{name}_difference"], abs=1e-6)
+        assert difference.ends.low == pytest.approx(rows[STOCK][f"{name}_low"], abs=1e-6)
+
+
+def test_without_probabilities_fitted_thresholds_are_not_known(study: FakeStudy, tables: Report) -> None:
+    study.validate(f"{METHOD}_NoHeatmap", Quality(seed=3), probabilities=False)
+    folder = tables(study, "--trainers", STOCK, f"{METHOD}_NoHeatmap")
+    row = content(folder)["thresholds"][1]
+    assert (row["finding"], row["half_difference"], row["fitted_low"]) == ("not known", None, None)
+    assert row["thresholds"] == " ".join(3 * [DASH])
 
 
 def test_a_single_training_of_each_model_says_nothing(study: FakeStudy, tables: Report) -> None:

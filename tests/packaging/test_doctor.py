@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 import pytest
 import torch
 
-from nnunetv2_textguided.commands.doctor import discovery, environment
+from nnunetv2_textguided import cli
+from nnunetv2_textguided.commands.doctor import discovery, environment, judge
 from nnunetv2_textguided.commands.doctor.examine import examine
 from nnunetv2_textguided.commands.doctor.probe import CHECKS
 from nnunetv2_textguided.startup import OPT_OUT, VARIABLE
@@ -94,6 +95,33 @@ def test_a_report_that_nobody_reads_to_its_end_keeps_nobody_waiting(
     report.close()
     # Python does not end before such a thread, and this one has ten minutes.
     assert all(timer.finished.is_set() for timer in threading.enumerate() if isinstance(timer, threading.Timer))
+
+
+FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+
+
+def test_folders_that_are_not_set_are_something_to_do_and_no_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], repository: Path
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(repository))
+    for folder in FOLDERS:
+        monkeypatch.delenv(folder, raising=False)
+    monkeypatch.setattr("nnunetv2_textguided.commands.doctor.examine.examine", lambda: examine(FOLDERS))
+    assert cli.main(["doctor"]) == 1
+    printed = capsys.readouterr().out
+    assert "not set up yet" in printed
+    assert "does not work" not in printed
+    assert "FAILED" not in printed
+    assert all(f'export {folder}="/path/to/{folder}"' in printed for folder in FOLDERS)
+    assert [f" {n}/{len(CHECKS)} {folder}" in printed for n, folder in enumerate(FOLDERS, start=1)] == [True] * 3
+
+
+def test_a_fault_beside_folders_that_are_not_set_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("nnUNet_raw", raising=False)
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "missing"))
+    unset, wrong = environment.check_raw(), environment.check_results()
+    assert (unset.pending, wrong.pending) == (True, False)
+    assert judge([unset]) != judge([unset, wrong]) == judge([wrong]) == "This installation does not work."
 
 
 def test_supported_versions_are_those_of_the_package_metadata(repository: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nnunetv2_textguided.benchmark.report.collect import Collected, collect
@@ -12,6 +12,7 @@ from nnunetv2_textguided.benchmark.report.curves import Curves, read_curves
 from nnunetv2_textguided.benchmark.report.fairness import Check, check_fairness
 from nnunetv2_textguided.benchmark.report.names import Role, role, short_names
 from nnunetv2_textguided.benchmark.report.options import ReportOptions
+from nnunetv2_textguided.benchmark.report.thresholds import Thresholds, analyse_thresholds, threshold_notes
 from nnunetv2_textguided.benchmark.report.verdict import Verdict, judge, verdict_pairs
 from nnunetv2_textguided.benchmark.study import Study
 from nnunetv2_textguided.errors import DataError
@@ -42,6 +43,7 @@ class Analysis:
         baseline: what the others are compared with.
         comparisons: metric -> the others against the baseline, Holm-corrected within each metric.
         verdict: whether the text helped.
+        thresholds: the same differences at fitted thresholds.
         costs, curves: by variant.
     """
 
@@ -54,6 +56,7 @@ class Analysis:
     estimates: Estimates
     comparisons: Mapping[str, list[Comparison]]
     verdict: Verdict
+    thresholds: Thresholds
     strata: list[Stratum]
     checks: list[Check]
     costs: Mapping[Variant, Costs]
@@ -119,7 +122,9 @@ def _analyse_results(collected: Collected, results: Results, options: ReportOpti
     pairs = [(variant, baseline) for variant in variants if variant != baseline]
     asked = verdict_pairs(variants)
     answers = dict(zip(asked, compare(list(asked.values()), options.primary), strict=True))
+    thresholds = analyse_thresholds(results, baseline, asked, options)
     has_method = any(role(variant.trainer) is Role.METHOD for variant in variants)
+    verdict = judge(has_method, answers, METRICS[options.primary], options.level)
     return Analysis(
         collected=collected,
         results=results,
@@ -129,7 +134,8 @@ def _analyse_results(collected: Collected, results: Results, options: ReportOpti
         baseline=baseline,
         estimates=estimates,
         comparisons={name: compare(pairs, name) for name in compared},
-        verdict=judge(has_method, answers, METRICS[options.primary], options.level),
+        verdict=replace(verdict, notes=(*verdict.notes, *threshold_notes(thresholds))),
+        thresholds=thresholds,
         strata=stratify(results, weights, options.level, options.volume_edges),
         checks=check_fairness(collected, results, costs, names, options),
         costs=costs,

@@ -17,7 +17,7 @@ from nnunetv2_textguided.pages.figures import draw_svg, inline, write_pdf
 from nnunetv2_textguided.software import software_versions
 
 PAGE = "report.html"
-_IN_JSON = ("summary", "comparisons", "verdict", "subgroups", "costs")
+_IN_JSON = ("summary", "comparisons", "verdict", "thresholds", "subgroups", "costs")
 
 
 def write_report(analysis: Analysis, folder: Path, command: str) -> list[Path]:

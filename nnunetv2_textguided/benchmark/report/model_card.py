@@ -9,6 +9,7 @@ from typing import Any
 
 from nnunetv2_textguided import __version__
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
+from nnunetv2_textguided.benchmark.report.checklists import checklists
 from nnunetv2_textguided.benchmark.report.costs import COLUMNS, cost_text, last_attempts
 from nnunetv2_textguided.benchmark.report.names import Role, role
 from nnunetv2_textguided.errors import DataError
@@ -74,6 +75,8 @@ def _lines(analysis: Analysis) -> Iterator[str]:
         yield ""
     yield "## What to keep in mind"
     yield from (f"- **{check.title}** ({check.status.value}): {check.text}" for check in analysis.checks)
+    yield ""
+    yield from checklists(analysis)
 
 
 def _text_lines(analysis: Analysis) -> Iterator[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunetv2_textguided.evaluation.options import Resampling, Scoring
+from nnunetv2_textguided.evaluation.thresholds import PRICE
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class ReportOptions(Resampling):
         allow_incomplete: compare what there is.
         cases: a cases.csv; None: the data set's own, if there is one. A path named "none" means: without.
         volume_edges: limits in mL between groups of lesion volume; empty: terciles.
+        price: in Dice, of each mL of false volume where thresholds are fitted; see thresholds.py.
         pictures: number of worst cases that are shown; as many gains and losses against the baseline.
         pdf: also write every figure as PDF.
         jobs: worker processes.
@@ -34,6 +36,7 @@ class ReportOptions(Resampling):
     allow_incomplete: bool = False
     cases: Path | None = None
     volume_edges: tuple[float, ...] = ()
+    price: float = PRICE
     pictures: int = 4
     pdf: bool = False
     jobs: int = 1

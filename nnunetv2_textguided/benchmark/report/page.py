@@ -14,6 +14,7 @@ from nnunetv2_textguided.benchmark.report.costs import COLUMNS, cost_text
 from nnunetv2_textguided.benchmark.report.figures.colours import colours
 from nnunetv2_textguided.benchmark.report.methods import methods
 from nnunetv2_textguided.benchmark.report.pictures import draw_cases
+from nnunetv2_textguided.benchmark.report.thresholds import threshold_cells, threshold_sentences
 from nnunetv2_textguided.benchmark.report.verdict import Outcome
 from nnunetv2_textguided.evaluation.bootstrap import Interval
 from nnunetv2_textguided.evaluation.comparison import Comparison
@@ -68,6 +69,9 @@ def render_page(analysis: Analysis, figures: Mapping[str, tuple[str, str]], file
         metrics=[m for m in METRICS.values() if _any_defined(analysis, m)],
         cell=lambda variant, metric: _cell(analysis, variant, metric),
         comparisons=[_comparison_row(analysis, c) for family in analysis.comparisons.values() for c in family],
+        threshold_cells=lambda variant: threshold_cells(analysis.thresholds, variant),
+        threshold_sentences=list(threshold_sentences(analysis.thresholds, analysis.names, analysis.baseline)),
+        price=f"{analysis.options.price:g}",
         subgroups=_subgroup_rows(analysis),
         shown_in_subgroups=_shown_in_subgroups(analysis),
         cost_columns=[c for c in COLUMNS if any(math.isfinite(k.values[c.key]) for k in analysis.costs.values())],

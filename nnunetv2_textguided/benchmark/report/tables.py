@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
 from nnunetv2_textguided.benchmark.report.costs import COLUMNS
+from nnunetv2_textguided.benchmark.report.thresholds import threshold_rows
 from nnunetv2_textguided.evaluation.comparison import Comparison
 from nnunetv2_textguided.evaluation.estimates import Estimate
 from nnunetv2_textguided.nnunet.variant import Variant
@@ -26,6 +27,7 @@ def all_tables(analysis: Analysis) -> dict[str, DataFrame]:
         "summary": _summary(analysis),
         "comparisons": _comparisons(analysis),
         "verdict": (_comparison(analysis, c) for c in analysis.verdict.comparisons.values()),
+        "thresholds": threshold_rows(analysis.thresholds),
         "subgroups": _subgroups(analysis),
         "costs": _costs(analysis),
     }

@@ -7,8 +7,10 @@ import dataclasses
 import json
 import sys
 import textwrap
+from collections.abc import Iterable
 
 from nnunetv2_textguided import __version__
+from nnunetv2_textguided.commands.doctor.result import CheckResult
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,24 +21,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run all checks; returns 0 only if all pass."""
     from nnunetv2_textguided.commands.doctor.examine import examine
+    from nnunetv2_textguided.commands.doctor.probe import CHECKS
 
     out = sys.stderr if args.json else sys.stdout
     print(f"nnunetv2-textguided {__version__}, Python {sys.version.split()[0]}, {sys.executable}", file=out)
-    results = []
+    results: dict[str, CheckResult] = {}
     for name, result in examine():
         if result is None:
-            print(f"  {name:<20}", end=" ", flush=True, file=out)
+            # Before the check runs: importing torch takes seconds, and longer on a network file system.
+            print(f"  {len(results) + 1:>2}/{len(CHECKS)} {name:<20}", end=" ", flush=True, file=out)
             continue
-        results.append({"name": name, **dataclasses.asdict(result)})
-        print(f"{'ok    ' if result.ok else 'FAILED'} {result.message}", flush=True, file=out)
+        results[name] = result
+        print(f"{_mark(result)} {result.message}", flush=True, file=out)
         if result.remedy:
-            print(f"{'':<23}what to do: {result.remedy}", file=out)
+            print(f"{'':<29}what to do: {result.remedy}", file=out)
         if result.details:
-            print(textwrap.indent(result.details.rstrip(), " " * 23), file=out)
-    passed = sum(bool(result["ok"]) for result in results)
-    healthy = passed == len(results)
-    verdict = "This installation works." if healthy else "This installation does not work."
-    print(f"{verdict} {passed} of {len(results)} checks passed.", file=out)
+            print(textwrap.indent(result.details.rstrip(), " " * 29), file=out)
+    verdict = judge(results.values())
+    print(f"{verdict} {sum(r.ok for r in results.values())} of {len(results)} checks passed.", file=out)
+    healthy = all(result.ok for result in results.values())
     if args.json:
-        print(json.dumps({"ok": healthy, "version": __version__, "checks": results}, indent=2))
+        checks = [{"name": name, **dataclasses.asdict(result)} for name, result in results.items()]
+        report = {"ok": healthy, "verdict": verdict, "version": __version__, "checks": checks}
+        print(json.dumps(report, indent=2))
     return 0 if healthy else 1
+
+
+def judge(results: Iterable[CheckResult]) -> str:
+    """One sentence: it works, it is whole but not set up yet, or it does not work."""
+    missing = [result for result in results if not result.ok]
+    if not missing:
+        return "This installation works."
+    if all(result.pending for result in missing):
+        return "This installation is whole, but not set up yet: do what is said above."
+    return "This installation does not work."
+
+
+def _mark(result: CheckResult) -> str:
+    return "ok    " if result.ok else "to do " if result.pending else "FAILED"

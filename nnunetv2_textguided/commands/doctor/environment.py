@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from nnunetv2_textguided.commands.doctor.result import CheckResult, fails, works
+from nnunetv2_textguided.commands.doctor.result import CheckResult, fails, waits, works
 from nnunetv2_textguided.errors import TextGuidedError
 
 SUPPORTED_NNUNET = ((2, 8), (2, 9))
@@ -87,7 +87,7 @@ def check_folder(variable: str) -> CheckResult:
     """One of nnU-Net's three variables names a folder in which a file can be created."""
     value = os.environ.get(variable)
     if not value:
-        return fails(f"{variable} is not set.", f'export {variable}="/path/to/{variable}"')
+        return waits(f"{variable} is not set.", f'export {variable}="/path/to/{variable}"')
     folder = Path(value)
     if not folder.is_dir():
         return fails(f"{variable} names {folder}, which is no folder.", f'mkdir -p "{folder}"')

@@ -15,17 +15,24 @@ class CheckResult:
         message: what was found, in plain words.
         remedy: what to do about it; empty if there is nothing to do.
         details: the traceback, if there is one.
+        pending: nothing is broken: the user has yet to choose something.
     """
 
     ok: bool
     message: str
     remedy: str = ""
     details: str = ""
+    pending: bool = False
 
 
 def works(message: str) -> CheckResult:
     """Everything is fine."""
     return CheckResult(True, message)
+
+
+def waits(message: str, remedy: str) -> CheckResult:
+    """Nothing is wrong, but something has yet to be set up."""
+    return CheckResult(False, message, remedy, pending=True)
 
 
 def fails(message: str, remedy: str, error: BaseException | None = None) -> CheckResult:

@@ -13,6 +13,7 @@ from nnunetv2_textguided.benchmark.report.figures.distribution import draw_distr
 from nnunetv2_textguided.benchmark.report.figures.forest import draw_forest, draw_verdict
 from nnunetv2_textguided.benchmark.report.figures.scatter import draw_scatter
 from nnunetv2_textguided.benchmark.report.figures.subgroups import draw_subgroups
+from nnunetv2_textguided.benchmark.report.figures.thresholds import draw_thresholds
 from nnunetv2_textguided.benchmark.report.figures.volume import draw_volume
 
 
@@ -50,6 +51,12 @@ FIGURES = (
         "scatter",
         "Every point is a case; above the line it is better segmented than by {baseline} (for distances: below).",
         draw_scatter,
+    ),
+    FigureKind(
+        "thresholds",
+        "Means over cases and repeats, before any post-processing. Points: the thresholds that the other folds fit. "
+        "Dotted: 0.5, where nnU-Net cuts.",
+        draw_thresholds,
     ),
     FigureKind(
         "detection",
