@@ -8,13 +8,14 @@ from collections.abc import Sequence
 
 from nnunetv2_textguided.commands.parser import SUBCOMMANDS, build_parser
 from nnunetv2_textguided.errors import TextGuidedError
+from nnunetv2_textguided.processes.interrupts import interruptible
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit status: 0 done, 1 an error that a user can mend, 2 wrong usage, 130 interrupted.
+        The exit status: 0 done, 1 an error that a user can mend, 2 wrong usage, 130 interrupted, by SIGINT or SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = next((word for word in words if word in SUBCOMMANDS), None)
@@ -22,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         args = parser.parse_args(words)
         command = importlib.import_module(f"nnunetv2_textguided.commands.{args.command.replace('-', '_')}")
-        return int(command.run(args))
+        with interruptible():
+            return int(command.run(args))
     except TextGuidedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -305,6 +305,9 @@ class TrainingSettings(_Model):
     channel_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Probability of each image channel to be left out of a training image; never all. Above 0, the model can predict
     patients who lack a channel (--missing allow); what accuracy is left without each has not been measured."""
+    seed: int | None = Field(default=None, ge=0, lt=2**32)
+    """Seed of initial weights and of what the training process draws. None: drawn, and logged. nnU-Net's background
+    processes that draw and augment patches seed themselves, so that two trainings of one seed still differ."""
     nonfinite_patience: int = Field(default=10, ge=1)
     """Stop after this many consecutive iterations with a non-finite loss."""
 

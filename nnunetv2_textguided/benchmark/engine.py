@@ -7,14 +7,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunetv2_textguided.demo.workspace import SEARCH_PATH
 from nnunetv2_textguided.errors import DataError, TextGuidedError
 from nnunetv2_textguided.files import shipped
+from nnunetv2_textguided.processes.interrupts import interruptible
 from nnunetv2_textguided.processes.supervised import supervised
 
 LOG = "snakemake.log"
@@ -103,17 +103,6 @@ def run_engine(study: Path, options: EngineOptions, look: Callable[[], None]) ->
             engine.interrupt(PATIENCE_SECONDS)
             raise
         return int(engine.measured().get("status", -signal.SIGKILL))
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGINT and SIGTERM interrupt, also where a shell's script had SIGINT ignored in what it starts with `&`."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def gpu_slots(gpus: int | None, jobs: int | None) -> tuple[str, ...]:

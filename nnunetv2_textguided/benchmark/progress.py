@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from nnunetv2_textguided.nnunet.training_log import mean_dice, moving_dices, training_logs
+from nnunetv2_textguided.nnunet.training_log import SEED_NOTE, mean_dice, moving_dices, training_logs
 
 _LINE = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?): (.*)$")
 _EPOCH = re.compile(r"^Epoch (\d+) *$")
 _DICE = re.compile(r"^Pseudo dice \[(.*)\]")
 _TIME = re.compile(r"^Epoch time: ([\d.]+) s")
+_SEED = re.compile(rf"^{re.escape(SEED_NOTE)} (\d+)")
 _PREDICT = re.compile(r"^predicting (\S+)")
 
 
@@ -31,6 +32,7 @@ class Progress:
         predicted: cases of the fold's validation that were started.
         seconds_per_case: median time of the validation per case; None: too few.
         last: when the last line was logged.
+        seed: of the training process; None: not logged, as by stock trainers.
     """
 
     dice: dict[int, float] = field(default_factory=dict)
@@ -38,6 +40,7 @@ class Progress:
     predicted: int = 0
     seconds_per_case: float | None = None
     last: datetime | None = None
+    seed: int | None = None
 
     @property
     def epochs(self) -> int:
@@ -98,6 +101,8 @@ def _read_log(path: Path, progress: Progress) -> None:
             progress.dice[epoch] = mean_dice(found[1])
         elif epoch is not None and (found := _TIME.match(text)):
             progress.seconds[epoch] = float(found[1])
+        elif found := _SEED.match(text):
+            progress.seed = int(found[1])
         elif (case := _PREDICT.match(text)) or text.startswith("Validation complete"):
             times.append(progress.last.timestamp())
             predicted += case is not None

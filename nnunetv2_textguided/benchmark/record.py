@@ -18,8 +18,8 @@ from nnunetv2_textguided.software import software_versions
 NAME = "benchmark_record.json"
 FORMAT = 1
 SEED = (
-    "nnU-Net seeds nothing: initial weights, patches and augmentation differ from run to run, so that differences "
-    "between trainers include differences between seeds"
+    "of the process that trains, which decides initial weights; null where a trainer logs none, as stock ones. "
+    "nnU-Net's background processes seed themselves: patches and augmentation differ from run to run, whatever the seed"
 )
 
 
@@ -59,7 +59,6 @@ class Recorder:
             "fold": cell.fold,
             "repeat": cell.repeat,
             "validation_cases": len(cases),
-            "seed": None,
             "seed_note": SEED,
             **facts.as_json(),
             "attempts": earlier.get("attempts", []),
@@ -107,6 +106,7 @@ class Recorder:
             self.path,
             {
                 **self.record,
+                "seed": progress.seed,
                 "epochs_done": progress.epochs,
                 "wall_seconds": round(sum(map(_seconds, attempts)), 1),
                 "seconds_per_epoch": epoch,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from nnunetv2_textguided.benchmark.cells import (
     Step,
@@ -27,7 +29,8 @@ from nnunetv2_textguided.benchmark.workflow import FOLDER, write_workflow
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json, visible, write_json
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RESULTS, required_path
-from nnunetv2_textguided.nnunet.variant import Variant, repeat_plans
+from nnunetv2_textguided.nnunet.variant import Variant, repeat_plans, split_repeat
+from nnunetv2_textguided.settings import BLOCK
 
 UNLIKE = {
     "configuration_sha256": "other settings (or a version of this package that has others)",
@@ -137,11 +140,23 @@ def run_study(
 def write_repeats(study: Study) -> None:
     """Copy the plans for every repeat but the first. Preprocessed data are named by `data_identifier`, and shared.
 
+    Where the plans set `training.seed`, repeat N has that seed plus N - 1.
+
     Raises:
         DataError: there are plans of that name, with other content.
     """
     for source, path in _missing_plans(study):
-        write_json(path, {**read_json(source, error=DataError), "plans_name": path.stem})
+        write_json(path, _repeated(read_json(source, error=DataError), path.stem))
+
+
+def _repeated(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The plans of a repeat: under its name and, where they have a seed, with its own."""
+    copy = deepcopy({**plans, "plans_name": name})
+    for configuration in copy.get("configurations", {}).values():
+        training = (configuration.get(BLOCK) or {}).get("training") or {}
+        if training.get("seed") is not None:
+            training["seed"] += split_repeat(name)[1] - 1
+    return copy
 
 
 def _missing_plans(study: Study) -> Iterator[tuple[Path, Path]]:
@@ -154,7 +169,7 @@ def _missing_plans(study: Study) -> Iterator[tuple[Path, Path]]:
             path = folder / f"{repeat_plans(plans, repeat)}.json"
             if not path.is_file():
                 yield source, path
-            elif read_json(path, error=DataError) != {**original, "plans_name": path.stem}:
+            elif read_json(path, error=DataError) != _repeated(original, path.stem):
                 raise DataError(
                     f"The plans of repeat {repeat} are not a copy of {plans}.",
                     where=path,

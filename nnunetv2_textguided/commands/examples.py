@@ -59,6 +59,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         f"likelihood -m {MODEL}",
         f"likelihood -m {MODEL} --case-text case_text.json --label csPCa",
     ),
+    "threshold": (
+        "prediction.md",
+        "threshold -d 2203 -c 3d_fullres",
+        f"threshold -m {MODEL} -f 0 1 2 3 4 --label csPCa --price 0.2",
+    ),
     "picai check": (
         "picai.md",
         "picai check nnUNet_raw/Dataset2203_PICAI",

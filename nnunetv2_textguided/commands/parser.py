@@ -29,6 +29,7 @@ SUBCOMMANDS = {
     "predict-case": "predict one patient from image files or DICOM, with report, DICOM segmentation and SR",
     "plan": "plan a data set for this network: patch and batch that fit the GPU, all encoders counted",
     "prompts": "show, check and compare the prompts of a data set, plans, file or model",
+    "threshold": "fit where a model's probabilities are cut, on its own validation, with a price of false volume",
     "demo": "train, predict and explain on a small synthetic data set, and write a report",
     "env": "print the line that makes nnU-Net find the trainers where the start-up file is disabled",
     "picai": "PI-CAI: prepare the archive for nnU-Net, check a data set, evaluate predictions",

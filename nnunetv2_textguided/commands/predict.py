@@ -58,6 +58,8 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--overlays", action="store_true", help="write key slices of each candidate as PNG")
     group.add_argument("--viewer", action="store_true", help="write an HTML viewer that opens from disk")
     group.add_argument("--save_probabilities", action="store_true", help="write nnU-Net's .npz and .pkl")
+    group.add_argument("--threshold", metavar="P",
+                       help="cut probabilities there: fitted, or a number (default: as nnU-Net)")  # fmt: skip
     group.add_argument("--candidates", default="dynamic",
                        help="dynamic (PI-CAI's; default), dynamic-fast, a probability, mask, or none")  # fmt: skip
     group.add_argument("--lesion-label", help="label of the candidates (default: csPCa, or the only label)")
@@ -135,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _model(args: argparse.Namespace) -> ModelOptions:
     return ModelOptions(
-        folder=args.model or _model_folder(args),
+        folder=args.model or model_folder(args),
         folds=tuple(fold if fold == "all" else _fold(fold) for fold in args.folds),
         checkpoint=args.checkpoint,
         device=args.device,
@@ -156,7 +158,8 @@ def _fold(text: str) -> int:
     return int(text)
 
 
-def _model_folder(args: argparse.Namespace) -> Path:
+def model_folder(args: argparse.Namespace) -> Path:
+    """The folder of the model that -d, -c, -tr and -p name."""
     if args.dataset is None:
         raise DataError("Which model?", where="-d, -m", remedy="Name the data set with -d, or a model folder with -m.")
     from nnunetv2_textguided.nnunet.datasets import dataset_name
@@ -180,6 +183,7 @@ def _output(args: argparse.Namespace) -> OutputOptions:
         lesion_label=args.lesion_label,
         zones=args.zones,
         outside_gland=args.outside_gland,
+        threshold=args.threshold,
     )
 
 

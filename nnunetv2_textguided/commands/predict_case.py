@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--missing", choices=MISSING, default="error",
                         help="allow: predict without a channel, if the model was trained for it")  # fmt: skip
     parser.add_argument("--candidates", default="dynamic", help="as in predict (default: dynamic)")
+    parser.add_argument("--threshold", metavar="P", help="as in predict: fitted, or a number (default: as nnU-Net)")
     parser.add_argument("--heatmaps", action="store_true", help="also write the text's heatmaps")
     parser.add_argument("--disable_tta", action="store_true", help="no test-time mirroring")
     parser.add_argument("-step_size", type=number("-step_size", float, above=0, most=1), default=0.5,
@@ -140,6 +141,7 @@ def _load(args: argparse.Namespace) -> LoadedModel:
         args.output,
         heatmaps=args.heatmaps,
         candidates=args.candidates,
+        threshold=args.threshold,
         overlays=has_lesions,
         viewer=has_lesions,
         lesion_maps=has_lesions,

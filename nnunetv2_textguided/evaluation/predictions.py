@@ -14,12 +14,13 @@ import SimpleITK as sitk
 
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.detection import is_detection_map
-from nnunetv2_textguided.imaging.images import read_image
+from nnunetv2_textguided.imaging.images import check_mask_values, read_image
 from nnunetv2_textguided.nnunet.labels import Target
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mha")
 # What algorithms and picai_eval append to the case identifier.
 _ENDINGS = ("_detection_map", "_softmax", "")
+UNKNOWN_VALUES = "Check that labels, predictions and the dataset.json beside them are of one data set."
 _HIGHEST = 1 + 1e-5  # of a probability: single precision's rounding
 _TOLERANCE = 0.01  # of the sum over classes: half precision's rounding of each
 
@@ -135,10 +136,28 @@ def read_predictions(files: Files, targets: Sequence[Target], threshold: float =
     if image is None or files.image is None:
         raise ValueError("a prediction without any file")
     values = sitk.GetArrayFromImage(image)
-    if np.issubdtype(values.dtype, np.integer):
+    if np.issubdtype(values.dtype, np.integer) or _is_mask(values, targets, files.image):
+        check_mask_values(values, files.image, targets[0].known, UNKNOWN_VALUES)
         masks = [np.isin(values, list(target.values)) for target in targets]
         return [Prediction(Kind.MASK, mask.astype(np.float32), mask, image) for mask in masks]
     return [_of_map(values, threshold, image, files.image)] * len(targets)
+
+
+def _is_mask(values: np.ndarray, targets: Sequence[Target], path: Path) -> bool:
+    """Whether a floating-point image is a label map: whole numbers above 1, which confidences are not.
+
+    Raises:
+        DataError: it may be either: it has only 0 and 1, and 1 is another label than the one that is scored.
+    """
+    if any(f"{end}." in path.name for end in _ENDINGS[:2]) or not values.size or not (values == np.round(values)).all():
+        return False
+    if values.max() == 1 and not all(1 in target.values for target in targets):
+        raise DataError(
+            f"The file may be a label map, where 1 is not {targets[0].name}, or a map of confidences.",
+            where=path,
+            remedy="Save label maps as integers; call detection maps CASE_detection_map.",
+        )
+    return bool(values.max() > 1)
 
 
 def _of_map(values: np.ndarray, threshold: float, image: sitk.Image, path: Path) -> Prediction:

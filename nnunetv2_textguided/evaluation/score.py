@@ -15,7 +15,7 @@ from nnunetv2_textguided.evaluation.lesion_matching import LesionResult, LesionS
 from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.overlap import overlap_metrics
 from nnunetv2_textguided.evaluation.postprocess import postprocess
-from nnunetv2_textguided.evaluation.predictions import Files, Kind, Prediction, read_predictions
+from nnunetv2_textguided.evaluation.predictions import UNKNOWN_VALUES, Files, Kind, Prediction, read_predictions
 from nnunetv2_textguided.evaluation.thresholds import Curve, curve_of, curve_of_text
 from nnunetv2_textguided.imaging.geometry import compare_grids
 from nnunetv2_textguided.imaging.images import read_mask
@@ -75,9 +75,10 @@ def score_case(job: ScoreJob) -> CaseScores:
     """Score a case.
 
     Raises:
-        DataError: a file is missing or damaged, or a prediction is on another grid than the reference.
+        DataError: a file is missing or damaged, has values that the data set has no label for, or a prediction is on
+            another grid than the reference.
     """
-    label = read_mask(job.label)
+    label = read_mask(job.label, job.targets[0].known, UNKNOWN_VALUES)
     values = sitk.GetArrayFromImage(label)
     counts = None if job.ignored is None else values != job.ignored
     scores: CaseScores = {}

@@ -29,15 +29,24 @@ def read_volume(path: str | Path) -> sitk.Image:
 
 def check_voxels(values: np.ndarray, path: str | Path) -> None:
     """Raise DataError if the voxels of an image file are NaN or infinite, or all the same."""
-    bad = _not_finite(Path(path), values)
-    if bad:
-        raise DataError(f"{bad} voxels are NaN or infinite.", where=path, remedy=_AGAIN)
+    _refuse_not_finite(_not_finite(Path(path), values), path)
     if values.size == 0 or values.min() == values.max():
         raise DataError(
             f"All voxels have the same value ({values.flat[0] if values.size else 'none'}): the image is empty.",
             where=path,
             remedy=_AGAIN,
         )
+
+
+def check_finite(path: Path) -> None:
+    """Raise DataError if a NIfTI file has voxels that are NaN or infinite: ITK reads them as zeros and says nothing."""
+    if path.name.endswith((".nii", ".nii.gz")):
+        _refuse_not_finite(_not_finite_nifti(path), path)
+
+
+def _refuse_not_finite(count: int, path: str | Path) -> None:
+    if count:
+        raise DataError(f"{count} voxels are NaN or infinite.", where=path, remedy=_AGAIN)
 
 
 def read_mask(path: str | Path, allowed: frozenset[int] | None = None, remedy: str = _VALUES) -> sitk.Image:
@@ -92,13 +101,19 @@ def read_image(path: Path, dimensions: tuple[int, ...] = (3,)) -> sitk.Image:
         raise unreadable(error, path) from error
     components = image.GetNumberOfComponentsPerPixel()
     if image.GetDimension() not in dimensions or components != 1:
-        kind = f"{image.GetDimension()}D" if components == 1 else f"{components} values per voxel"
-        raise DataError(
-            f"The file is not one 3D volume but {kind}, size {tuple(image.GetSize())}.",
-            where=path,
-            remedy="Extract the volume that belongs to this modality (a b-value, a time point) and save it alone.",
-        )
+        raise not_one_volume(image, path)
     return image
+
+
+def not_one_volume(image: sitk.Image | sitk.ImageFileReader, path: Path) -> DataError:
+    """What is wrong with an image of another dimension, or with several values per voxel."""
+    values = image.GetNumberOfComponentsPerPixel() if isinstance(image, sitk.Image) else 1
+    kind = f"{values} values per voxel" if values > 1 else f"{image.GetDimension()}D"
+    return DataError(
+        f"The file is not one 3D volume but {kind}, size {tuple(image.GetSize())}.",
+        where=path,
+        remedy="Extract the volume that belongs to this modality (a b-value, a time point) and save it alone.",
+    )
 
 
 def read_header(path: Path) -> sitk.ImageFileReader:
@@ -146,11 +161,17 @@ def _not_finite(path: Path, values: np.ndarray) -> int:
     if not np.issubdtype(values.dtype, np.floating):
         return 0
     if path.name.endswith((".nii", ".nii.gz")):
-        # ITK's NIfTI reader turns them into zeros and says nothing.
-        import nibabel
+        return _not_finite_nifti(path)  # ITK's NIfTI reader turns them into zeros and says nothing
+    return int(values.size - np.count_nonzero(np.isfinite(values)))
 
-        stored: Any = nibabel.load(path)
-        values = np.asanyarray(stored.dataobj)
+
+def _not_finite_nifti(path: Path) -> int:
+    import nibabel
+
+    stored: Any = nibabel.load(path)
+    if not np.issubdtype(stored.get_data_dtype(), np.floating):
+        return 0
+    values = np.asanyarray(stored.dataobj)
     return int(values.size - np.count_nonzero(np.isfinite(values)))
 
 

@@ -16,6 +16,7 @@ from nnunetv2_textguided.files import PACKAGE, read_json, shipped, write_text
 from nnunetv2_textguided.imaging.intensities import FILE as INTENSITIES
 from nnunetv2_textguided.inference.grand_challenge import channel_order, find_model
 from nnunetv2_textguided.inference.licences import packages_of
+from nnunetv2_textguided.nnunet.checkpoints import read_checkpoint
 
 TEMPLATES = PACKAGE / "inference" / "data"
 NAME = "nnunetv2-textguided-picai"
@@ -38,8 +39,8 @@ def export_container(model: Path, target: Path) -> list[Path]:
         The files at its top.
 
     Raises:
-        DataError: the model is not complete, its channels are not T2W, ADC and HBV, it has no label csPCa, or the
-            target holds something.
+        DataError: the model is not complete, a checkpoint could execute something, the channels are not T2W, ADC and
+            HBV, there is no label csPCa, or the target holds something.
     """
     if target.exists() and any(target.iterdir()):
         raise DataError("The target folder is not empty.", where=target, remedy="Choose another with -o.")
@@ -122,6 +123,8 @@ def _copy_model(model: Path, target: Path) -> None:
 
 def _check_model(folder: Path) -> None:
     found = find_model(folder)
+    for path in sorted(found.folder.glob("fold_*/checkpoint_final.pth")):
+        read_checkpoint(path, remedy="The container would refuse it, too: export a model that holds data alone.")
     dataset = read_json(found.folder / "dataset.json", error=DataError)
     channel_order(dataset)
     if "csPCa" not in dataset.get("labels", {}):

@@ -23,6 +23,7 @@ from nnunetv2_textguided.inference.grid import image_like, to_cropped_grid, to_i
 from nnunetv2_textguided.inference.options import OutputOptions
 from nnunetv2_textguided.inference.predictor import HEATMAP_SCALE, Layout
 from nnunetv2_textguided.inference.prepare import Notes
+from nnunetv2_textguided.inference.thresholds import shift_logits
 from nnunetv2_textguided.nnunet.labels import file_names
 from nnunetv2_textguided.nnunet.masks import write_mask
 from nnunetv2_textguided.nnunet.plans import ConfigurationManager, PlansManager
@@ -43,6 +44,7 @@ class Exporter:
         output: what to write.
         label: the label whose candidates are listed; None: none.
         channels: names of the image channels.
+        thresholds: label -> where its probability is cut, if not as nnU-Net does.
     """
 
     plans: PlansManager
@@ -52,6 +54,7 @@ class Exporter:
     output: OutputOptions
     label: str | None
     channels: tuple[str, ...] = field(default=())
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     def export(
         self,
@@ -100,17 +103,14 @@ class Exporter:
     ) -> dict[str, Any]:
         cropped = to_cropped_grid(predicted, properties, self.plans, self.configuration)
         logits = cropped[: self.layout.heads]
-        # What remains for nnU-Net's own export to do: its resampling leaves alone what has the shape already.
-        write_mask(
-            logits,
-            properties,
-            self.configuration,
-            self.plans,
-            self.dataset,
-            folder / case.name,
-            self.output.probabilities,
-        )
+        if self.output.probabilities or not self.thresholds:
+            self._write_mask(logits, properties, folder / case.name, self.output.probabilities)
+        if self.thresholds:  # the probabilities beside it stay what they are
+            heads = {self.layout.head_of(label): value for label, value in self.thresholds.items()}
+            self._write_mask(shift_logits(logits, heads), properties, folder / case.name, False)
         record: dict[str, Any] = {"case": case.name, "files": case.sources, **notes.as_json()}
+        if self.thresholds:
+            record["thresholds"] = dict(self.thresholds)
         heatmaps = self._write_maps(folder, case, cropped, properties) if self.layout.explained else {}
         if self.label is not None:
             written = folder / (case.name + self._ending)
@@ -122,6 +122,10 @@ class Exporter:
             )
             record |= write_findings(folder, case, evidence, self.label, self.channels, self.output, record)
         return record
+
+    def _write_mask(self, logits: np.ndarray, properties: dict[str, Any], target: Path, probabilities: bool) -> None:
+        # What remains for nnU-Net's own export to do: its resampling leaves alone what has the shape already.
+        write_mask(logits, properties, self.configuration, self.plans, self.dataset, target, probabilities)
 
     def _write_maps(
         self, folder: Path, case: Case, cropped: np.ndarray, properties: dict[str, Any]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunetv2_textguided.errors import TextGuidedError
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
-from nnunetv2_textguided.processes.jobs import last_line, load_submitit, make_executor, submission_errors
+from nnunetv2_textguided.processes.jobs import load_submitit, make_executor, reason, submission_errors
 
 if TYPE_CHECKING:
     from nnunetv2_textguided.inference.run import Summary
@@ -117,6 +117,6 @@ def _run(parts: Sequence[Part], logs: Path, options: JobOptions) -> list[tuple[s
     for part, job in zip(parts, jobs, strict=True):
         name = f"part {part.work.part} of {part.work.parts}"
         failure = job.exception()
-        reason = None if failure is None else f"{last_line(failure)} (job {job.job_id}, see {logs})"
-        results.append((name, job.result() if reason is None else reason))
+        ended = None if failure is None else f"{reason(failure)} (job {job.job_id}, see {logs})"
+        results.append((name, job.result() if ended is None else ended))
     return results

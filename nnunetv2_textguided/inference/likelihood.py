@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.case_likelihood import (
     COMBINATIONS,
     FILE,
@@ -17,11 +16,8 @@ from nnunetv2_textguided.evaluation.case_likelihood import (
     read_likelihood,
     write_likelihood,
 )
-from nnunetv2_textguided.evaluation.options import Scoring
-from nnunetv2_textguided.evaluation.predictions import find_predictions
-from nnunetv2_textguided.evaluation.score import Score, ScoreJob, score_case
+from nnunetv2_textguided.inference.validated import score_validation
 from nnunetv2_textguided.nnunet.labels import Target
-from nnunetv2_textguided.processes.pool import run_jobs
 from nnunetv2_textguided.text.case_text import CaseText
 
 
@@ -69,7 +65,8 @@ def fit_for_model(
     Raises:
         DataError: fewer than two folds have validation probabilities, or too few cases have what a combination needs.
     """
-    fold, scores = _validated(model, labels, target, workers)
+    fold, by_class = score_validation(model, labels, (target,), workers)
+    scores = {case: found[target.name] for case, found in by_class.items()}
     names = sorted(scores)
     facts = [facts_of(scores[name].score, texts.get(name, CaseText())) for name in names]
     positive = [bool(scores[name].lesions) for name in names]
@@ -82,40 +79,3 @@ def fit_for_model(
         fitted.append(fit_likelihood([facts[i] for i in known], [positive[i] for i in known], folds, inputs)[0])
     write_likelihood(model / FILE, fitted)
     return fitted
-
-
-def _validated(model: Path, labels: Path, target: Target, workers: int) -> tuple[dict[str, int], dict[str, Score]]:
-    """Fold and score of every case that a fold validated on."""
-    fold: dict[str, int] = {}
-    jobs = []
-    for folder in sorted(model.glob("fold_[0-9]*/validation")):
-        number = int(folder.parent.name.removeprefix("fold_"))
-        for case, files in find_predictions(folder).items():
-            if files.probabilities is None:
-                raise DataError(
-                    f"The validation of fold {number} kept no probabilities.",
-                    where=folder,
-                    remedy=f"Run nnUNetv2_train ... {number} --val --npz.",
-                )
-            fold[case] = number
-            jobs.append(ScoreJob(case, _reference(labels, case), {"model": files}, (target,), Scoring()))
-    if len(set(fold.values())) < 2:
-        raise DataError(
-            "A likelihood is fitted across folds: at least two have to be trained and validated.",
-            where=model,
-            remedy="Train more folds, with --npz.",
-        )
-    scores: dict[str, Score] = {}
-    for outcome in run_jobs(score_case, jobs, workers=workers):
-        if outcome.error is not None:
-            raise outcome.error
-        assert outcome.value is not None  # an outcome has a value or an error
-        scores[outcome.job.case] = outcome.value["model"][target.name]
-    return fold, scores
-
-
-def _reference(labels: Path, case: str) -> Path:
-    for ending in (".nii.gz", ".nii", ".mha", ".nrrd"):
-        if (labels / (case + ending)).is_file():
-            return labels / (case + ending)
-    raise DataError(f"Case {case} has no reference.", where=labels, remedy="Check --labels.")

@@ -14,6 +14,7 @@ from nnunetv2_textguided.inference.gland import gland_labels
 from nnunetv2_textguided.inference.lesions import check_candidates
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions
 from nnunetv2_textguided.inference.predictor import TextGuidedPredictor
+from nnunetv2_textguided.inference.thresholds import resolve_thresholds
 from nnunetv2_textguided.inference.training_range import TrainingRange, read_training_range
 from nnunetv2_textguided.nnunet.plans import image_channels
 from nnunetv2_textguided.nnunet.readers import WITHOUT_GEOMETRY
@@ -82,6 +83,8 @@ def open_session(model: ModelOptions, output: OutputOptions, foreign: ForeignOut
     channels = tuple([*exporter.channels, *(f"channel {i}" for i in range(len(exporter.channels), count))][:count])
     training = read_training_range(model.folder, predictor.folds, channels, predictor.intensities)
     model = replace(model, folds=predictor.folds)
+    thresholds = resolve_thresholds(output.threshold, model, predictor.layout.labels)
+    exporter = replace(exporter, thresholds=thresholds)
     return Session(model, predictor, exporter, channels, training, warning, foreign)
 
 
@@ -109,8 +112,10 @@ def load_predictor(model: ModelOptions) -> TextGuidedPredictor:
     """The model on its device.
 
     Raises:
-        DataError: the model is not complete, or the device is not there.
+        DataError: the model is not complete, the step is out of range, or the device is not there.
     """
+    if not 0 < model.step_size <= 1:
+        raise DataError(f"{model.step_size} is out of range.", where="step_size", remedy="Above 0, at most 1 window.")
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(model.device, False):
         raise DataError(

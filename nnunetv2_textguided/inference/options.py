@@ -58,6 +58,7 @@ class OutputOptions:
         zones: folder of zone masks, one per case.
         outside_gland: what becomes of candidates outside the gland, one of OUTSIDE_GLAND; where no gland is known,
             nothing is said about them.
+        threshold: where probabilities are cut: "fitted" (thresholds.json of the model), or a number; None: as nnU-Net.
         lesion_maps: write the lesion's probability, and the candidates' numbers, as images.
     """
 
@@ -70,6 +71,7 @@ class OutputOptions:
     lesion_label: str | None = None
     zones: Path | None = None
     outside_gland: str = "mark"
+    threshold: str | None = None
     lesion_maps: bool = False
 
 

@@ -198,7 +198,7 @@ class TextGuidedPredictor(nnUNetPredictor):
 
         Args:
             folder: the model's.
-            folds: those whose predictions are averaged; None: all that are there.
+            folds: those whose predictions are averaged, each once; None: all that are there.
             checkpoint: name of the file in each fold's folder.
             trust: let nnU-Net, whose loading executes what is in a file, read files that hold more than data.
 
@@ -207,12 +207,12 @@ class TextGuidedPredictor(nnUNetPredictor):
                 model needs a former stage's predictions.
         """
         check_model_folder(folder, folds, checkpoint)
-        self.folds = tuple(folds or self.auto_detect_available_folds(str(folder), checkpoint))
+        self.folds = tuple(dict.fromkeys(folds or self.auto_detect_available_folds(str(folder), checkpoint)))
         for fold in self.folds if not trust else ():
             content = read_checkpoint(folder / f"fold_{fold}" / checkpoint, remedy=_TRUST)
             log = content.get("logging")
             self.intensities[fold] = log.get(LOGGED) if isinstance(log, dict) else None
-        self.initialize_from_trained_model_folder(str(folder), folds, checkpoint)
+        self.initialize_from_trained_model_folder(str(folder), self.folds, checkpoint)
         if self.configuration_manager.previous_stage_name is not None:
             raise DataError("The model is the second stage of a cascade.", where=folder, remedy="Use nnUNetv2_predict.")
         labels = read_labels(self.dataset_json, folder / "dataset.json").foreground

@@ -12,14 +12,14 @@ import SimpleITK as sitk
 
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.imaging.grids import HasGrid, check_on_grid
-from nnunetv2_textguided.imaging.images import read_header, verify_whole
+from nnunetv2_textguided.imaging.images import check_finite, not_one_volume, read_header, verify_whole
 from nnunetv2_textguided.inference.cases import Case
 from nnunetv2_textguided.nnunet.plans import PlansManager
 from nnunetv2_textguided.nnunet.readers import ITK_ENDINGS, read_case_files
 
 
 def check_grids(case: Case, names: Sequence[str]) -> list[str]:
-    """Check that the files are whole and that all channels lie on the first one's grid, from their headers alone.
+    """Check that the files are whole and finite, and that all channels lie on the first one's grid.
 
     Args:
         case: the case.
@@ -29,7 +29,8 @@ def check_grids(case: Case, names: Sequence[str]) -> list[str]:
         Remarks about grids that differ by less than half a voxel.
 
     Raises:
-        DataError: a file is missing or truncated, sheared, or lies elsewhere than the first channel.
+        DataError: a file is missing or truncated, sheared, holds several volumes or voxels that are not finite, or lies
+            elsewhere than the first channel.
     """
     grids: list[HasGrid] = []
     for channel in case.channels:
@@ -37,7 +38,11 @@ def check_grids(case: Case, names: Sequence[str]) -> list[str]:
             verify_whole(channel)
             if not channel.name.lower().endswith(ITK_ENDINGS):
                 return []  # natural images and TIFF have no place in space; their readers compare sizes
-            grids.append(read_header(channel))
+            header = read_header(channel)
+            if header.GetDimension() > 3 and len(case.channels) > 1:
+                raise not_one_volume(header, channel)
+            check_finite(channel)
+            grids.append(header)
         else:
             grids.append(channel)
     remarks = []

@@ -18,7 +18,7 @@ from nnunetv2_textguided.inference.predictor import TextGuidedPredictor
 RECORD = "predict_from_raw_data_args.json"
 """nnU-Net's name of the file."""
 _MODEL = ("folds", "checkpoint", "step_size", "mirroring", "prompts", "embeddings", "encoder", "refiner")
-_OUTPUT = ("candidates", "lesion_label", "zones", "outside_gland")
+_OUTPUT = ("candidates", "lesion_label", "zones", "outside_gland", "threshold")
 
 
 def check_same_origin(model: ModelOptions, output: OutputOptions, kept: Collection[str]) -> None:

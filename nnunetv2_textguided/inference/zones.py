@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.imaging.images import check_mask_values
 
 NAMES = {1: "PZ", 2: "TZ"}
 """Values of both zone sources of PI-CAI: peripheral and transition zone."""
@@ -32,13 +33,17 @@ def read_zones(folder: Path, case: str, image: sitk.Image) -> np.ndarray:
     """The zone mask of a case, by nearest neighbour on the grid of `image`: (z, y, x) integers.
 
     Raises:
-        DataError: there is none, it cannot be read, or it does not overlap the image at all.
+        DataError: there is none, it cannot be read, has another value than 0 or those of NAMES, or does not overlap
+            the image at all.
     """
     path = zone_file(folder, case)
     try:
-        mask = sitk.ReadImage(str(path), sitk.sitkInt32)
+        stored = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise DataError("The zone mask cannot be read.", where=path, remedy="Copy the file again.") from error
+    remedy = f"Zones are {', '.join(f'{value} {name}' for value, name in NAMES.items())}; the rest is 0."
+    check_mask_values(sitk.GetArrayViewFromImage(stored), path, frozenset((0, *NAMES)), remedy)
+    mask = sitk.Cast(stored, sitk.sitkInt32)
     zones: np.ndarray = sitk.GetArrayFromImage(sitk.Resample(mask, image, sitk.Transform(), sitk.sitkNearestNeighbor))
     if not zones.any() and sitk.GetArrayViewFromImage(mask).any():
         raise DataError(

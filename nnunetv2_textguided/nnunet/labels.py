@@ -25,16 +25,18 @@ class Target:
         values: the values of a label map that count as it.
         channel: its channel in nnU-Net's probabilities (background is channel 0, except with regions).
         regions: whether the probabilities are of overlapping regions (sigmoid) and not of classes (softmax).
+        known: every value that a label map of the data set may have; None: that is not known.
     """
 
     name: str
     values: frozenset[int]
     channel: int
     regions: bool = False
+    known: frozenset[int] | None = None
 
 
 # Without a dataset.json: picai_labels' own masks, where 1 is csPCa and 2 to 5 are ISUP grades.
-PICAI_TARGET = Target(LESION_LABEL, frozenset((1, 2, 3, 4, 5)), 1)
+PICAI_TARGET = Target(LESION_LABEL, frozenset((1, 2, 3, 4, 5)), 1, known=frozenset(range(6)))
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def target_of(labels: Mapping[str, Any], name: str, where: object) -> Target:
     described = read_labels({"labels": labels}, where)
     values = frozenset(described.values[name])
     channel = described.foreground.index(name) if described.regions else min(values)
-    return Target(name, values, channel, described.regions)
+    return Target(name, values, channel, described.regions, described.map_values | {0})
 
 
 def find_target(folders: tuple[Path, ...], name: str) -> tuple[Target, Path | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -103,9 +104,9 @@ def read_case_files(reader: type[Any], files: list[Path]) -> tuple[np.ndarray, d
             where=", ".join(map(str, files)),
             remedy="If other programs cannot read it either, copy it again; else convert it.",
         ) from error
-    if min(map(float, properties["spacing"])) <= 0:
+    if not all(0 < float(side) < math.inf for side in properties["spacing"]):
         raise DataError(f"The voxel size is {properties['spacing']}.", where=", ".join(map(str, files)),
-                        remedy="Correct the header: every side has to be above 0.")  # fmt: skip
+                        remedy="Correct the header: every side has to be a number above 0.")  # fmt: skip
     return values, properties
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 _NUMBER = re.compile(r"(?<![\w.])(?:nan|-?\d+\.?\d*(?:e-?\d+)?)(?![\w.])")
+SEED_NOTE = "Seed of this process:"
+"""How the line begins that this package's trainers log when they start."""
 DECAY = 0.9
 """Of the moving average (nnunetv2/training/logging/nnunet_logger.py)."""
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from nnunetv2_textguided.errors import TextGuidedError
+from nnunetv2_textguided.processes.interrupts import end_with_parent, kill_workers
 from nnunetv2_textguided.processes.noise import silence
 
 Item = TypeVar("Item")
@@ -64,7 +65,7 @@ class Workers(Generic[Item, Result]):
 
     def _start(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._count, mp_context=context, initializer=silence)
+        return ProcessPoolExecutor(self._count, mp_context=context, initializer=_begin)
 
     def submit(self, item: Item) -> Pending[Result]:
         """Start the work on `item`, or put it off until it is asked for."""
@@ -85,17 +86,30 @@ class Workers(Generic[Item, Result]):
                 yield waiting.popleft()
         yield from waiting
 
+    def kill(self) -> None:
+        """End what runs."""
+        if self._pool is not None:
+            kill_workers(self._pool)
+
     def close(self) -> None:
         """Wait for what runs; what has not begun is dropped."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
 
+def _begin() -> None:
+    silence()
+    end_with_parent()
+
+
 @contextmanager
 def workers(function: Callable[[Item], Result], count: int) -> Iterator[Workers[Item, Result]]:
-    """Workers that are closed at the end."""
+    """Workers that are closed at the end, and killed where the work is interrupted."""
     pool = Workers(function, count)
     try:
         yield pool
+    except KeyboardInterrupt:
+        pool.kill()
+        raise
     finally:
         pool.close()

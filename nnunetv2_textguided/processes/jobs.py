@@ -95,7 +95,10 @@ def parse_sbatch(items: list[str]) -> dict[str, str]:
     return dict(item.split("=", 1) for item in items)
 
 
-def last_line(error: Any) -> str:
-    """The last line of a job's traceback, or of what submitit says of a job that left none."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip(" -")]
-    return lines[-1] if lines else type(error).__name__
+def reason(error: Any) -> str:
+    """What ended a job: the error at the end of its traceback, or what submitit says of a job that left none."""
+    said = str(error).split("You can check full logs")[0]
+    lines = [line for line in said.splitlines() if line.strip(" -")]
+    # An error's own text starts at the margin; what it says of place and remedy is indented.
+    start = max((number for number, line in enumerate(lines) if not line.startswith(" ")), default=0)
+    return "; ".join(line.strip() for line in lines[start:]) or type(error).__name__

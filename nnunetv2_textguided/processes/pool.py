@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from nnunetv2_textguided.errors import DataError, TextGuidedError
+from nnunetv2_textguided.processes.interrupts import end_with_parent, kill_workers
 
 Job = TypeVar("Job")
 Value = TypeVar("Value")
@@ -64,7 +65,7 @@ def _in_pool(
     """Yield outcomes; return the jobs that a broken pool left undone."""
     context = multiprocessing.get_context("spawn")
     undone: list[Job] = []
-    with ProcessPoolExecutor(min(workers, len(jobs)) or 1, mp_context=context) as pool:
+    with ProcessPoolExecutor(min(workers, len(jobs)) or 1, context, initializer=end_with_parent) as pool:
         futures: dict[Future, Job] = {}
         try:
             for job in jobs:
@@ -77,7 +78,9 @@ def _in_pool(
                     yield _finish(futures[future], *future.result())
                 except BrokenProcessPool:
                     undone.append(futures[future])
-        except BaseException:  # interrupted, or the consumer stopped: do not start what is still waiting
+        except BaseException as ended:  # interrupted, or the consumer stopped: do not start what is still waiting
+            if isinstance(ended, KeyboardInterrupt):
+                kill_workers(pool)
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return undone

@@ -27,6 +27,7 @@ from nnunetv2_textguided.training.logbook import Logbook, epoch_record
 from nnunetv2_textguided.training.optimiser import GroupPolyLR, build_optimiser
 from nnunetv2_textguided.training.plans import describe_training, nnunet_attributes
 from nnunetv2_textguided.training.refinement import Edits, warning
+from nnunetv2_textguided.training.seed import describe_seed, set_seed
 from nnunetv2_textguided.training.segmentation import segmentation_loss
 from nnunetv2_textguided.training.splits import check_fold, ensure_splits
 from nnunetv2_textguided.training.statistics import means_of_steps, on_any_rank
@@ -104,7 +105,9 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         return build_from_architecture(plans["architecture"], settings, inputs, outputs, enable_deep_supervision)
 
     def initialize(self) -> None:
-        """nnU-Net's initialisation, then the text and its losses."""
+        """The seed, nnU-Net's initialisation, then the text and its losses."""
+        if self.settings.training.seed is not None:
+            set_seed(self.settings.training.seed, self.local_rank)
         super().initialize()
         anatomy = () if self.anatomy is None else self.anatomy.values
         self.text_guidance.build_loss(self.label_manager, anatomy, self.device)
@@ -157,6 +160,7 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         if (message := self.text_guidance.describe()) is not None:
             self.print_to_log_file(message)
         if self.current_epoch == 0:
+            self.print_to_log_file(describe_seed())
             # -pretrained_weights overwrites buffers too: the text is this training's, not the donor's.
             self.text_guidance.set_text(self.bare_network)
 

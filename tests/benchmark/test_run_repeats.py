@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from nnunetv2_textguided.benchmark.progress import ProgressReader
+from nnunetv2_textguided.benchmark.run import _repeated
 from nnunetv2_textguided.benchmark.study import Cell, Study, find_repeats
 from nnunetv2_textguided.nnunet.variant import Variant, repeat_plans, split_repeat, variant_and_repeat
 
@@ -41,3 +43,19 @@ def test_repeats_are_found_by_their_folders(tmp_path: Path) -> None:
         (tmp_path / f"nnUNetTrainer__{name}__3d_fullres" / "fold_0").mkdir(parents=True)
     (tmp_path / "nnUNetTrainer__nnUNetPlans_repeat2__3d_fullres").mkdir()
     assert find_repeats(tmp_path, VARIANT) == (1, 3)
+
+
+def test_a_repeat_has_a_seed_of_its_own_where_the_plans_have_one() -> None:
+    plans = {"plans_name": "P", "configurations": {"a": {"text_guidance": {"training": {"seed": 7}}}, "b": {}}}
+    copy = _repeated(plans, "P_repeat3")
+    assert copy["configurations"]["a"]["text_guidance"]["training"]["seed"] == 9
+    assert (copy["plans_name"], copy["configurations"]["b"]) == ("P_repeat3", {})
+    assert plans["configurations"]["a"] == {"text_guidance": {"training": {"seed": 7}}}, "the original stays"
+    without = {"plans_name": "P", "configurations": {"a": {"text_guidance": {"training": {"epochs": 2}}}}}
+    assert _repeated(without, "P_repeat2") == {**without, "plans_name": "P_repeat2"}
+
+
+def test_the_seed_is_read_from_the_training_log(tmp_path: Path) -> None:
+    log = "2026-01-01 10:00:00.000001: Seed of this process: 123 \n2026-01-01 10:00:01.000001: Epoch 0 \n"
+    (tmp_path / "training_log_2026_1_1_10_00_00.txt").write_text(log)
+    assert ProgressReader().read(tmp_path).seed == 123

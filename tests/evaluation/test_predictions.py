@@ -79,3 +79,40 @@ def test_confidences_of_a_detection_map_may_be_any_positive_numbers(tmp_path: Pa
     values[1, 2:5, 2:5], values[2, 8:10, 8:10] = 7.5, 3.0
     prediction = read_prediction(Files(image=written(tmp_path / "a.nii.gz", values)), PICAI_TARGET)
     assert (prediction.kind, prediction.map.max()) == (Kind.DETECTION_MAP, 7.5)
+
+
+CSPCA_2 = Target("csPCa", frozenset((2,)), 2, known=frozenset((0, 1, 2)))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32, np.float64])
+def test_a_mask_is_one_whatever_its_voxels_type(tmp_path: Path, kind: type) -> None:
+    values = np.zeros((4, 12, 12), kind)
+    values[1, 2:5, 2:5], values[2, 8:10, 8:10] = 1, 2
+    prediction = read_prediction(Files(image=written(tmp_path / "a.nii.gz", values)), CSPCA_2)
+    assert prediction.kind is Kind.MASK
+    assert np.array_equal(prediction.mask, values == 2)
+    assert prediction.map.max() == 1, "a label's number is no confidence"
+
+
+def test_a_map_that_may_be_mask_or_confidences_is_not_guessed(tmp_path: Path) -> None:
+    values = np.zeros((4, 12, 12), np.float32)
+    values[1, 2:5, 2:5] = 1
+    with pytest.raises(DataError, match="may be a label map, where 1 is not csPCa, or a map of confidences"):
+        read_prediction(Files(image=written(tmp_path / "a.nii.gz", values)), CSPCA_2)
+    named = written(tmp_path / "a.b_detection_map.nii.gz", values)
+    assert read_prediction(Files(image=named), CSPCA_2).kind is Kind.DETECTION_MAP
+    # Where 1 is the lesion, both are the same.
+    assert read_prediction(Files(image=written(tmp_path / "b.nii.gz", values)), PICAI_TARGET).mask.sum() == 9
+
+
+@pytest.mark.parametrize("value", [-1, 7, 200])
+@pytest.mark.parametrize("part", ["label", "prediction"])
+def test_values_that_no_label_has_are_an_error(tmp_path: Path, part: str, value: int) -> None:
+    masks = {name: np.zeros((4, 12, 12), np.int16) for name in ("label", "prediction")}
+    masks[part][1, 2:5, 2:5] = value
+    paths = {name: written(tmp_path / f"{name}.nii.gz", mask) for name, mask in masks.items()}
+    for target, allowed in ((CSPCA_2, r"\[0, 1, 2\]"), (PICAI_TARGET, r"\[0, 1, 2, 3, 4, 5\]")):
+        job = ScoreJob("a", paths["label"], {"m": Files(image=paths["prediction"])}, (target,), Scoring())
+        with pytest.raises(DataError, match=rf"values \[{value}\]; allowed are {allowed}") as caught:
+            score_case(job)
+        assert caught.value.where == paths[part]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +63,35 @@ def predict(model: Model, images: Path, tmp_path: Path) -> Callable[..., Summary
         return predict_folder(source, options, wanted, work)
 
     return run
+
+
+@pytest.fixture
+def validated(model: Model, tmp_path: Path) -> tuple[Path, Path, Path]:
+    """A model folder with validation predictions of 60 cases in two folds, references, and case text.
+
+    The image shows half of the diseased cases; PSA is high in all of them.
+    """
+    folder, labels = tmp_path / "Dataset902_Tiny" / "trainer__plans__3d_fullres", tmp_path / "labels"
+    shutil.copytree(model.folder, folder)
+    labels.mkdir()
+    random, texts = np.random.default_rng(0), {}
+    for number in range(60):
+        case, sick = f"case_{number:02d}", number % 2 == 0
+        mask = np.zeros((6, 16, 16), dtype=np.uint8)
+        if sick:
+            mask[2:4, 4:8, 4:8] = 1
+        sitk.WriteImage(sitk.GetImageFromArray(mask), str(labels / f"{case}.nii.gz"))
+        probability = np.full(mask.shape, 0.01, dtype=np.float32)
+        peak = (0.5 + 0.4 * random.random()) if sick and number % 4 == 0 else 0.4 * random.random()
+        probability[2:4, 4:8, 4:8] = peak
+        target = folder / f"fold_{number // 30}" / "validation"
+        target.mkdir(exist_ok=True)
+        np.savez(target / f"{case}.npz", probabilities=np.stack([1 - probability, probability]))
+        psa = float(np.exp(random.normal() * 0.3 + (2.8 if sick else 1.8)))
+        texts[case] = {"clinical": {"psa_ng_per_ml": psa, "age_years": 65.0, "prostate_volume_ml": 50.0}}
+    text = tmp_path / "case_text.json"
+    text.write_text(json.dumps(texts))
+    return folder, labels, text
 
 
 def read(path: Path) -> np.ndarray:

@@ -309,3 +309,51 @@ def test_a_heatmap_that_was_never_calibrated_is_called_so(
     predict(trained=trained, heatmaps=True, folder=tmp_path / "fitted")
     assert "never calibrated" not in capsys.readouterr().out
     assert "warning" not in json.loads((tmp_path / "fitted" / record.name).read_text())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_voxels_that_are_not_finite_fail_their_case(predict: Predict, source: Path, value: float) -> None:
+    """ITK reads them as zeros and says nothing."""
+    path = source / "ball_0_0001.nii.gz"
+    image = nibabel.load(path)
+    values = image.get_fdata(dtype=np.float32)
+    values[3:5, 3:5, 2] = value
+    nibabel.save(nibabel.Nifti1Image(values, image.affine), path)
+    summary = predict(source)
+    assert summary.predicted == ["none_1"]
+    assert "4 voxels are NaN or infinite" in summary.failed["ball_0"]
+    assert "ball_0_0001.nii.gz" in summary.failed["ball_0"]
+
+
+def test_a_file_of_several_volumes_fails_its_case_in_words(predict: Predict, source: Path) -> None:
+    for path in source.glob("ball_0_*"):
+        image = nibabel.load(path)
+        values = np.stack([image.get_fdata(dtype=np.float32)] * 2, axis=-1)
+        nibabel.save(nibabel.Nifti1Image(values, image.affine), path)
+    summary = predict(source)
+    assert summary.predicted == ["none_1"]
+    assert "not one 3D volume but 4D, size (36, 32, 9, 2)" in summary.failed["ball_0"]
+
+
+@pytest.mark.parametrize("step", [0, -0.5, 1.5, float("nan"), float("inf")])
+def test_a_step_out_of_range_is_refused_from_python_too(predict: Predict, step: float) -> None:
+    with pytest.raises(DataError, match="is out of range"):
+        predict(model_options={"step_size": step})
+
+
+def test_a_fold_that_is_named_twice_counts_once(predict: Predict, tmp_path: Path) -> None:
+    predict(folds=(1, 0, 1))
+    record = json.loads((tmp_path / "out" / "predict_from_raw_data_args.json").read_text())
+    assert record["model"]["folds"] == [1, 0]
+
+
+@pytest.mark.parametrize("value", [7, -1, 0.6])
+def test_zones_are_known_values(predict: Predict, images: Path, tmp_path: Path, value: float) -> None:
+    zones = tmp_path / "zones"
+    zones.mkdir()
+    for name, zone in (("ball_0", value), ("none_1", 2)):
+        image = sitk.ReadImage(str(images / f"{name}_0000.nii.gz")) * 0 + zone
+        sitk.WriteImage(sitk.Cast(image, sitk.sitkFloat32), str(zones / f"{name}.nii.gz"))
+    summary = predict(zones=zones)
+    assert summary.predicted == ["none_1"]
+    assert "Zones are 1 PZ, 2 TZ; the rest is 0." in summary.failed["ball_0"]

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.errors import DataError
@@ -286,4 +287,8 @@ def test_what_cannot_become_a_container_is_refused(model: Model, tmp_path: Path)
     (other / "dataset.json").write_text(json.dumps({**dataset, "labels": {"background": 0, "liver": 1}}))
     with pytest.raises(DataError, match="no label csPCa"):
         export_container(other, tmp_path / "c")
-    assert not any((tmp_path / name).exists() for name in "abc")
+    executing = Path(shutil.copytree(model.folder, tmp_path / "executing")) / "fold_1" / "checkpoint_final.pth"
+    torch.save({**torch.load(executing, weights_only=False), "more": Path("of a class")}, executing)
+    with pytest.raises(DataError, match="The checkpoint contains pathlib"):
+        export_container(executing.parents[1], tmp_path / "d")
+    assert not any((tmp_path / name).exists() for name in "abcd")

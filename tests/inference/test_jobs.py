@@ -12,6 +12,7 @@ from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.inference.jobs import JobOptions, Part, predict_cohort
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
+from nnunetv2_textguided.processes.jobs import reason
 from tests.conftest import REPOSITORY
 from tests.inference.models import Model
 
@@ -112,3 +113,26 @@ def test_jobs_that_cannot_be_are_refused(
     assert main(words(model, images, tmp_path / "out", "--jobs", "2", "-num_parts", "2")) == 1
     assert main(words(model, images, tmp_path / "out", "--jobs", "2", "--sbatch", "gpu")) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_what_ended_a_job_is_told_in_its_own_words(tmp_path: Path) -> None:
+    failed = pytest.importorskip("submitit").core.utils.FailedJobError
+    said = """Job (task=0) failed during processing with trace:
+----------------------
+Traceback (most recent call last):
+  File "x.py", line 3, in <module>
+    run()
+nnunetv2_textguided.errors.DataError: The folder holds cases of another model: a was x, is y.
+  where: out
+  what to do: Predict into another folder.
+
+----------------------
+You can check full logs with 'job.stderr(0)' and 'job.stdout(0)'or at paths:
+  - /logs/1_0_log.err
+  - /logs/1_0_log.out"""
+    assert reason(failed(said)) == (
+        "nnunetv2_textguided.errors.DataError: The folder holds cases of another model: a was x, is y.; "
+        "where: out; what to do: Predict into another folder."
+    )
+    assert reason(failed("Job 7 was killed.\n----")) == "Job 7 was killed."
+    assert reason(failed("")) == "FailedJobError"

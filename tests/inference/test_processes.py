@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -74,6 +76,55 @@ def test_a_killed_run_leaves_whole_files_and_is_taken_up_again(
         assert all(np.array_equal(one, found[0]) for one in found)
     assert len((out / "cases.csv").read_text().splitlines()) == 13
     assert not [path for path in out.iterdir() if path.is_dir() and path.name.startswith(".")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_the_command_and_its_processes(
+    images: Path, model: Model, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Started as a shell's script starts what is followed by &: with SIGINT ignored."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for case in range(400):
+        for channel in range(3):
+            (source / f"case_{case:03d}_{channel:04d}.nii.gz").symlink_to(images / f"none_1_{channel:04d}.nii.gz")
+    words = ["predict", "-i", str(source), "-o", str(out), "-m", str(model.folder), "--device", "cpu", "-f", "0"]
+    command = [sys.executable, "-m", "nnunetv2_textguided.cli", *words, "-npp", "2", "-nps", "2"]
+    script = f"trap '' INT; exec {shlex.join(command)}"
+    running = subprocess.Popen(
+        ["sh", "-c", script], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 300
+        while not list(out.glob("case_*.nii.gz")):
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.kill(running.pid, number)
+        status = running.wait(15)
+        assert status == (-number if number == signal.SIGKILL else 130)
+        deadline = time.monotonic() + 15
+        while in_group(running.pid):
+            assert time.monotonic() < deadline, "a process of the command lives on"
+            time.sleep(0.2)
+        if number != signal.SIGKILL:
+            assert running.stderr is not None
+            assert running.stderr.read().splitlines()[-1] == "interrupted"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+    assert len(list(out.glob("case_*.nii.gz"))) < 400
+
+
+def in_group(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_leftovers_of_other_parts_cases_stay(tmp_path: Path) -> None:
