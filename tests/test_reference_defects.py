@@ -124,7 +124,12 @@ def test_the_method_reads_no_environment_variable(repository: Path) -> None:
 def test_nothing_catches_every_error_but_what_reports_it(repository: Path) -> None:
     """The doctor shows whatever a broken installation raises, pools of processes pass it on, and a benchmark reports
     what a trainer of somebody else raised."""
-    allowed = {"commands/doctor/discovery.py", "commands/doctor/environment.py", "processes/pool.py"}
+    allowed = {
+        "commands/doctor/discovery.py",
+        "commands/doctor/environment.py",
+        "inference/run.py",
+        "processes/pool.py",
+    }
     allowed |= {"benchmark/describe.py"}
     caught = set()
     for name, tree in sources(repository, "").items():

@@ -19,7 +19,7 @@ EPOCHS = 6
 # Each phase has an epoch: warm-up 0, align 1 and 2 (the ramp takes one epoch), refine 3 to 5.
 BLOCK = {
     "training": {"epochs": EPOCHS, "iterations_per_epoch": 2, "val_iterations_per_epoch": 1, "save_every": 1},
-    "schedule": {"warmup": 0.17, "ramp": 0.17},
+    "schedule": {"warmup": 0.17, "ramp": 0.17, "refine": 0.5},
     "refiner": {"band": 1e9, "max_fraction": 1.0},
 }
 CONFIGURATION = "3d_fullres"
