@@ -138,7 +138,7 @@ def test_a_benchmark_is_killed_in_the_middle_and_resumed(
         assert probabilities == set(benchmark.cases[cell.fold])
         record = benchmark.record(folder)
         assert (record["trainer"], record["fold"]) == (cell.variant.trainer, cell.fold)
-        assert (record["seed"] is None) == (cell.variant.trainer == TRAINERS[0]), "stock trainers log none"
+        assert isinstance(record["seed"], int), "both are this package's, with or without text"
         assert record["epochs_done"] == record["epochs"] == 4
         assert record["wall_seconds"] > 0
         assert record["seconds_per_epoch"] > 0
