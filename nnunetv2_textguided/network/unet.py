@@ -62,6 +62,9 @@ class AlignRefineUNet(nn.Module):
     Raises:
         NetworkError: the backbone is not one of the two families, or text and heads do not fit together.
         SettingsError: the block is not valid or not complete.
+
+    Attributes:
+        refiner_waits: training passes leave the refiner out: it has yet to act and to learn. Set by each phase.
     """
 
     encoder: MultiEncoder
@@ -112,6 +115,7 @@ class AlignRefineUNet(nn.Module):
         self.input_channels, self.num_segmented = input_channels, 0
         self.alignment: AlignmentHead | None = None
         self.refiner: SurfaceRefiner | AttentionRefiner | None = None
+        self.refiner_waits = False
         self.alignment_stage = choose_stage(strides, settings.alignment.stage, settings.alignment.max_stride)
         self.gradient_ratio = settings.alignment.gradient_ratio if settings.uses_text else None
         if settings.uses_text:
@@ -221,8 +225,8 @@ class AlignRefineUNet(nn.Module):
         return (segmentation, decoded.similarity) if return_similarity else segmentation
 
     def refinement(self, x: Tensor, decoded: Decoded) -> Refinement | None:
-        """What the refiner would add to the logits of (B, channels, *S) images `x`; None without a refiner."""
-        if self.refiner is None or decoded.similarity is None:
+        """What the refiner would add to the logits of (B, channels, *S) images; None where none is, or it waits."""
+        if self.refiner is None or decoded.similarity is None or (self.training and self.refiner_waits):
             return None
         if isinstance(self.refiner, SurfaceRefiner):
             return self.refiner(

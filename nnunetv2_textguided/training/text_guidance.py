@@ -56,8 +56,12 @@ class TextGuidance:
         if self.refiner_loss is not None:
             self.refiner_loss.weight.fill_(weights.refine)
 
-    def freeze(self, weights: PhaseWeights, network: AlignRefineUNet) -> None:
-        """Spare the backward pass through a network that is finished; its learning rate is 0 in any case."""
+    def spare(self, weights: PhaseWeights, network: AlignRefineUNet) -> None:
+        """Spare what an epoch has no use for, without which the training is the same.
+
+        A refiner that has yet to learn has no weight, and a network that is finished a learning rate of 0.
+        """
+        network.refiner_waits = self.settings.fits_refiner and not weights.fitting
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(not weights.fitting or name.startswith("refiner."))
 

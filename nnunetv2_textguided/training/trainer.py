@@ -170,7 +170,7 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         self.weights = phase_weights(self.current_epoch, self.num_epochs, self.settings, self.logbook.history)
         self.text_guidance.set_weights(self.weights, self.bare_network)
         if not self.is_ddp:  # which waits for the gradients of all parameters that it was given
-            self.text_guidance.freeze(self.weights, self.bare_network)
+            self.text_guidance.spare(self.weights, self.bare_network)
         self.print_to_log_file(f"Phase: {self.weights}")
 
     def train_step(self, batch: dict) -> dict:

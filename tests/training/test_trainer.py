@@ -83,6 +83,12 @@ def enter_phase(trainer: nnUNetTrainerAlignRefine, epoch: int) -> None:
     trainer.on_train_epoch_start()
 
 
+def as_under_ddp(trainer: nnUNetTrainerAlignRefine) -> None:
+    """Nothing is spared: DDP waits for the gradients of all parameters."""
+    trainer.bare_network.requires_grad_(True)
+    trainer.bare_network.refiner_waits = False
+
+
 def test_the_complete_block_is_in_the_plans_that_are_saved(make_trainer: Make) -> None:
     trainer = make_trainer(block={"refiner": {"tau": 0.4}})
     saved = trainer.my_init_kwargs["plans"]["configurations"]["3d_fullres"]["text_guidance"]
@@ -168,7 +174,7 @@ def test_a_step_in_each_phase_reaches_every_parameter(make_trainer: Make, epoch:
     trainer = make_trainer(block={"refiner": {"band": 1e9}})
     trainer.initialize()
     enter_phase(trainer, epoch)
-    trainer.bare_network.requires_grad_(True)  # as DDP needs it in the refine phase too
+    as_under_ddp(trainer)
     for step in range(2):
         outcome = trainer.train_step(batch(trainer, foreground=foreground, seed=step))
         assert np.isfinite(outcome["loss"])
@@ -192,6 +198,28 @@ def test_the_refiner_learns_in_the_refine_phase_and_not_before(make_trainer: Mak
         assert moved >= moves if moves else not moved
 
 
+def test_a_refiner_that_waits_changes_nothing_of_a_step(make_trainer: Make) -> None:
+    """Not computed before its phase, as against computed with weight 0: the same weights, bit by bit."""
+    ends = []
+    for spared in (True, False):
+        torch.manual_seed(0)
+        trainer = make_trainer(block={"refiner": {"band": 1e9}})
+        torch.manual_seed(0)
+        trainer.initialize()
+        enter_phase(trainer, 4)
+        assert trainer.bare_network.refiner_waits
+        if not spared:
+            as_under_ddp(trainer)
+        for step in range(3):
+            losses = trainer.train_step(batch(trainer, seed=step))["terms"]
+        ends.append((losses, {n: p.detach().clone() for n, p in trainer.bare_network.named_parameters()}))
+        refiner = trainer.bare_network.refiner
+        assert refiner is not None
+        assert all((p.grad is None) is spared for p in refiner.parameters())
+    np.testing.assert_array_equal(ends[0][0], ends[1][0])
+    assert all(torch.equal(value, ends[1][1][name]) for name, value in ends[0][1].items())
+
+
 @pytest.mark.parametrize("spared", [True, False], ids=["backward pass spared", "as under DDP"])
 def test_the_network_is_finished_when_the_refiner_is_fitted(make_trainer: Make, spared: bool) -> None:
     trainer = make_trainer(block={"refiner": {"band": 1e9}})
@@ -200,7 +228,7 @@ def test_the_network_is_finished_when_the_refiner_is_fitted(make_trainer: Make, 
     trainer.train_step(batch(trainer))  # leaves momentum behind
     enter_phase(trainer, 9)
     if not spared:
-        trainer.bare_network.requires_grad_(True)
+        as_under_ddp(trainer)
     before = {name: p.detach().clone() for name, p in trainer.bare_network.named_parameters()}
     for step in range(3):
         trainer.train_step(batch(trainer, seed=step))
