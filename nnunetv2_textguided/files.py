@@ -95,13 +95,13 @@ def write_json(target: str | os.PathLike[str], value: Any) -> None:
 
 
 def json_value(value: Any) -> Any:
-    """`value` as JSON can hold it: numpy's numbers as Python's, tuples as lists, what is not finite as null."""
+    """`value` as JSON can hold it: arrays and tuples as lists, numpy's numbers as Python's, not finite ones as null."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
     if isinstance(value, dict):
-        return {key: json_value(item) for key, item in value.items()}
+        return {str(key): json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [json_value(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

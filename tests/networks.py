@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -87,3 +87,18 @@ def fill_text(net: AlignRefineUNet, resolved: Mapping[str, Any]) -> None:
         pooled = F.normalize(torch.randn(len(resolved["prompts"]), resolved["embedding_dim"]), dim=1)
         tokens = torch.randn(resolved["num_tokens"], resolved["token_dim"]) if resolved["num_tokens"] else None
         net.set_text(pooled, tokens)
+
+
+def saved_bytes(work: Callable[[], object], given: Iterable[torch.Tensor]) -> int:
+    """Bytes that `work` keeps for the backward pass; views of the tensors that are given are not extra memory."""
+    known, total = {tensor.untyped_storage().data_ptr() for tensor in given}, 0
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal total
+        if tensor.untyped_storage().data_ptr() not in known:
+            total += tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        work()
+    return total

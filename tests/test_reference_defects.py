@@ -122,8 +122,8 @@ def test_the_method_reads_no_environment_variable(repository: Path) -> None:
 
 
 def test_nothing_catches_every_error_but_what_reports_it(repository: Path) -> None:
-    """The doctor shows whatever a broken installation raises, pools of processes pass it on, and a benchmark reports
-    what a trainer of somebody else raised."""
+    """The doctor shows whatever a broken installation raises, pools of processes pass it on, a benchmark reports what
+    a trainer of somebody else raised, and a prediction reports one case's failure and goes on with the others."""
     allowed = {
         "commands/doctor/discovery.py",
         "commands/doctor/environment.py",

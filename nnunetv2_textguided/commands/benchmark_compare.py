@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnunetv2_textguided.commands.numbers import number
+from nnunetv2_textguided.commands.model import add_price
 from nnunetv2_textguided.errors import DataError
 
 
@@ -15,8 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--where", nargs="+", default=[], metavar="COLUMN=VALUE", help="rows to read (default: all)")
     parser.add_argument("--titles", type=Path, metavar="JSON", help="what models are called: {NAME: TITLE}")
     parser.add_argument("--baseline", metavar="MODEL", help="print every other model minus this one")
-    parser.add_argument("--price", type=number("--price", float, least=0), default=0.1, metavar="DICE",
-                        help="of each mL of false volume where thresholds are fitted (default: 0.1)")  # fmt: skip
+    add_price(parser, " where thresholds are fitted")
     parser.add_argument("--into", type=Path, metavar="PAGE", help="fill the tables that a Markdown page asks for")
 
 

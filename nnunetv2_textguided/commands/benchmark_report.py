@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunetv2_textguided.commands.model import add_price
 from nnunetv2_textguided.commands.numbers import count, number
 from nnunetv2_textguided.commands.scoring import add_scoring, read_scoring
 from nnunetv2_textguided.errors import DataError
@@ -70,8 +71,7 @@ def _add_statistics(group: argparse._ArgumentGroup) -> None:
         default=0.95,
         help="coverage of intervals (default: 0.95)",
     )
-    group.add_argument("--price", type=number("--price", float, least=0), default=0.1, metavar="DICE",
-                       help="of each mL of false volume where thresholds are fitted (default: 0.1)")  # fmt: skip
+    add_price(group, " where thresholds are fitted")
     edge = number("--volume-edges", float, above=0)
     group.add_argument("--volume-edges", type=edge, nargs="+", default=[], metavar="ML",
                        help="limits between groups of lesion volume in mL (default: terciles)")  # fmt: skip

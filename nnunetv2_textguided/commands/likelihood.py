@@ -23,16 +23,16 @@ def run(args: argparse.Namespace) -> int:
     from nnunetv2_textguided.evaluation.case_likelihood import FILE
     from nnunetv2_textguided.files import read_json
     from nnunetv2_textguided.inference.likelihood import fit_for_model
-    from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RAW, nnunet_path, required_path
+    from nnunetv2_textguided.inference.validated import dataset_of, reference_folder
+    from nnunetv2_textguided.nnunet.folders import RAW, nnunet_path
     from nnunetv2_textguided.nnunet.labels import target_of
     from nnunetv2_textguided.processes.pool import default_workers
     from nnunetv2_textguided.text.case_text import find_case_text, read_case_text
 
     description = read_json(args.model / "dataset.json", error=DataError)
-    dataset = str(read_json(args.model / "plans.json", error=DataError).get("dataset_name"))
-    labels = args.labels or required_path(PREPROCESSED, "Set it, or give --labels.") / dataset / "gt_segmentations"
+    labels = args.labels or reference_folder(args.model)
     raw = nnunet_path(RAW)
-    path = args.case_text or (find_case_text(raw / dataset) if raw is not None else None)
+    path = args.case_text or (find_case_text(raw / dataset_of(args.model)) if raw is not None else None)
     texts = {} if path is None else read_case_text(path)
     target = target_of(description.get("labels", {}), args.label, args.model / "dataset.json")
     fitted = fit_for_model(args.model, labels, target, texts, args.jobs or default_workers())

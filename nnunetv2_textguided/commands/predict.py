@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from nnunetv2_textguided.commands.model import add_model, model_folder
 from nnunetv2_textguided.commands.numbers import count, number
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import check_writable
@@ -30,13 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("-m", "--model", type=Path, help="trained model folder, instead of -d, -c, -tr and -p")
-    group.add_argument("-d", dest="dataset", help="data set id or name")
-    group.add_argument("-c", dest="configuration", default="3d_fullres", help="configuration (default: 3d_fullres)")
-    group.add_argument("-tr", dest="trainer", default="nnUNetTrainerAlignRefine", help="default: %(default)s")
-    group.add_argument("-p", dest="plans", default="nnUNetPlans", help="plans (default: nnUNetPlans)")
+    add_model(group)
     group.add_argument("-f", dest="folds", nargs="+", default=["0", "1", "2", "3", "4"], help="folds to average")
-    group.add_argument("-chk", dest="checkpoint", default="checkpoint_final.pth", help="default: checkpoint_final.pth")
     group.add_argument(
         "-step_size",
         type=number("-step_size", float, above=0, most=1),
@@ -137,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _model(args: argparse.Namespace) -> ModelOptions:
     return ModelOptions(
-        folder=args.model or model_folder(args),
+        folder=model_folder(args),
         folds=tuple(fold if fold == "all" else _fold(fold) for fold in args.folds),
         checkpoint=args.checkpoint,
         device=args.device,
@@ -156,17 +152,6 @@ def _fold(text: str) -> int:
     if not text.isdecimal():
         raise DataError(f"{text!r} is no fold.", where="-f", remedy="Numbers, or all.")
     return int(text)
-
-
-def model_folder(args: argparse.Namespace) -> Path:
-    """The folder of the model that -d, -c, -tr and -p name."""
-    if args.dataset is None:
-        raise DataError("Which model?", where="-d, -m", remedy="Name the data set with -d, or a model folder with -m.")
-    from nnunetv2_textguided.nnunet.datasets import dataset_name
-    from nnunetv2_textguided.nnunet.folders import RESULTS, model_name, required_path
-
-    results = required_path(RESULTS, "Set it, or name the model's folder with -m.")
-    return results / dataset_name(args.dataset) / model_name(args.trainer, args.plans, args.configuration)
 
 
 def _output(args: argparse.Namespace) -> OutputOptions:

@@ -5,41 +5,34 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnunetv2_textguided.commands.numbers import count, number
+from nnunetv2_textguided.commands.model import add_model, add_price, model_folder
+from nnunetv2_textguided.commands.numbers import count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments; the model is named as in `predict`."""
-    parser.add_argument("-m", "--model", type=Path, help="trained model folder, instead of -d, -c, -tr and -p")
-    parser.add_argument("-d", dest="dataset", help="data set id or name")
-    parser.add_argument("-c", dest="configuration", default="3d_fullres", help="configuration (default: 3d_fullres)")
-    parser.add_argument("-tr", dest="trainer", default="nnUNetTrainerAlignRefine", help="default: %(default)s")
-    parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="plans (default: nnUNetPlans)")
+    add_model(parser)
     parser.add_argument("-f", dest="folds", nargs="+", type=count("-f", 0), help="folds (default: all validated ones)")
-    parser.add_argument("-chk", dest="checkpoint", default="checkpoint_final.pth", help="default: checkpoint_final.pth")
     parser.add_argument("--labels", type=Path, help="reference segmentations (default: the data set's, preprocessed)")
     parser.add_argument("--label", help="label to fit (default: csPCa, else the only one, else each of them)")
-    parser.add_argument("--price", type=number("--price", float, least=0), default=0.1, metavar="DICE",
-                        help="of each mL of false volume in a case without the label (default: 0.1)")  # fmt: skip
+    add_price(parser, " in a case without the label")
     parser.add_argument("--jobs", type=count("--jobs"), help="worker processes (default: one per processor, at most 8)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Fit, write thresholds.json into the model folder, and say what it gives; returns the exit status."""
-    from nnunetv2_textguided.commands.predict import model_folder
     from nnunetv2_textguided.errors import DataError
     from nnunetv2_textguided.evaluation.classes import choose_targets
     from nnunetv2_textguided.files import read_json
     from nnunetv2_textguided.inference.options import ModelOptions
     from nnunetv2_textguided.inference.thresholds import FILE, fit_thresholds
-    from nnunetv2_textguided.nnunet.folders import PREPROCESSED, required_path
+    from nnunetv2_textguided.inference.validated import reference_folder
     from nnunetv2_textguided.processes.pool import default_workers
 
-    folder = args.model or model_folder(args)
+    folder = model_folder(args)
     where = folder / "dataset.json"
     description = read_json(where, error=DataError)
-    dataset = str(read_json(folder / "plans.json", error=DataError).get("dataset_name"))
-    labels = args.labels or required_path(PREPROCESSED, "Set it, or give --labels.") / dataset / "gt_segmentations"
+    labels = args.labels or reference_folder(folder)
     targets = choose_targets(description.get("labels", {}), args.label, where)
     model = ModelOptions(folder, None if args.folds is None else tuple(args.folds), args.checkpoint)
     fitted = fit_thresholds(model, labels, targets, args.price, args.jobs or default_workers())

@@ -98,18 +98,13 @@ class CaseFile:
         Raises:
             DataError: a model is not in the file.
         """
-        _, _, patients = self._cases(model, baseline)
-        ours, theirs = (self._at_thresholds(name, model, baseline) for name in (model, baseline))
+        cases, folds, patients = self._cases(model, baseline)
+        ours, theirs = (self._at_thresholds(name, cases.index.to_list(), folds) for name in (model, baseline))
         return compare_at_thresholds(ours, theirs, patients, level)
 
-    def thresholds(self, model: str) -> ModelAtThresholds:
-        """A model at 0.5 and at thresholds fitted on the other folds."""
-        return self._at_thresholds(model, model, model)
-
-    def _at_thresholds(self, model: str, *others: str) -> ModelAtThresholds:
-        cases, folds, _ = self._cases(*others)
+    def _at_thresholds(self, model: str, cases: list[str], folds: np.ndarray) -> ModelAtThresholds:
         own = self.rows[self.rows["model"] == model]
-        table = own.pivot(index="repeat", columns="case", values=CURVE).reindex(columns=cases.index).fillna("")
+        table = own.pivot(index="repeat", columns="case", values=CURVE).reindex(columns=cases).fillna("")
         texts = [[text.split(";") if text else [] for text in row] for row in table.to_numpy()]
         classes = max((len(parts) for row in texts for parts in row), default=0) or 1
         curves: list[list[list[Curve | None]]] = [

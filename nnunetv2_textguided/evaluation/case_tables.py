@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.case_files import METRICS, CaseFile
 from nnunetv2_textguided.evaluation.difference import Difference, Ends
 from nnunetv2_textguided.evaluation.power import MOST_REPEATS, repeats_needed
 from nnunetv2_textguided.evaluation.statistics.holm import holm
-from nnunetv2_textguided.evaluation.threshold_comparison import correct
+from nnunetv2_textguided.evaluation.threshold_comparison import ThresholdComparison, correct
 
 _REQUEST = re.compile(
     r"(<!-- (?P<kind>values|differences|thresholds|repeats): (?P<what>[^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL
@@ -41,6 +41,7 @@ class Tables:
 
     cases: CaseFile
     titles: Mapping[str, str]
+    _compared: dict[str, Mapping[tuple[str, str], ThresholdComparison]] = field(default_factory=dict, init=False)
 
     def fill(self, page: str) -> str:
         """The page with the tables that it asks for.
@@ -61,18 +62,23 @@ class Tables:
         """One table."""
         if kind == "values":
             return "\n".join(self._values(what.split()))
-        left, _, right = what.partition(" minus ")
-        pairs = [(model, baseline) for model in left.split() for baseline in right.split()]
-        if kind == "repeats":
-            return "\n".join(self._repeats(*pairs[0]))
-        return "\n".join(self._thresholds(pairs) if kind == "thresholds" else self._differences(pairs))
+        if kind == "thresholds":
+            return "\n".join(self._thresholds(what))
+        pairs = _pairs(what)
+        return "\n".join(self._repeats(*pairs[0]) if kind == "repeats" else self._differences(pairs))
 
     def sentences(self, what: str) -> Iterator[str]:
         """What becomes of the differences that `thresholds` tables, one sentence each."""
-        left, _, right = what.partition(" minus ")
-        for model in left.split():
-            for baseline in right.split():
-                yield self.cases.at_thresholds(model, baseline).sentence(self._title(model), self._title(baseline))
+        for (model, baseline), found in self._at_thresholds(what).items():
+            yield found.sentence(self._title(model), self._title(baseline))
+
+    def _at_thresholds(self, what: str) -> Mapping[tuple[str, str], ThresholdComparison]:
+        """The pairs' comparisons, one family of Holm's correction: the table's and the sentences'."""
+        if what not in self._compared:
+            pairs = _pairs(what)
+            found = correct([self.cases.at_thresholds(*pair) for pair in pairs])
+            self._compared[what] = dict(zip(pairs, found, strict=True))
+        return self._compared[what]
 
     def _title(self, model: str) -> str:
         return self.titles.get(model, model)
@@ -97,21 +103,21 @@ class Tables:
             auroc = self.cases.difference(model, baseline, "auroc")
             yield self._row(self._title(model if shared else baseline), dice, p, auroc)
 
-    def _thresholds(self, pairs: list[tuple[str, str]]) -> Iterator[str]:
+    def _thresholds(self, what: str) -> Iterator[str]:
+        found = self._at_thresholds(what)
+        pairs = list(found)
         shared = len({baseline for _, baseline in pairs}) == 1
-        what = f"minus {self._title(pairs[0][1])}" if shared else f"{self._title(pairs[0][0])} minus"
-        yield f"| {what} | trainings | Dice at 0.5 | p | at fitted thresholds | p | what fitting changes | {_REST}"
+        head = f"minus {self._title(pairs[0][1])}" if shared else f"{self._title(pairs[0][0])} minus"
+        yield f"| {head} | trainings | Dice at 0.5 | p | at fitted thresholds | p | what fitting changes | {_REST}"
         yield f"|---|---|{'---|' * 8}"
-        found = correct([self.cases.at_thresholds(*pair) for pair in pairs])
-        for (model, baseline), one in zip(pairs, found, strict=True):
+        for (model, baseline), one in found.items():
             name = self._title(model if shared else baseline)
             if not one.fitted.folds:
                 yield f"| {name} | no probabilities kept |{' |' * 8}"
                 continue
             trainings = "{} and {}".format(*one.fitted.trainings)
             cells = [f"{d.value:+.3f} {_ends(d.ends)}" for d in (one.half, one.fitted, one.change, one.precision)]
-            models = [self.cases.thresholds(one_of) for one_of in (model, baseline)]
-            volumes = "; ".join(f"{m.false_ml:.2f} and {m.false_ml_fitted:.2f}" for m in models)
+            volumes = "; ".join(f"{m.false_ml:.2f} and {m.false_ml_fitted:.2f}" for m in (one.model, one.baseline))
             row = [name, trainings, cells[0], _p(one.p_half), cells[1], _p(one.p_fitted), *cells[2:], volumes,
                    one.finding.value]  # fmt: skip
             yield f"| {' | '.join(row)} |"
@@ -135,6 +141,12 @@ class Tables:
                  _ends(dice.ends_over_patients), by_fold, needed,
                  f"{auroc.value:+.3f} {_ends(auroc.ends)}"]  # fmt: skip
         return f"| {' | '.join(cells)} |"
+
+
+def _pairs(what: str) -> list[tuple[str, str]]:
+    """(model, baseline) of "MODEL ... minus MODEL ..."."""
+    left, _, right = what.partition(" minus ")
+    return [(model, baseline) for model in left.split() for baseline in right.split()]
 
 
 def _ends(ends: Ends) -> str:

@@ -89,12 +89,15 @@ class ThresholdComparison:
     """Model minus baseline.
 
     Attributes:
+        model, baseline: what is compared.
         half, fitted: differences of Dice at 0.5 and at fitted thresholds.
         change: `fitted` minus `half`.
         precision: difference of the average precision of voxels.
         p_half, p_fitted: of the first two, after Holm's correction in the family of `correct`.
     """
 
+    model: ModelAtThresholds
+    baseline: ModelAtThresholds
     half: Difference
     fitted: Difference
     change: Difference
@@ -153,7 +156,7 @@ def compare_at_thresholds(
     change = means(model.dice_fitted - model.dice, baseline.dice_fitted - baseline.dice)
     ours, theirs = (one.curves.average_precision() for one in (model, baseline))
     precision = Difference(tuple(folds_of_statistics(ours, theirs, folds, patients)), level)
-    return ThresholdComparison(half, fitted, change, precision, half.p, fitted.p)
+    return ThresholdComparison(model, baseline, half, fitted, change, precision, half.p, fitted.p)
 
 
 def correct(comparisons: Sequence[ThresholdComparison]) -> list[ThresholdComparison]:

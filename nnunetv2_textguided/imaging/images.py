@@ -15,6 +15,9 @@ from nnunetv2_textguided.errors import DataError
 _AGAIN = "Copy, download or unpack the file again."
 _VALUES = "Check that this is the right file; correct its values, or name them where the allowed ones come from."
 
+ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
+"""Of images that stand alone in a folder, the likeliest first."""
+
 
 def read_volume(path: str | Path) -> sitk.Image:
     """Read a scalar 3D volume.
@@ -36,6 +39,12 @@ def check_voxels(values: np.ndarray, path: str | Path) -> None:
             where=path,
             remedy=_AGAIN,
         )
+
+
+def find_image(folder: Path, name: str) -> Path | None:
+    """The image file of that name in a folder, whatever its format; None where there is none."""
+    paths = (folder / (name + ending) for ending in ENDINGS)
+    return next(filter(Path.is_file, paths), None)
 
 
 def check_finite(path: Path) -> None:

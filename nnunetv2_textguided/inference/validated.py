@@ -9,6 +9,9 @@ from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.predictions import find_predictions
 from nnunetv2_textguided.evaluation.score import Score, ScoreJob, score_case
+from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.imaging.images import find_image
+from nnunetv2_textguided.nnunet.folders import PREPROCESSED, required_path
 from nnunetv2_textguided.nnunet.labels import Target
 from nnunetv2_textguided.processes.pool import run_jobs
 
@@ -63,8 +66,22 @@ def score_validation(
     return fold, scores
 
 
+def dataset_of(model: Path) -> str:
+    """Name of the data set that a model folder was trained on."""
+    return str(read_json(model / "plans.json", error=DataError).get("dataset_name"))
+
+
+def reference_folder(model: Path) -> Path:
+    """Where nnU-Net keeps the reference segmentations of a model's data set.
+
+    Raises:
+        DataError: nnU-Net's folder of preprocessed data is not set.
+    """
+    return required_path(PREPROCESSED, "Set it, or give --labels.") / dataset_of(model) / "gt_segmentations"
+
+
 def _reference(labels: Path, case: str) -> Path:
-    for ending in (".nii.gz", ".nii", ".mha", ".nrrd"):
-        if (labels / (case + ending)).is_file():
-            return labels / (case + ending)
-    raise DataError(f"Case {case} has no reference.", where=labels, remedy="Check --labels.")
+    found = find_image(labels, case)
+    if found is None:
+        raise DataError(f"Case {case} has no reference.", where=labels, remedy="Check --labels.")
+    return found

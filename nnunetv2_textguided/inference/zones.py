@@ -8,11 +8,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.imaging.images import check_mask_values
+from nnunetv2_textguided.imaging.images import check_mask_values, find_image
 
 NAMES = {1: "PZ", 2: "TZ"}
 """Values of both zone sources of PI-CAI: peripheral and transition zone."""
-_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
 
 
 def zone_file(folder: Path, case: str) -> Path:
@@ -21,12 +20,14 @@ def zone_file(folder: Path, case: str) -> Path:
     Raises:
         DataError: there is none.
     """
-    for ending in _ENDINGS:
-        if (folder / (case + ending)).is_file():
-            return folder / (case + ending)
-    raise DataError(
-        f"Case {case} has no zone mask.", where=folder / f"{case}.nii.gz", remedy="Add it, or predict without --zones."
-    )
+    found = find_image(folder, case)
+    if found is None:
+        raise DataError(
+            f"Case {case} has no zone mask.",
+            where=folder / f"{case}.nii.gz",
+            remedy="Add it, or predict without --zones.",
+        )
+    return found
 
 
 def read_zones(folder: Path, case: str, image: sitk.Image) -> np.ndarray:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nnunetv2_textguided.network.gate import Gate, Refinement, add_change, coordinates, sample
+from nnunetv2_textguided.network.attention import attend
+from nnunetv2_textguided.network.gate import Gate, Refinement, Refiner, coordinates, sample
 
 
-class AttentionRefiner(nn.Module):
+class AttentionRefiner(Refiner):
     r"""z' = z + alpha * m * W_seg . tanh(gamma) . Delta (docs/method.md: refiner).
 
     Delta is multi-head cross-attention from the gated voxels to the text tokens and one learned null token. A query
@@ -36,8 +37,6 @@ class AttentionRefiner(nn.Module):
         gamma: initial value of the tanh gate.
         dropout: dropout of the attention weights.
     """
-
-    alpha: Tensor
 
     def __init__(
         self,
@@ -65,8 +64,6 @@ class AttentionRefiner(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
         self.gamma = nn.Parameter(torch.tensor(float(gamma)))
-        # A tensor, since a Python number would recompile torch.compile's graph each epoch and is lost at prediction.
-        self.register_buffer("alpha", torch.zeros(()))
 
     def forward(self, logits: Tensor, features: Tensor, similarity: Tensor, tokens: Tensor, head: Any) -> Refinement:
         """The change of the logits, for `refine`.
@@ -80,10 +77,6 @@ class AttentionRefiner(nn.Module):
         """
         gate = self.gate(logits)
         return Refinement(gate, self.change(gate, features, similarity, tokens, head))
-
-    def refine(self, logits: Tensor, refinement: Refinement) -> Tensor:
-        """(B, O, *S) base logits with alpha times the change."""
-        return add_change(logits, refinement.gate, self.alpha * refinement.change)
 
     @torch.no_grad()
     def gate(self, logits: Tensor) -> Gate:
@@ -113,16 +106,11 @@ class AttentionRefiner(nn.Module):
 
     def attend(self, voxels: Tensor, tokens: Tensor) -> Tensor:
         """Cross-attention of (B, M, voxel width) voxels to (N, token_dim) tokens: (B, M, feature_width)."""
-        batch, count, _ = voxels.shape
         memory = self.token_norm(torch.cat([tokens.to(self.null_token.dtype), self.null_token]))
-        query = self.query(self.voxel_norm(voxels.float())).view(batch, count, self.heads, -1).transpose(1, 2)
-        key, value = (
-            layer(memory).view(1, len(memory), self.heads, -1).transpose(1, 2).expand(batch, -1, -1, -1)
-            for layer in (self.key, self.value)
-        )
-        dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-        return self.out(attended.transpose(1, 2).reshape(batch, count, -1))
+        query = self.query(self.voxel_norm(voxels.float()))
+        key, value = (layer(memory)[None].expand(len(query), -1, -1) for layer in (self.key, self.value))
+        out: Tensor = self.out(attend(query, key, value, self.heads, self.dropout if self.training else 0.0))
+        return out
 
 
 def _class_evidence(logits: Tensor) -> Tensor:

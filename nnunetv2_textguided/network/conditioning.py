@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from nnunetv2_textguided.network.attention import attend
 
 
 class PromptConditioning(nn.Module):
@@ -38,11 +39,6 @@ class PromptConditioning(nn.Module):
             image: (B, image_width, *S) features.
         """
         tokens = self.image_norm(image.flatten(2).transpose(1, 2))
-        batch = tokens.shape[0]
-
-        def split(x: Tensor) -> Tensor:
-            return x.view(batch, x.shape[1], self.heads, -1).transpose(1, 2)
-
-        query = self.query(self.text_norm(text))[None].expand(batch, -1, -1)
-        attended = F.scaled_dot_product_attention(split(query), split(self.key(tokens)), split(self.value(tokens)))
-        return text + self.out(attended.transpose(1, 2).reshape(batch, *text.shape))
+        query = self.query(self.text_norm(text))[None].expand(len(tokens), -1, -1)
+        conditioned: Tensor = text + self.out(attend(query, self.key(tokens), self.value(tokens), self.heads))
+        return conditioned

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -124,3 +124,22 @@ def sample(coarse: Tensor, places: Tensor, shape: Sequence[int]) -> Tensor:
     grid = grid.view(places.shape[0], *(1,) * (len(shape) - 1), places.shape[1], len(shape))
     sampled = F.grid_sample(coarse.float(), grid, padding_mode="border", align_corners=False)
     return sampled.flatten(2).transpose(1, 2)
+
+
+class Refiner(nn.Module):
+    """What every refiner has: a strength, at which its change is added to the logits of the gated voxels.
+
+    Attributes:
+        alpha: the strength, a buffer: a Python number would recompile torch.compile's graph each epoch, and would be
+            lost at prediction.
+    """
+
+    alpha: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("alpha", torch.zeros(()))
+
+    def refine(self, logits: Tensor, refinement: Refinement) -> Tensor:
+        """(B, O, *S) base logits with alpha times the change."""
+        return add_change(logits, refinement.gate, self.alpha * refinement.change)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from nnunetv2_textguided.network.gate import Gate, Refinement, add_change, log_odds, neighbourhood, sample, surface_gate
+from nnunetv2_textguided.network.attention import attend
+from nnunetv2_textguided.network.gate import Gate, Refinement, Refiner, log_odds, neighbourhood, sample, surface_gate
 
 EVIDENCE_RANGE = 4.0
 """Base log-odds up to here are read nearly linearly."""
@@ -35,7 +36,7 @@ class RefinerInput(NamedTuple):
     tokens: Tensor
 
 
-class SurfaceRefiner(nn.Module):
+class SurfaceRefiner(Refiner):
     r"""z' = z + alpha m Delta (docs/method.md: refiner).
 
     The gate m lets the voxels nearest to the decision surface through. Each reads the cube of decoder features, base
@@ -63,8 +64,6 @@ class SurfaceRefiner(nn.Module):
         prediction_fraction: the same at prediction.
         bound: largest change in logits.
     """
-
-    alpha: Tensor
 
     def __init__(
         self,
@@ -98,8 +97,6 @@ class SurfaceRefiner(nn.Module):
         self.head = nn.Linear(dim, labels)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        # A tensor, since a Python number would recompile torch.compile's graph each epoch and is lost at prediction.
-        self.register_buffer("alpha", torch.zeros(()))
 
     def forward(self, given: RefinerInput) -> Refinement:
         """The change of the logits at full strength; `refine` adds it."""
@@ -118,10 +115,6 @@ class SurfaceRefiner(nn.Module):
         change = torch.where(gate.open[:, None], delta.transpose(1, 2), delta.new_zeros(()))
         # Of class logits the background's stays as it is: the change is one of the labels' log-odds.
         return Refinement(gate, change if self.regions else F.pad(change, (0, 0, 1, 0)))
-
-    def refine(self, logits: Tensor, refinement: Refinement) -> Tensor:
-        """(B, O, *S) base logits with alpha times the change."""
-        return add_change(logits, refinement.gate, self.alpha * refinement.change)
 
     def local_queries(self, given: RefinerInput, gate: Gate) -> Tensor:
         """(B, M, dim) what the gated voxels see around them."""
@@ -172,10 +165,6 @@ class TokenAttention(nn.Module):
             tokens: (N, token_dim).
         """
         memory = self.token_norm(torch.cat([tokens.to(self.null_token.dtype), self.null_token]))
-        queries = self.query_norm(query).unflatten(2, (self.heads, -1)).transpose(1, 2)
-        keys, values = (
-            layer(memory).unflatten(1, (self.heads, -1)).transpose(0, 1)[None].expand(len(query), -1, -1, -1)
-            for layer in (self.key, self.value)
-        )
-        attended = F.scaled_dot_product_attention(queries, keys, values)
-        return self.mix(attended.transpose(1, 2).flatten(2))
+        keys, values = (layer(memory)[None].expand(len(query), -1, -1) for layer in (self.key, self.value))
+        mixed: Tensor = self.mix(attend(self.query_norm(query), keys, values, self.heads))
+        return mixed

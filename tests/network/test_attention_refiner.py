@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from nnunetv2_textguided.network.attention_refiner import AttentionRefiner, _with_neighbours
 from nnunetv2_textguided.network.gate import sample
+from tests.networks import saved_bytes
 
 SHAPE = (4, 6, 8)
 
@@ -156,16 +157,7 @@ def test_sampled_similarity_is_the_interpolated_map(shape: tuple[int, ...]) -> N
 
 
 def test_cost_follows_the_gated_fraction_and_not_the_volume() -> None:
-    def saved_bytes(fraction: float) -> int:
-        total = 0
-
-        def pack(tensor: torch.Tensor) -> torch.Tensor:
-            nonlocal total
-            # Views of the inputs are not extra memory.
-            if tensor.untyped_storage().data_ptr() not in known:
-                total += tensor.numel() * tensor.element_size()
-            return tensor
-
+    def kept(fraction: float) -> int:
         module = refiner(max_fraction=fraction, feature_width=32, dim=32, heads=4)
         shape = (8, 32, 32)
         logits = torch.randn(1, 2, *shape, requires_grad=True)
@@ -173,12 +165,9 @@ def test_cost_follows_the_gated_fraction_and_not_the_volume() -> None:
         similarity = torch.randn(1, 1, 4, 8, 8, requires_grad=True)
         head, tokens = torch.nn.Conv3d(32, 2, 1), torch.randn(5, 7)
         given = [logits, features, similarity, tokens, *module.parameters(), *head.parameters()]
-        known = {t.untyped_storage().data_ptr() for t in given}
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            refined(module, logits, features, similarity, tokens, head)
-        return total
+        return saved_bytes(lambda: refined(module, logits, features, similarity, tokens, head), given)
 
-    one, two, four = saved_bytes(0.01), saved_bytes(0.02), saved_bytes(0.04)
+    one, two, four = kept(0.01), kept(0.02), kept(0.04)
     assert (four - two) == pytest.approx(2 * (two - one), rel=0.05)
     # 8 x 32 x 32 voxels with 32 float channels are 1 MiB; the refiner of 1 % of them saves a few percent of one map.
     assert one < 0.25 * 8 * 32 * 32 * 32 * 4

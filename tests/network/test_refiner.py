@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from nnunetv2_textguided.losses.refiner import EDITS, RefinerLoss, edits
 from nnunetv2_textguided.network.gate import Gate, Refinement, neighbourhood, sample, surface_gate
 from nnunetv2_textguided.network.refiner import RefinerInput, SurfaceRefiner
+from tests.networks import saved_bytes
 
 SHAPE = (4, 6, 8)
 
@@ -257,16 +258,7 @@ def _displaced(generator: torch.Generator) -> tuple[RefinerInput, torch.Tensor]:
 
 
 def test_cost_follows_the_gated_fraction_and_not_the_volume() -> None:
-    def saved_bytes(fraction: float) -> int:
-        total = 0
-
-        def pack(tensor: torch.Tensor) -> torch.Tensor:
-            nonlocal total
-            # Views of the inputs are not extra memory.
-            if tensor.untyped_storage().data_ptr() not in known:
-                total += tensor.numel() * tensor.element_size()
-            return tensor
-
+    def kept(fraction: float) -> int:
         module = SurfaceRefiner((3, 32, 64), 7, 1, 2, False, 3, band=1e9, max_fraction=fraction)
         torch.nn.init.normal_(module.head.weight)
         shape = (8, 32, 32)
@@ -276,12 +268,9 @@ def test_cost_follows_the_gated_fraction_and_not_the_volume() -> None:
             torch.randn(1, 1, 4, 8, 8),
             torch.randn(5, 7),
         )
-        known = {t.untyped_storage().data_ptr() for t in [*read, *module.parameters()]}
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            module.refine(read.logits, module(read))
-        return total
+        return saved_bytes(lambda: module.refine(read.logits, module(read)), [*read, *module.parameters()])
 
-    one, two, four = saved_bytes(0.01), saved_bytes(0.02), saved_bytes(0.04)
+    one, two, four = kept(0.01), kept(0.02), kept(0.04)
     assert (four - two) == pytest.approx(2 * (two - one), rel=0.05)
     # 8 x 32 x 32 voxels with 32 float channels are 1 MiB.
     assert one < 8 * 32 * 32 * 32 * 4

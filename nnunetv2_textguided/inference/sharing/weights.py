@@ -36,7 +36,7 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> None:
     save_file({key: value.clone().contiguous() for key, value in weights.items()}, folder / WEIGHTS)
     rest = {key: content[key] for key in KEPT if key in content}
     arguments = {key: content["init_args"][key] for key in ARGUMENTS if key in content["init_args"]}
-    write_json(folder / REST, json_value(_lists({**rest, "init_args": arguments})))
+    write_json(folder / REST, json_value({**rest, "init_args": arguments}))
 
 
 def build_checkpoint(folder: Path, target: Path) -> dict[str, Any]:
@@ -62,11 +62,3 @@ def build_checkpoint(folder: Path, target: Path) -> dict[str, Any]:
     with target.open("wb") as stream:
         torch.save({"network_weights": weights, **rest}, stream)
     return rest
-
-
-def _lists(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _lists(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_lists(item) for item in value]
-    return value.tolist() if hasattr(value, "tolist") else value
