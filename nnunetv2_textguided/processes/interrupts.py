@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+from typing import Any
 
 
 @contextmanager
@@ -42,3 +43,7 @@ def kill_workers(pool: ProcessPoolExecutor) -> None:
     """End the processes of a pool at once: what they work on is not wanted any more."""
     for process in list((pool._processes or {}).values()):
         process.terminate()
+    queue: Any = pool._call_queue  # type: ignore[attr-defined]
+    if queue is not None:
+        # Else what is being sent to them waits for a reader for ever in some versions of Python, such as 3.11.2.
+        queue._reader.close()
