@@ -39,7 +39,7 @@ def model_folder(args: argparse.Namespace) -> Path:
 
 def add_price(parser: Any, where: str = "") -> None:
     """Add the price of false volume at which thresholds are fitted; `where` ends the help."""
-    from nnunetv2_textguided.evaluation.thresholds import PRICE
+    from nnunetv2_textguided.evaluation.options import PRICE
 
     parser.add_argument("--price", type=number("--price", float, least=0), default=PRICE, metavar="DICE",
                         help=f"of each mL of false volume{where} (default: %(default)s)")  # fmt: skip

@@ -16,13 +16,14 @@ import numpy as np
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.detection_metrics import Found, detection
 from nnunetv2_textguided.evaluation.difference import Difference
+from nnunetv2_textguided.evaluation.options import PRICE
 from nnunetv2_textguided.evaluation.threshold_comparison import (
     ModelAtThresholds,
     ThresholdComparison,
     at_thresholds,
     compare_at_thresholds,
 )
-from nnunetv2_textguided.evaluation.thresholds import PRICE, Curve, curve_of_text, stack
+from nnunetv2_textguided.evaluation.thresholds import Curve, curve_of_text, stack
 from nnunetv2_textguided.evaluation.trainings import Statistic, folds_of_means, folds_of_statistics
 
 if TYPE_CHECKING:

@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.conventions import EmptyMask, MissedDistance
 
+PRICE = 0.1
+"""Utility lost where thresholds are fitted, in Dice, for each mL of false volume in the mean case without a lesion."""
+
 
 @dataclass(frozen=True)
 class Scoring:

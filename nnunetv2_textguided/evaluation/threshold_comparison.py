@@ -15,8 +15,9 @@ import numpy as np
 from nnunetv2_textguided.evaluation.conventions import EmptyMask
 from nnunetv2_textguided.evaluation.difference import Difference
 from nnunetv2_textguided.evaluation.metrics import METRICS
+from nnunetv2_textguided.evaluation.options import PRICE
 from nnunetv2_textguided.evaluation.statistics.holm import holm
-from nnunetv2_textguided.evaluation.thresholds import HALF, PRICE, THRESHOLDS, Curves, fit_across_folds
+from nnunetv2_textguided.evaluation.thresholds import HALF, THRESHOLDS, Curves, fit_across_folds
 from nnunetv2_textguided.evaluation.trainings import folds_of_means, folds_of_statistics
 
 

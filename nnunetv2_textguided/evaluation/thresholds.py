@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_textguided.evaluation.conventions import EmptyMask
+from nnunetv2_textguided.evaluation.options import PRICE
 from nnunetv2_textguided.evaluation.trainings import Statistic
 
 _TAILS = (1e-4, 3e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2, 1.5e-2)
@@ -23,9 +24,6 @@ THRESHOLDS = np.array(sorted({*_TAILS, *(round(k / 40, 3) for k in range(1, 40))
 
 HALF = int(np.flatnonzero(THRESHOLDS == 0.5)[0])
 """Index of 0.5, where nnU-Net cuts."""
-
-PRICE = 0.1
-"""Default utility lost, in Dice, for each mL of false volume in the mean case without a lesion."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nnunetv2_textguided.evaluation.options import Resampling, Scoring
-from nnunetv2_textguided.evaluation.thresholds import PRICE
+from nnunetv2_textguided.evaluation.options import PRICE, Resampling, Scoring
 
 
 @dataclass(frozen=True)
