@@ -135,6 +135,14 @@ def read_thresholds(model: ModelOptions) -> dict[str, float]:
     return fitted
 
 
+def offered_thresholds(model: ModelOptions) -> dict[str, float]:
+    """What a viewer may offer: the fitted thresholds; none where there are none for these very checkpoints."""
+    try:
+        return read_thresholds(model)
+    except DataError:  # an error only for those who ask to predict with them
+        return {}
+
+
 def resolve_thresholds(asked: str | None, model: ModelOptions, labels: Sequence[str]) -> dict[str, float]:
     """The threshold of each label of a model that is not cut as nnU-Net cuts.
 
