@@ -14,9 +14,11 @@ from nnunetv2_textguided.errors import NetworkError
 from nnunetv2_textguided.network.alignment import AlignmentHead
 from nnunetv2_textguided.network.backbone import choose_stage, features_of_each_stage, locate_backbone
 from nnunetv2_textguided.network.balance import balanced
+from nnunetv2_textguided.network.clinical import ClinicalConditioning
 from nnunetv2_textguided.network.encoders import MultiEncoder
 from nnunetv2_textguided.network.explanation import Explanation, heatmap_of
 from nnunetv2_textguided.network.feature_maps import count_alignment, count_encoder
+from nnunetv2_textguided.network.grounding import CaseInput, Grounded, GroundingHead
 from nnunetv2_textguided.network.normalisation import join_activations
 from nnunetv2_textguided.network.refiner import TextRefiner
 from nnunetv2_textguided.settings import ResolvedText, Settings
@@ -93,6 +95,8 @@ class AlignRefineUNet(nn.Module):
         self.num_segmented = 0
         self.alignment: AlignmentHead | None = None
         self.refiner: TextRefiner | None = None
+        self.grounding: GroundingHead | None = None
+        self.clinical: ClinicalConditioning | None = None
         self.alignment_stage = choose_stage(strides, settings.alignment.stage, settings.alignment.max_stride)
         self.gradient_ratio = settings.alignment.gradient_ratio if settings.uses_text else None
         if settings.uses_text:
@@ -128,6 +132,13 @@ class AlignRefineUNet(nn.Module):
             widths[-1] if alignment.conditioning == "image" else None,
             alignment.feedback,
         )
+        if settings.grounding.enabled:
+            options = settings.grounding.model_dump(include={"dim", "hidden", "dropout"})
+            feedback = settings.text.case.sentences
+            width = widths[-(self.alignment_stage + 2)]
+            self.grounding = GroundingHead(width, text.embedding_dim, feedback=feedback, **options)
+        if settings.text.case.clinical:
+            self.clinical = ClinicalConditioning(widths[-1])
         if "refiner" in settings.components:
             options = settings.refiner.model_dump(exclude={"tokens", "alpha"})
             token_dim = text.token_dim if text.num_tokens else text.embedding_dim
@@ -165,31 +176,45 @@ class AlignRefineUNet(nn.Module):
                 )
             target.copy_(value)
 
-    def forward(self, x: Tensor, return_similarity: bool = False) -> Segmentation | tuple[Segmentation, Tensor | None]:
+    def forward(self, x: Tensor, return_similarity: bool = False, text: CaseInput | None = None) -> Any:
         """Segment.
 
         Args:
             x: (B, channels, *S) image.
             return_similarity: also return the similarity logits.
+            text: what is told of the cases; None: nothing, which is the same as a text that says nothing.
 
         Returns:
             Logits (B, heads, *S), or a list of logits, finest first, with deep supervision; with `return_similarity`
-            a pair with the (B, C, *s) similarity logits at the alignment stage (None for a network without text).
+            a pair with the (B, C, *s) similarity logits at the alignment stage (None for a network without text), and
+            with `text`, too, a triple with what was grounded (Grounded).
         """
-        outputs, similarity, finest = self.decode(self.encoder(x), return_similarity)
+        outputs, similarity, finest, grounded = self.decode(self.encode(x, text), return_similarity, text)
         if self.refiner is not None and similarity is not None:
             outputs[0] = self.refiner(outputs[0], finest, similarity, self.tokens, self.decoder.seg_layers[-1])
         segmentation: Segmentation = outputs if self.decoder.deep_supervision else outputs[0]
-        return (segmentation, similarity) if return_similarity else segmentation
+        if not return_similarity:
+            return segmentation
+        return (segmentation, similarity) if text is None else (segmentation, similarity, grounded)
 
-    def decode(self, skips: list[Tensor], explained: bool) -> tuple[list[Tensor], Tensor | None, Tensor]:
-        """The plans' decoder, step by step as in its own forward, with the alignment head at its stage.
+    def encode(self, x: Tensor, text: CaseInput | None = None) -> list[Tensor]:
+        """The encoder's features, finest first, the bottleneck's conditioned on the clinical facts."""
+        skips: list[Tensor] = list(self.encoder(x))
+        if self.clinical is not None and text is not None and text.facts is not None:
+            skips[-1] = self.clinical(skips[-1], text.facts)
+        return skips
+
+    def decode(
+        self, skips: list[Tensor], explained: bool, text: CaseInput | None = None
+    ) -> tuple[list[Tensor], Tensor | None, Tensor, Grounded]:
+        """The plans' decoder, step by step as in its own forward, with the text's parts at their stage.
 
         Returns:
-            Logits, finest first; similarity logits, None where nobody asks for them; features of the finest stage.
+            Logits, finest first; similarity logits, None where nobody asks for them; features of the finest stage; what
+            was grounded.
         """
         x, outputs = skips[-1], []
-        similarity = None
+        similarity, grounded = None, Grounded()
         stages = len(self.decoder.stages)
         for stage in range(stages):
             x = torch.cat((self.decoder.transpconvs[stage](x), skips[-(stage + 2)]), 1)
@@ -200,9 +225,11 @@ class AlignRefineUNet(nn.Module):
                 if explained or self.refiner is not None or self.alignment.feedback is not None:
                     similarity = self.alignment(guiding, self.text_embeddings, skips[-1])
                     x = self.alignment.feed_back(x, similarity)
+                if self.grounding is not None and text is not None:
+                    x, grounded = self.grounding.read(x, guiding, text)
             if self.decoder.deep_supervision or stage == stages - 1:
                 outputs.append(self.decoder.seg_layers[stage](x))
-        return outputs[::-1], similarity, x
+        return outputs[::-1], similarity, x, grounded
 
     @property
     def tokens(self) -> Tensor:
@@ -210,15 +237,15 @@ class AlignRefineUNet(nn.Module):
         return self.text_tokens if self.text_tokens.shape[0] else self.text_embeddings
 
     @torch.no_grad()
-    def explain(self, x: Tensor) -> Explanation:
-        """What the text does to (B, channels, *S) images.
+    def explain(self, x: Tensor, text: CaseInput | None = None) -> Explanation:
+        """What the text does to (B, channels, *S) images; `text`: what is told of them.
 
         Raises:
             NetworkError: this network has no text.
         """
         if self.alignment is None:
             raise NetworkError("This network was trained without text: there is nothing to explain.")
-        outputs, similarity, finest = self.decode(self.encoder(x), explained=True)
+        outputs, similarity, finest, _ = self.decode(self.encode(x, text), explained=True, text=text)
         assert similarity is not None  # asked for, and there is text
         logits = outputs[0]
         gate, change = torch.zeros_like(logits[:, :1], dtype=torch.bool), torch.zeros_like(logits)

@@ -26,6 +26,7 @@ OWN = (
     "loss_seg",
     "loss_align",
     "loss_heat",
+    "loss_ground",
     "similarity_foreground",
     "similarity_background",
     "scale",

@@ -14,7 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nnunetv2_textguided.losses.grounding import grounding_loss
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
+from nnunetv2_textguided.network.grounding import CaseInput, Grounded
+from nnunetv2_textguided.settings import GroundingSettings
 
 
 class StepTerms(NamedTuple):
@@ -24,8 +27,21 @@ class StepTerms(NamedTuple):
     loss_seg: Tensor
     loss_align: Tensor
     loss_heat: Tensor
+    loss_ground: Tensor
     similarity_foreground: Tensor
     similarity_background: Tensor
+
+
+class Told(NamedTuple):
+    """What a network is told in a step.
+
+    Attributes:
+        text: the network's input.
+        members: (P, K), 1 where sector k + 1 belongs to the place that phrase p names, else 0.
+    """
+
+    text: CaseInput
+    members: Tensor
 
 
 @dataclass(frozen=True)
@@ -35,10 +51,17 @@ class StepLosses:
     Attributes:
         segmentation: of the network's outputs and their targets, as nnU-Net calls it.
         guidance: the text losses; None: a training without text.
+        grounding: the settings of the grounding loss; None: phrases are not grounded.
     """
 
     segmentation: Callable[[Any, Any], Tensor]
     guidance: GuidanceLoss | None
+    grounding: GroundingSettings | None = None
+
+    @property
+    def has_anatomy(self) -> bool:
+        """Whether label maps have the anatomy as a second channel."""
+        return self.grounding is not None or (self.guidance is not None and bool(self.guidance.anatomy))
 
 
 def compute_terms(
@@ -47,6 +70,7 @@ def compute_terms(
     target: list[Tensor] | Tensor | Callable[[Any], list[Tensor]],
     losses: StepLosses,
     precision: AbstractContextManager[Any] | None = None,
+    told: Told | None = None,
 ) -> StepTerms:
     """Forward pass and losses.
 
@@ -57,22 +81,32 @@ def compute_terms(
             anatomy, it is the second channel of the label maps. A function makes them from the network's outputs.
         losses: the losses.
         precision: of the forward pass and the segmentation loss; None: as the caller has set it.
+        told: what the network is told of the cases, and where its phrases are; None: nothing.
     """
+    grounded = Grounded()
     with precision or nullcontext():
-        output, similarity = network(data, return_similarity=True)
+        if told is None:
+            output, similarity = network(data, return_similarity=True)
+        else:
+            output, similarity, grounded = network(data, return_similarity=True, text=told.text)
         if callable(target):
             target = target(output)
-        with_anatomy = losses.guidance is not None and bool(losses.guidance.anatomy)
-        segmentation = losses.segmentation(output, without_anatomy(target) if with_anatomy else target)
+        segmentation = losses.segmentation(output, without_anatomy(target) if losses.has_anatomy else target)
+    zero = segmentation.new_zeros(())
     if losses.guidance is None or similarity is None:
-        unknown, zero = segmentation.new_full((), float("nan")), segmentation.new_zeros(())
-        return StepTerms(segmentation, segmentation, zero, zero, unknown, unknown)
-    text = losses.guidance(similarity, target[0] if isinstance(target, list) else target)
+        unknown = segmentation.new_full((), float("nan"))
+        return StepTerms(segmentation, segmentation, zero, zero, zero, unknown, unknown)
+    finest = target[0] if isinstance(target, list) else target
+    text, ground, weight = losses.guidance(similarity, finest), zero, 0.0
+    if losses.grounding is not None and told is not None and grounded.phrases is not None:
+        weight = losses.grounding.weight
+        ground = grounding_loss(grounded.phrases, finest[:, 1:], told.members, losses.grounding.dice_weight)
     return StepTerms(
-        loss=segmentation + text.weighted,
+        loss=segmentation + text.weighted + weight * ground,
         loss_seg=segmentation,
         loss_align=text.align,
         loss_heat=text.heat,
+        loss_ground=ground,
         similarity_foreground=text.similarity_foreground,
         similarity_background=text.similarity_background,
     )
