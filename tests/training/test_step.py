@@ -102,7 +102,7 @@ def test_a_step_that_fails_leaves_the_weights() -> None:
         optimiser.zero_grad()
         loss = factor * layer(torch.ones(1, 2)).sum()
         zero = torch.zeros(())
-        return optimise(StepTerms(loss, loss, zero, zero, zero, zero, zero), optimiser, None)
+        return optimise(StepTerms(loss, loss, *[zero] * 6), optimiser, None)
 
     values, failed = take(float("nan"))
     assert failed
@@ -111,7 +111,7 @@ def test_a_step_that_fails_leaves_the_weights() -> None:
     values, failed = take(1.0)
     assert not failed
     assert values.dtype == np.float32
-    assert set(losses_of(values)) == {"loss", "loss_seg", "loss_align", "loss_heat", "loss_refine"}
+    assert set(losses_of(values)) == {"loss", "loss_seg", "loss_align", "loss_heat", "loss_refine", "loss_ground"}
     torch.testing.assert_close(layer.weight, before - 0.1)
 
 
