@@ -190,7 +190,7 @@ class AlignRefineUNet(nn.Module):
             a pair with the (B, C, *s) similarity logits at the alignment stage (None for a network without text);
             with `return_refinement`, or `return_similarity` and `text`, Guided.
         """
-        decoded = self.decode(self.encode(x, text), return_similarity, text)
+        decoded = self.decode(self.condition(self.encoder(x), text), return_similarity, text)
         outputs, refinement = decoded.outputs, self.refinement(x, decoded)
         if refinement is not None and not return_refinement:
             outputs[0] = self.refiner.refine(outputs[0], refinement)  # type: ignore[union-attr]
@@ -212,9 +212,9 @@ class AlignRefineUNet(nn.Module):
         )
         return refinement
 
-    def encode(self, x: Tensor, text: CaseInput | None = None) -> list[Tensor]:
+    def condition(self, encoded: Sequence[Tensor], text: CaseInput | None) -> list[Tensor]:
         """The encoder's features, finest first, the bottleneck's conditioned on the clinical facts."""
-        skips: list[Tensor] = list(self.encoder(x))
+        skips = list(encoded)
         if self.clinical is not None and text is not None and text.facts is not None:
             skips[-1] = self.clinical(skips[-1], text.facts)
         return skips
@@ -251,18 +251,26 @@ class AlignRefineUNet(nn.Module):
         """(N, D) what the refiner attends to: token embeddings, or one embedding per prompt."""
         return self.text_tokens if self.text_tokens.shape[0] else self.text_embeddings
 
-    @torch.no_grad()
     def explain(self, x: Tensor, text: CaseInput | None = None) -> Explanation:
         """What the text does to (B, channels, *S) images; `text`: what is told of them.
 
         Raises:
             NetworkError: this network has no text.
         """
+        return self.explain_each(x, [text])[0]
+
+    @torch.no_grad()
+    def explain_each(self, x: Tensor, texts: Sequence[CaseInput | None]) -> list[Explanation]:
+        """The same for several texts; the image is encoded once."""
         if self.alignment is None:
             raise NetworkError("This network was trained without text: there is nothing to explain.")
-        decoded = self.decode(self.encode(x, text), explained=True, text=text)
-        refinement = self.refinement(x, decoded)
-        return explanation_of(self.alignment, self.refiner, decoded, refinement, self.num_segmented, x.shape[2:])
+        encoded, found = self.encoder(x), []
+        for text in texts:
+            decoded = self.decode(self.condition(encoded, text), explained=True, text=text)
+            labels, size = self.num_segmented, x.shape[2:]
+            change = self.refinement(x, decoded)
+            found.append(explanation_of(self.alignment, self.refiner, decoded, change, labels, size))
+        return found
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
         """Elements of all feature maps for one patch of `input_size` voxels, as nnU-Net's planners count them."""
