@@ -32,7 +32,13 @@ def grounding_loss(logits: Tensor, sectors: Tensor, members: Tensor, dice_weight
 
 @torch.no_grad()
 def place_shares(sectors: Tensor, grid: Sequence[int], members: Tensor) -> MapTarget:
-    """The places of phrases as shares of the cells of a map; arguments as in `grounding_loss`."""
+    """The places of phrases as shares of the cells of a map.
+
+    Args:
+        sectors: (B, 1, *S) map of sectors.
+        grid: *s, the map's.
+        members: (P, K) which sectors belong to each phrase's place.
+    """
     shares = map_target(sectors, grid, range(1, members.shape[1] + 1), None).foreground
     places = torch.einsum("bk...,pk->bp...", shares, members.to(shares.dtype))
     known = shares.flatten(1).any(dim=1).to(shares.dtype)

@@ -129,7 +129,7 @@ class GroundingHead(nn.Module):
 
         Args:
             main: (B, feature_width, *S) decoder features that the segmentation goes on with.
-            guiding: the same, with the gradient of the text losses (balance.py).
+            guiding: (B, feature_width, *S) the same, with the gradient of the text losses (balance.py).
             text: what is told.
         """
         phrases = None if text.phrases is None else self(guiding, text.phrases)
