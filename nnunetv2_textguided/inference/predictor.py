@@ -36,11 +36,13 @@ class Layout:
         heads: number of segmentation heads (classes with background, or regions).
         labels: foreground labels or regions, in the order of the heads.
         explained: whether the text's channels follow the logits.
+        refined: whether a refiner is at work, so that the change maps mean something.
     """
 
     heads: int
     labels: tuple[str, ...]
     explained: bool
+    refined: bool = False
 
     @property
     def channels(self) -> int:
@@ -225,7 +227,8 @@ class TextGuidedPredictor(nnUNetPredictor):
         network = getattr(self.network, "_orig_mod", self.network)
         if not isinstance(network, AlignRefineUNet):
             raise NetworkError("The network is no AlignRefineUNet.", where=type(network).__name__)
-        self.layout = Layout(self.layout.heads, labels, explained=True)
+        refined = network.refiner is not None and bool(network.refiner.alpha != 0)
+        self.layout = Layout(self.layout.heads, labels, explained=True, refined=refined)
         self.network = ExplainingNetwork(network)
         # The sliding window reads nothing else from it; masks are made in export.py with the plans' own label manager.
         self.label_manager = _Allocation(self.layout.channels)

@@ -21,7 +21,7 @@ LESION_COLUMNS = (
 )  # fmt: skip
 CASE_COLUMNS = (
     "case", "case_likelihood", "candidates", "volume_ml", "outside_gland", "training_distance",
-    "unlike_training", "remarks",
+    "unlike_training", "refiner_added_voxels", "refiner_removed_voxels", "remarks",
 )  # fmt: skip
 
 
@@ -64,12 +64,15 @@ def _lesion_row(case: str, candidate: dict[str, Any]) -> dict[str, Any]:
 
 def _case_row(record: dict[str, Any]) -> dict[str, Any]:
     candidates = record["candidates"]
+    edits = record.get("refiner_edits", {}).get(record.get("label"), {})
     outside = [c["outside_gland"] for c in candidates if c.get("outside_gland") is not None]
     return {
         **record,
         "candidates": len(candidates),
         "volume_ml": sum(c["volume_ml"] for c in candidates),
         "outside_gland": sum(outside) if outside else None,
+        "refiner_added_voxels": edits.get("added"),
+        "refiner_removed_voxels": edits.get("removed"),
         "remarks": " | ".join(record.get("remarks", ())),
     }
 

@@ -50,7 +50,8 @@ def write_case(
         layers: channels first; all on the grid of `like`.
         candidates: what was found.
         like: an image with the geometry.
-        notes: further values of the case: "remarks", and "unlike_training".
+        notes: further values of the case: "remarks", "unlike_training", "threshold" (of the mask), "fitted_threshold"
+            (of the model) and "refiner_edits" (voxels "added" and "removed").
     """
     content = {
         "name": name,
