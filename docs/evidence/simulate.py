@@ -5,8 +5,8 @@
 Two methods are trained R times on each of F folds, on which 85 patients each are validated. A patient's values of the
 two methods differ by chance in a single training (SD 0.0775 each) and, always, by how the methods suit the patient (SD
 0.07): over one training each that is an SD of 0.13. Every training is as a whole better or worse by chance; in
-"unequal" rows by twice as much on the first fold. In the second table the methods, equal on the whole, truly differ from fold
-to fold. Both tables are written between the page's markers.
+"unequal" rows by twice as much on the first fold. In the second table the methods, equal on the whole, truly differ
+from fold to fold. Both tables are written between the page's markers.
 """
 
 from __future__ import annotations
