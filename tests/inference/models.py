@@ -173,7 +173,7 @@ def _listen(net: Any) -> None:
     if net.grounding is not None and net.grounding.meaning is not None:
         torch.nn.init.normal_(net.grounding.meaning.weight, std=0.2)
     if net.clinical is not None:
-        torch.nn.init.normal_(net.clinical.film.weight, std=1.0)
+        torch.nn.init.normal_(net.clinical.film.weight, std=0.05)
 
 
 def write_case(
