@@ -14,6 +14,7 @@ from typing import Any
 from nnunetv2_textguided.benchmark.study import Cell
 
 FINAL, LATEST, BEST = "checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth"
+CHECKPOINTS = (FINAL, LATEST, BEST)
 TRAIN_COMMAND = "nnUNetv2_train"
 
 
@@ -24,6 +25,10 @@ class Step(Enum):
     CONTINUE = "--c"
     VALIDATE = "--val"
     NOTHING = "done"
+
+
+GOES_ON = (Step.CONTINUE, Step.VALIDATE)
+"""Steps for which nnU-Net reads a checkpoint."""
 
 
 def next_step(folder: Path, cases: Sequence[str]) -> Step:
@@ -75,7 +80,7 @@ def set_damaged_aside(folder: Path) -> list[Path]:
         Their new paths.
     """
     moved = []
-    for name in (FINAL, LATEST, BEST):
+    for name in CHECKPOINTS:
         path = folder / name
         if path.is_file() and not is_whole(path):
             moved.append(path.rename(path.with_name(f"{name}.damaged")))

@@ -19,7 +19,7 @@ from nnunetv2_textguided.processes.supervised import supervised
 
 LOG = "snakemake.log"
 POLL_SECONDS = 1.0
-PATIENCE_SECONDS = 8.0
+PATIENCE_SECONDS = 6.0
 """How long an interrupted Snakemake has for cancelling its jobs, before it is killed with all of them."""
 SLURM = {"partition": "slurm_partition", "account": "slurm_account"}
 """sbatch options that Snakemake's plugin wants as resources of their own."""

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_textguided.benchmark.cells import (
+    CHECKPOINTS,
+    GOES_ON,
     Step,
     command,
     command_line,
+    is_whole,
     next_step,
     set_damaged_aside,
     set_summary_aside,
@@ -86,6 +89,7 @@ def run_benchmark(
     facts = describe_study(study)
     cases = validation_cases(study)
     results = required_path(RESULTS)
+    _check_content(study, results, cases, options.device)
     text = describe_fairness(study, facts, cases)
     notes = list(_notes(study, results, facts, options.device))
     if options.dry_run:
@@ -174,6 +178,23 @@ def _missing_plans(study: Study) -> Iterator[tuple[Path, Path]]:
                     f"The plans of repeat {repeat} are not a copy of {plans}.",
                     where=path,
                     remedy="The plans were changed after the repeat began: give them another name, or delete the copy.",
+                )
+
+
+def _check_content(study: Study, results: Path, cases: Mapping[int, tuple[str, ...]], device: str) -> None:
+    """Raise DataError for a checkpoint that nnU-Net would go on with, and that holds more than data."""
+    from nnunetv2_textguided.nnunet.checkpoints import refused_content
+
+    for cell in study.cells():
+        folder = cell.folder(results, study.dataset)
+        step = next_step(folder, cases[cell.fold])
+        for path in filter(is_whole, [folder / name for name in CHECKPOINTS] if step in GOES_ON else []):
+            if refused := refused_content(path):
+                line = command_line(command(cell, study.dataset, step, device))
+                raise DataError(
+                    f"The checkpoint contains {', '.join(refused)}: reading it, as nnU-Net does, could execute code.",
+                    where=path,
+                    remedy=f"Remove it to train anew. If you trust whoever made it, go on yourself with: {line}",
                 )
 
 

@@ -26,6 +26,7 @@ class Layout:
         heads: number of segmentation heads (classes with background, or regions).
         labels: foreground labels or regions, in the order of the heads.
         explained: whether a heatmap and a change map per label are there.
+        refined: whether a refiner is at work, so that the change maps mean something.
         sentences: number of maps that say where a sentence is.
         compared: number of predictions with less text, each of `heads` logits.
     """
@@ -33,6 +34,7 @@ class Layout:
     heads: int
     labels: tuple[str, ...]
     explained: bool
+    refined: bool = False
     sentences: int = 0
     compared: int = 0
 

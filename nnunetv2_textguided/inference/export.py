@@ -17,6 +17,7 @@ import torch
 from nnunetv2_textguided.files import write_json
 from nnunetv2_textguided.inference import cases as places
 from nnunetv2_textguided.inference.cases import Case, results_of
+from nnunetv2_textguided.inference.edits import count_edits
 from nnunetv2_textguided.inference.explaining import HEATMAP_SCALE, Layout
 from nnunetv2_textguided.inference.findings import Evidence, read_mask, write_findings
 from nnunetv2_textguided.inference.gland import gland_of_labels
@@ -46,6 +47,7 @@ class Exporter:
         label: the label whose candidates are listed; None: none.
         channels: names of the image channels.
         thresholds: label -> where its probability is cut, if not as nnU-Net does.
+        fitted: label -> the threshold that was fitted for the model, whether it is used or not; the viewer offers it.
     """
 
     plans: PlansManager
@@ -56,6 +58,7 @@ class Exporter:
     label: str | None
     channels: tuple[str, ...] = field(default=())
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    fitted: Mapping[str, float] = field(default_factory=dict)
 
     def export(
         self,
@@ -108,6 +111,8 @@ class Exporter:
         record: dict[str, Any] = {"case": case.name, "files": case.sources, **notes.as_json()}
         if self.thresholds:
             record["thresholds"] = dict(self.thresholds)
+        if self.layout.refined:
+            record["refiner_edits"] = count_edits(cropped, self.layout, self.thresholds)
         heatmaps = self._write_maps(folder, case, cropped, properties) if self.layout.explained else {}
         text = self._write_text(folder, case, cropped, properties) if case.text else None
         if text is not None:
@@ -121,7 +126,8 @@ class Exporter:
                 gland_of_labels(written, self.dataset["labels"], self.label),
                 text,
             )
-            record |= write_findings(folder, case, evidence, self.label, self.channels, self.output, record)
+            known = {**record, "fitted_threshold": self.fitted.get(self.label)}
+            record |= write_findings(folder, case, evidence, self.label, self.channels, self.output, known)
         return record
 
     def _write_mask(self, logits: np.ndarray, properties: dict[str, Any], target: Path, probabilities: bool) -> None:

@@ -115,7 +115,13 @@ def write_findings(
             draw(scene, found, case.name, folder / places.OVERLAYS / f"{case.name}.png")
         if output.viewer:
             layers = _layers(scene, evidence)
-            shown = {"remarks": findings["remarks"], "unlike_training": notes.get("unlike_training", "unknown")}
+            shown = {
+                "remarks": findings["remarks"],
+                "unlike_training": notes.get("unlike_training", "unknown"),
+                "threshold": notes.get("thresholds", {}).get(label),
+                "fitted_threshold": notes.get("fitted_threshold"),
+                "refiner_edits": notes.get("refiner_edits", {}).get(label),
+            }
             if effect is not None:
                 shown["text"] = effect.record
             write_case(folder / places.VIEWER / f"{case.name}.js", case.name, layers, found, image, shown)

@@ -15,7 +15,7 @@ from nnunetv2_textguided.inference.gland import gland_labels
 from nnunetv2_textguided.inference.lesions import check_candidates
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions
 from nnunetv2_textguided.inference.predictor import TextGuidedPredictor
-from nnunetv2_textguided.inference.thresholds import resolve_thresholds
+from nnunetv2_textguided.inference.thresholds import offered_thresholds, resolve_thresholds
 from nnunetv2_textguided.inference.training_range import TrainingRange, read_training_range
 from nnunetv2_textguided.nnunet.plans import image_channels
 from nnunetv2_textguided.nnunet.readers import WITHOUT_GEOMETRY
@@ -87,7 +87,7 @@ def open_session(model: ModelOptions, output: OutputOptions, foreign: ForeignOut
     training = read_training_range(model.folder, predictor.folds, channels, predictor.intensities)
     model = replace(model, folds=predictor.folds)
     thresholds = resolve_thresholds(output.threshold, model, predictor.layout.labels)
-    exporter = replace(exporter, thresholds=thresholds)
+    exporter = replace(exporter, thresholds=thresholds, fitted=offered_thresholds(model))
     reader = CaseTextReader(predictor.settings, model)
     return Session(model, predictor, exporter, channels, training, reader, warning, foreign)
 

@@ -187,7 +187,8 @@ class TextGuidedPredictor(nnUNetPredictor):
         """Predict the text's channels, too. Call after `load` and after prompts are exchanged."""
         labels = tuple(self.text.segmented)
         network = self._bare
-        self.layout = Layout(self.layout.heads, labels, explained=True)
+        refined = network.refiner is not None and bool(network.refiner.alpha != 0)
+        self.layout = Layout(self.layout.heads, labels, explained=True, refined=refined)
         self.network = ExplainingNetwork(network)
         # The sliding window reads nothing else from it; masks are made in export.py with the plans' own label manager.
         self.label_manager = _Allocation(self.layout.channels)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,9 +12,12 @@ from nnunetv2_textguided.files import read_json, visible, write_json
 from nnunetv2_textguided.inference.cases import CASES
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
 from nnunetv2_textguided.inference.predictor import TextGuidedPredictor
+from nnunetv2_textguided.nnunet.checkpoints import weights_digest
 
 RECORD = "predict_from_raw_data_args.json"
 """nnU-Net's name of the file."""
+WEIGHTS = "weights_sha256"
+"""Of a record: `weights_of` the model. Records of 0.2 have digests of files, as "weights", which tell less."""
 _MODEL = ("folds", "checkpoint", "step_size", "mirroring", "prompts", "embeddings", "encoder", "refiner")
 _OUTPUT = ("candidates", "lesion_label", "zones", "outside_gland", "threshold")
 
@@ -37,10 +38,10 @@ def check_same_origin(model: ModelOptions, output: OutputOptions, kept: Collecti
         return
     before = read_json(path, error=DataError)
     old: Mapping[str, Any] = before.get("model", {}) if isinstance(before, dict) else {}
-    now = _plain({**asdict(model), "weights": weights_of(model)})
+    now = _plain({**asdict(model), WEIGHTS: weights_of(model)})
     differences = [f"{key} was {old[key]}, is {now[key]}" for key in _MODEL if key in old and old[key] != now[key]]
     # A model folder may be moved: its weights tell, where the record has them.
-    same = old["weights"] == now["weights"] if "weights" in old else old.get("folder") == now["folder"]
+    same = old[WEIGHTS] == now[WEIGHTS] if WEIGHTS in old else old.get("folder") == now["folder"]
     if not same and old.get("folds") == now["folds"]:
         differences.insert(0, f"model was {old.get('folder')}, is {now['folder']}"
                            + (" (trained anew)" if old.get("folder") == now["folder"] else ""))  # fmt: skip
@@ -71,7 +72,7 @@ def write_description(
     warning: str | None,
 ) -> None:
     """What nnU-Net writes beside its predictions: the model's plans and dataset.json, and what was asked for."""
-    described = {**asdict(model), "weights": weights_of(model)}
+    described = {**asdict(model), WEIGHTS: weights_of(model)}
     asked = {"input": source, "model": described, "output": asdict(output), "work": asdict(work)}
     if warning is not None:
         asked["warning"] = warning
@@ -81,23 +82,9 @@ def write_description(
 
 
 def weights_of(model: ModelOptions) -> dict[str, str]:
-    """A digest of each fold's checkpoint, from the checksums in it, so that no weights have to be read again."""
+    """A digest of each fold's weights."""
     paths = {fold: model.folder / f"fold_{fold}" / model.checkpoint for fold in model.folds or ()}
-    return {str(fold): _digest(path) for fold, path in paths.items()}
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                # Names begin with the archive's own, which may have been renamed.
-                digest.update(f"{entry.filename.partition('/')[2]} {entry.CRC} {entry.file_size}\n".encode())
-    else:
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()[:16]
+    return {str(fold): weights_digest(path, model.trust) for fold, path in paths.items()}
 
 
 def _plain(value: Any) -> Any:

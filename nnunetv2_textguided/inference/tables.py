@@ -21,7 +21,8 @@ LESION_COLUMNS = (
 )  # fmt: skip
 CASE_COLUMNS = (
     "case", "case_likelihood", "candidates", "volume_ml", "outside_gland", "training_distance",
-    "unlike_training", "likelihood_without_text", "volume_without_text_ml", "contradicted_sentences", "remarks",
+    "unlike_training", "refiner_added_voxels", "refiner_removed_voxels", "likelihood_without_text",
+    "volume_without_text_ml", "contradicted_sentences", "remarks",
 )  # fmt: skip
 SENTENCE_COLUMNS = (
     "case", "number", "sentence", "grounded_ml", "peak_without_text", "contradicted", "volume_change_ml",
@@ -70,6 +71,7 @@ def _lesion_row(case: str, candidate: dict[str, Any]) -> dict[str, Any]:
 
 def _case_row(record: dict[str, Any]) -> dict[str, Any]:
     candidates = record["candidates"]
+    edits = record.get("refiner_edits", {}).get(record.get("label"), {})
     outside = [c["outside_gland"] for c in candidates if c.get("outside_gland") is not None]
     return {
         **record,
@@ -77,6 +79,8 @@ def _case_row(record: dict[str, Any]) -> dict[str, Any]:
         "volume_ml": sum(c["volume_ml"] for c in candidates),
         "outside_gland": sum(outside) if outside else None,
         **_text_row(record.get("text")),
+        "refiner_added_voxels": edits.get("added"),
+        "refiner_removed_voxels": edits.get("removed"),
         "remarks": " | ".join(record.get("remarks", ())),
     }
 

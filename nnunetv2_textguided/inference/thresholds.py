@@ -17,13 +17,14 @@ from nnunetv2_textguided.evaluation.threshold_comparison import at_thresholds
 from nnunetv2_textguided.evaluation.thresholds import THRESHOLDS, stack
 from nnunetv2_textguided.files import json_value, read_json, write_json
 from nnunetv2_textguided.inference.options import ModelOptions
-from nnunetv2_textguided.inference.record import weights_of
+from nnunetv2_textguided.inference.record import WEIGHTS, weights_of
 from nnunetv2_textguided.inference.validated import score_validation
 from nnunetv2_textguided.nnunet.labels import Target
 from nnunetv2_textguided.software import software_versions
 
 FILE = "thresholds.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 1 had digests of files, which export and installation change, in place of those of weights."""
 FITTED = "fitted"
 
 
@@ -60,7 +61,7 @@ def fit_thresholds(
         "case without it; a voxel has the label where its probability exceeds the threshold",
         "price": price,
         "checkpoint": model.checkpoint,
-        "weights": weights_of(trained),
+        WEIGHTS: weights_of(trained),
         "cases_by_fold": {str(number): int((folds == number).sum()) for number in sorted(set(fold.values()))},
         "software": software_versions(),
         "labels": {t.name: _fit([scores[case][t.name].curve for case in cases], folds, price, t.name) for t in targets},
@@ -120,16 +121,26 @@ def read_thresholds(model: ModelOptions) -> dict[str, float]:
         if content["version"] != FORMAT_VERSION:
             raise ValueError(f"its version is {content['version']!r}")
         fitted = {str(name): _number(entry["threshold"]) for name, entry in content["labels"].items()}
-        there, same = dict(content["weights"]), content["checkpoint"] == model.checkpoint
+        there, checkpoint = dict(content[WEIGHTS]), str(content["checkpoint"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"The file does not describe thresholds: {error}.", where=path, remedy="Fit again.") from error
-    if not same or any(there.get(fold, digest) != digest for fold, digest in weights_of(model).items()):
+    # The weights tell, under whatever name they lie now; of folds that were not validated ("all"), only the name does.
+    now = weights_of(model)
+    if any(there[fold] != now[fold] if fold in there else checkpoint != model.checkpoint for fold in now):
         raise DataError(
             "The thresholds were fitted with other checkpoints than those that predict now.",
             where=path,
             remedy="Validate with these (--val --npz) and run nnUNetv2_textguided threshold again.",
         )
     return fitted
+
+
+def offered_thresholds(model: ModelOptions) -> dict[str, float]:
+    """What a viewer may offer: the fitted thresholds; none where there are none for these very checkpoints."""
+    try:
+        return read_thresholds(model)
+    except DataError:  # an error only for those who ask to predict with them
+        return {}
 
 
 def resolve_thresholds(asked: str | None, model: ModelOptions, labels: Sequence[str]) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import pickle
 import struct
 import zipfile
@@ -29,6 +31,45 @@ def read_checkpoint(path: str | Path, remedy: str = _TRUST) -> dict[str, Any]:
     if not all(isinstance(parts.get(key), dict) for key in ("init_args", "network_weights")):
         raise DataError("The file is no nnU-Net checkpoint.", where=path, remedy="Expected fold_X/checkpoint_*.pth.")
     return parts
+
+
+def weights_digest(path: Path, trust: bool = False) -> str:
+    """A digest of a checkpoint's weights: the same for every file that holds them, as after export and installation.
+
+    Args:
+        path: the checkpoint.
+        trust: of a file that `read_checkpoint` refuses, a digest of its bytes.
+
+    Raises:
+        DataError: as `read_checkpoint`.
+    """
+    try:
+        state = path.stat()
+    except OSError as e:
+        raise DataError(f"The checkpoint cannot be read: {e.strerror}.", where=path, remedy="Check the path.") from e
+    return _digest(path, (state.st_mtime_ns, state.st_size), trust)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(path: Path, _: tuple[int, int], trust: bool) -> str:
+    """The digest of a file in this state: a run asks for it several times."""
+    import torch
+
+    digest = hashlib.sha256()
+    try:
+        weights = read_checkpoint(path)["network_weights"]
+    except DataError:
+        if not trust:
+            raise
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 22):
+                digest.update(block)
+        return digest.hexdigest()[:16]
+    for name, value in sorted(weights.items()):
+        tensor = torch.as_tensor(value).detach().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
 
 
 def read_content(path: str | Path, error: type[TextGuidedError] = DataError, remedy: str = _TRUST) -> Any:

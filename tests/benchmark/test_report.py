@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from nnunetv2_textguided.benchmark.report.checklists import METRICS_RELOADED
 from nnunetv2_textguided.errors import DataError
@@ -31,6 +32,7 @@ from tests.benchmark.study_builder import (
     noisy_map,
     save,
 )
+from tests.inference.test_executing_models import Execute
 
 FOUR = ["--trainers", STOCK, NO_TEXT, METHOD, RANDOM]
 
@@ -481,3 +483,13 @@ def test_nothing_undefined_reaches_json(shared_study: FakeStudy, tables: Report)
     folder = tables(shared_study, *FOUR)
     assert "NaN" not in (folder / "report.json").read_text(encoding="utf-8")
     assert all(math.isfinite(number) for number in numbers(content(folder)))
+
+
+def test_a_report_is_made_without_a_look_at_checkpoints(study: FakeStudy, report: Report, tmp_path: Path) -> None:
+    for trainer in (STOCK, METHOD):
+        for fold in range(study.folds):
+            checkpoint = study.model(trainer) / f"fold_{fold}" / "checkpoint_final.pth"
+            torch.save({"network_weights": {}, "note": Execute(tmp_path / "EXECUTED")}, checkpoint)
+    folder = report(study, "--trainers", STOCK, METHOD)
+    assert (folder / "report.html").is_file()
+    assert not (tmp_path / "EXECUTED").exists()

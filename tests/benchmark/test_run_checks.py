@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from nnunetv2_textguided.benchmark.describe import describe_study
 from nnunetv2_textguided.benchmark.progress import Progress
@@ -19,6 +20,7 @@ from nnunetv2_textguided.benchmark.study import Cell, Study, Variant
 from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.errors import DataError
 from tests.inference.models import plans
+from tests.inference.test_executing_models import Execute
 
 DATASET = "Dataset902_Tiny"
 OURS = "nnUNetTrainerAlignRefine_1epoch"
@@ -139,6 +141,22 @@ def test_a_dry_run_prints_nnunets_commands_and_what_differs(prepared: Path, caps
     assert "DIFFERS: plans: nnUNetPlans, nnUNetLargePlans" in text
     assert "DIFFERS: batch size: nnUNetTrainer_1epoch (nnUNetPlans) 2" in text
     assert not list(results.iterdir()), "nothing is written"
+
+
+@pytest.mark.parametrize("name", ["checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth"])
+@pytest.mark.parametrize("dry", [True, False], ids=["dry", "run"])
+@pytest.mark.parametrize("trainer", ["nnUNetTrainer", OURS])
+def test_a_training_is_not_continued_from_a_file_that_executes(
+    prepared: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, dry: bool, trainer: str
+) -> None:
+    folder = prepared.parents[1] / "results" / DATASET / f"{trainer}__nnUNetPlans__3d_fullres" / "fold_0"
+    folder.mkdir(parents=True)
+    torch.save({"network_weights": {}, "note": Execute(tmp_path / "EXECUTED")}, folder / name)
+    assert main(words(trainer)[: None if dry else -1]) == 1
+    said = capsys.readouterr().err
+    assert "system: reading it, as nnU-Net does, could execute code" in said
+    assert str(folder / name) in said
+    assert not (tmp_path / "EXECUTED").exists()
 
 
 def test_folds_that_were_trained_otherwise_are_noted(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,7 +36,7 @@ def test_the_file_says_what_was_fitted_on_what(
     entry = content["labels"][name]
     assert (entry["cases"], entry["positives"], content["price"]) == (60, 30, 0.05)
     assert content["cases_by_fold"] == {"0": 30, "1": 30}
-    assert set(content["weights"]) == {"0", "1"} == set(entry["threshold_by_fold"])
+    assert set(content["weights_sha256"]) == {"0", "1"} == set(entry["threshold_by_fold"])
     curve = entry["curve"]
     best = curve["threshold"].index(entry["threshold"])
     assert curve["utility"][best] == max(curve["utility"])
@@ -76,13 +75,12 @@ def test_what_was_not_fitted_or_fitted_with_other_weights_is_an_error(fitted: Pa
         with pytest.raises(DataError, match="is no threshold"):
             resolve_thresholds(asked, model, ["csPCa"])
     assert resolve_thresholds(None, model, ["csPCa"]) == {}
+    for fold in ("fold_0", "fold_1"):
+        trained_on(fitted / fold / "checkpoint_final.pth", fitted / fold / "checkpoint_best.pth")
     with pytest.raises(DataError, match="other checkpoints"):
         read_thresholds(ModelOptions(fitted, (0, 1), "checkpoint_best.pth"))
     checkpoint = fitted / "fold_1" / "checkpoint_final.pth"
-    content = torch.load(checkpoint, weights_only=False)
-    content["init_args"] = {**content["init_args"], "trained": "again"}
-    os.remove(checkpoint)
-    torch.save(content, checkpoint)
+    trained_on(checkpoint, checkpoint)
     with pytest.raises(DataError, match="other checkpoints"):
         read_thresholds(model)
     assert read_thresholds(ModelOptions(fitted, (0,)))
@@ -93,6 +91,36 @@ def test_what_was_not_fitted_or_fitted_with_other_weights_is_an_error(fitted: Pa
     with pytest.raises(DataError, match="No threshold was fitted for this model") as raised:
         read_thresholds(model)
     assert f"nnUNetv2_textguided threshold -m {fitted}" in str(raised.value)
+
+
+def trained_on(checkpoint: Path, target: Path) -> None:
+    """Write a checkpoint one of whose weights differs in its last bit."""
+    content = torch.load(checkpoint, weights_only=True)
+    weight = next(value for value in content["network_weights"].values() if value.is_floating_point())
+    weight.view(-1)[:1] = torch.nextafter(weight.view(-1)[:1], torch.tensor(torch.inf))
+    torch.save(content, target)
+
+
+@pytest.mark.parametrize("checkpoint", ["checkpoint_final.pth", "checkpoint_best.pth"])
+def test_a_fitted_threshold_belongs_to_the_weights_wherever_they_are_installed(
+    validated: tuple[Path, Path, Path], predict: Predict, tmp_path: Path, checkpoint: str
+) -> None:
+    folder, labels, _ = validated
+    for fold in ("fold_0", "fold_1"):
+        (folder / fold / "checkpoint_final.pth").rename(folder / fold / checkpoint)
+    words = ["threshold", "-m", str(folder), "--labels", str(labels), "--jobs", "1", "-chk", checkpoint]
+    assert main([*words, "--price", "0.05"]) == 0
+    licence = ["--data-licence", "CC BY 4.0"]
+    assert main(["export-model", "-m", str(folder), "-o", str(tmp_path / "e"), "-chk", checkpoint, *licence]) == 0
+    assert main(["install-model", str(tmp_path / "e"), "--results", str(tmp_path / "results")]) == 0
+    installed = tmp_path / "results" / folder.parent.name / folder.name
+    predict(trained=installed, folds=(0, 1), threshold="fitted")
+    value = next(iter(json.loads((folder / FILE).read_text())["labels"].values()))["threshold"]
+    record = json.loads((tmp_path / "out" / "cases" / "ball_0.json").read_text())
+    assert list(record["thresholds"].values()) == [value]
+    trained_on(installed / "fold_1" / "checkpoint_final.pth", installed / "fold_1" / "checkpoint_final.pth")
+    with pytest.raises(DataError, match="other checkpoints"):
+        predict(trained=installed, folder=tmp_path / "other", folds=(0, 1), threshold="fitted")
 
 
 def test_a_fold_without_validation_is_an_error(

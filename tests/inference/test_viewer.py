@@ -231,6 +231,30 @@ def test_lesions_follow_the_threshold(browser: str, tilted: Path, tmp_path: Path
 
 
 @pytest.mark.slow
+def test_the_fitted_threshold_is_a_button_and_the_mask_s_own_is_said(
+    browser: str, tilted: Path, tmp_path: Path
+) -> None:
+    script = """
+      const hidden = [$("fitted").hidden, $("edits").hidden];
+      document.querySelector("#fitted").click();
+      const texts = ["fitted", "edits", "lesions"].map((name) => [name, $(name).textContent]);
+      return {hidden, ...Object.fromEntries(texts)};
+    """
+    assert drive(browser, tilted, tmp_path, script)["hidden"] == [True, True]
+    path = tilted / "viewer" / "case.js"
+    start, _, _ = path.read_text().rpartition("}")
+    notes = {"threshold": 0.4, "fitted_threshold": 0.75, "refiner_edits": {"added": 12, "removed": 3}}
+    path.write_text(f"{start}, {json.dumps(notes)[1:-1]}}});\n")
+    found = drive(browser, tilted, tmp_path, script)
+    assert found["hidden"] == [False, False]
+    assert found["fitted"] == "fitted: 0.75"
+    assert found["edits"] == "The refiner added 12 and removed 3 voxels."
+    assert found["lesions"].startswith("2 lesions, ")
+    unmoved = drive(browser, tilted, tmp_path, 'return $("lesions").textContent;')
+    assert unmoved.endswith(" mL in the predicted mask, cut at 0.4")
+
+
+@pytest.mark.slow
 def test_the_threshold_changes_what_is_marked(browser: str, folder: Path, tmp_path: Path) -> None:
     marked, bare = (show(browser, folder, tmp_path, heatmap=0, mask=0.6, slice=4, threshold=t) for t in (0.85, 0.95))
     assert "1 lesion, " in marked.document

@@ -50,7 +50,8 @@ def write_case(
         layers: channels first; all on the grid of `like`.
         candidates: what was found.
         like: an image with the geometry.
-        notes: further values of the case: "remarks", "unlike_training", and "text", what text did.
+        notes: further values of the case: "remarks", "unlike_training", "threshold" (of the mask), "fitted_threshold"
+            (of the model), "refiner_edits" (voxels "added" and "removed") and "text" (what it did).
     """
     content = {
         "name": name,

@@ -112,7 +112,8 @@
     const volume = lesions.reduce((sum, lesion) => sum + lesion.voxels, 0) * millilitres;
     $("threshold").value = view.threshold;
     $("threshold-number").value = level ? view.threshold.toFixed(3) : "off";
-    const what = level ? `at probability ${view.threshold.toFixed(3)} or more` : "in the predicted mask";
+    const what = level ? `at probability ${view.threshold.toFixed(3)} or more`
+      : `in the predicted mask${shown.threshold ? `, cut at ${shown.threshold}` : ""}`;
     $("lesions").textContent = `${lesions.length} ${lesions.length === 1 ? "lesion" : "lesions"}, ` +
       `${volume.toFixed(2)} mL ${what}`;
     if (level) list(lesions.slice(0, 50).map((lesion, index) => [
@@ -187,6 +188,12 @@
     $("without-control").hidden = indexOf("without") < 0;
     $("sentences").replaceChildren(...(content.text?.sentences ?? []).map(describe));
     $("title").textContent = content.name;
+    $("fitted").hidden = !content.fitted_threshold;
+    $("fitted").textContent = `fitted: ${content.fitted_threshold}`;
+    $("fitted").onclick = () => { view.threshold = content.fitted_threshold; mark(); remember(); };
+    const edits = content.refiner_edits;
+    $("edits").hidden = !edits;
+    if (edits) $("edits").textContent = `The refiner added ${edits.added} and removed ${edits.removed} voxels.`;
     const remarks = [...(content.remarks ?? [])];
     const unlike = content.unlike_training ?? "unknown";
     if (!/^(no|unknown)\b/.test(unlike)) remarks.unshift(`unlike the training data: ${unlike}`);
