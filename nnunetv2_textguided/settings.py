@@ -135,6 +135,9 @@ class AlignmentSettings(_Model):
     """Foreground prior to which the bias b_c is initialised."""
     conditioning: Literal["none", "image"] = "none"
     """Prompts as they are, or after attention to the bottleneck's features: then they differ between images."""
+    negatives: Literal["context", "all"] = "context"
+    """What a label's prompts compete with: the context prompts alone, or the prompts of all other labels and structures
+    as well (not where regions overlap)."""
     anatomy: bool = False
     """Align the anatomy of dataset.json with prompts of its own, where the data set has any (docs/method.md)."""
     feedback: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,15 +64,22 @@ def detect(
     """
     import SimpleITK as sitk
 
+    from nnunetv2_textguided.inference.cohort import find_cases
     from nnunetv2_textguided.inference.likelihood import combined_likelihood
-    from nnunetv2_textguided.inference.run import predict_folder
+    from nnunetv2_textguided.inference.loading import open_session
+    from nnunetv2_textguided.inference.run import predict_cases
 
     scans, facts = read_study(source), read_clinical(source / CLINICAL)
     with tempfile.TemporaryDirectory() as work:
         images, results = Path(work, "images"), Path(work, "results")
         write_channels(scans, images, read_json(model.folder / "dataset.json", error=DataError))
         output = OutputOptions(results, candidates=candidates)
-        summary = predict_folder(images, model, output, WorkOptions(preprocessing=0, export=0))
+        session = open_session(model, output)
+        cohort = find_cases(images, session.ending, session.channels)
+        # The facts reach the network, too, if it was trained with them.
+        cases = [replace(case, text=session.reader.accept(facts)[0]) for case in cohort.cases]
+        work_here = WorkOptions(preprocessing=0, export=0)
+        summary = predict_cases(session, replace(cohort, cases=cases), str(images), work_here)
         if summary.failed:
             raise DataError(f"The study could not be predicted. {summary.failed[_CASE]}", where=source)
         found = sitk.ReadImage(str(results / "detection_maps" / f"{_CASE}_detection_map.nii.gz"), sitk.sitkFloat32)

@@ -9,8 +9,13 @@ from nnunetv2_textguided.network.refiner import SurfaceRefiner
 from nnunetv2_textguided.settings import AlignmentSettings, RefinerSettings, ResolvedText, Settings
 
 
-def build_alignment(settings: AlignmentSettings, text: ResolvedText, features: int, bottleneck: int) -> AlignmentHead:
-    """The alignment head for `features` channels at its stage and `bottleneck` channels at the coarsest."""
+def build_alignment(
+    settings: AlignmentSettings, text: ResolvedText, features: int, bottleneck: int, regions: bool
+) -> AlignmentHead:
+    """The alignment head for `features` channels at its stage and `bottleneck` channels at the coarsest.
+
+    Regions overlap: a region's voxel may be another's, too, and only the context is against it.
+    """
     return AlignmentHead(
         features,
         text.embedding_dim,
@@ -22,6 +27,7 @@ def build_alignment(settings: AlignmentSettings, text: ResolvedText, features: i
         settings.prior,
         bottleneck if settings.conditioning == "image" else None,
         settings.feedback,
+        exclusive=settings.negatives == "all" and not regions,
     )
 
 

@@ -128,7 +128,7 @@ class AlignRefineUNet(nn.Module):
         self._register_text(text, learned=settings.text.control == "learned")
         widths = self.encoder.output_channels
         features = widths[-(self.alignment_stage + 2)]
-        self.alignment = build_alignment(settings.alignment, text, features, widths[-1])
+        self.alignment = build_alignment(settings.alignment, text, features, widths[-1], num_classes == segmented)
         if settings.grounding.enabled:
             self.grounding = build_grounding(settings, text, features)
         if settings.text.case.clinical:

@@ -17,7 +17,8 @@ from nnunetv2_textguided.errors import EmbeddingFileError, TrainingError
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.grounding import CaseInput
 from nnunetv2_textguided.settings import ResolvedText, Settings
-from nnunetv2_textguided.text.case_text import CaseText, ClinicalFacts, describe_kinds
+from nnunetv2_textguided.text.case_text import CaseText, describe_kinds
+from nnunetv2_textguided.text.clinical_facts import ClinicalFacts
 from nnunetv2_textguided.text.dataset import dataset_case_text
 from nnunetv2_textguided.text.embeddings import TextEmbeddings, read_embeddings
 from nnunetv2_textguided.text.packaged import SOURCE

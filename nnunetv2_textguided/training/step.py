@@ -103,7 +103,8 @@ def compute_terms(
     if losses.refiner is not None and guided.refinement is not None:
         refine = losses.refiner(_finest(output), guided.refinement, _finest(labels))
     if losses.grounding is not None and told is not None and guided.grounded.phrases is not None:
-        ground = grounding_loss(guided.grounded.phrases, finest[:, 1:], told.members, losses.grounding.dice_weight)
+        dice_weight = losses.grounding.dice_weight
+        ground = grounding_loss(guided.grounded.phrases, finest[:, 1:], told.members, dice_weight, finest[:, :1])
         weighted = losses.grounding.weight * ground
     text = losses.guidance(similarity, finest)
     return StepTerms(

@@ -35,6 +35,16 @@ def test_gradients_raise_the_place_and_lower_the_rest() -> None:
     assert (logits.grad[~inside] > 0).all()
 
 
+def test_a_lesion_in_a_hole_of_the_zones_is_in_an_unknown_place() -> None:
+    labels = torch.tensor([[1, 1, 0, 0], [0, 0, 0, 0]]).view(1, 1, 2, 4)
+    logits = torch.zeros(1, 3, 2, 4, requires_grad=True)
+    grounding_loss(logits, SECTORS, MEMBERS, labels=labels).backward()
+    assert logits.grad is not None
+    assert logits.grad[0, :, 0, 0].tolist() == [0, 0, 0]  # a lesion where no sector is
+    assert (logits.grad[0, :2, 0, 1] < 0).all()  # a lesion in a sector
+    assert (logits.grad[0, :, 1, 1] > 0).all()  # no lesion, and no sector
+
+
 def test_a_case_without_zones_teaches_nothing() -> None:
     logits = torch.randn(2, 3, 2, 4, requires_grad=True)
     grounding_loss(logits, torch.cat([SECTORS, torch.zeros_like(SECTORS)]), MEMBERS).backward()
