@@ -11,7 +11,12 @@ from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RAW, VARIABLES, nnunet_path, required_path
 
-_NAME = re.compile(r"Dataset(\d{3,})_.+")
+_NAME = re.compile(r"Dataset(\d{3,})_[^/\\]+")
+
+
+def is_dataset_name(word: str) -> bool:
+    """Whether it is a name of nnU-Net's form, DatasetXXX_Name."""
+    return _NAME.fullmatch(word) is not None
 
 
 def known_datasets() -> list[str]:
@@ -38,6 +43,7 @@ def dataset_name(wanted: str | int, *needed: str, where: str | None = None) -> s
         required_path(variable)
     if not any(map(nnunet_path, VARIABLES)):
         required_path(PREPROCESSED)
+    _check_there()
     wanted = str(wanted).strip()
     known = known_datasets()
     # int() refuses digits such as a superscript 2, which str.isdigit does not.
@@ -54,6 +60,17 @@ def dataset_name(wanted: str | int, *needed: str, where: str | None = None) -> s
     else:
         what, remedy = f"There is no data set {wanted!r}.", _for_name(wanted, known)
     raise DataError(what, where=where, remedy=remedy)
+
+
+def _check_there() -> None:
+    """Raise DataError if none of the folders that nnU-Net's variables name is there: not the id is wrong then."""
+    named = {variable: path for variable in VARIABLES if (path := nnunet_path(variable)) is not None}
+    if not any(path.is_dir() for path in named.values()):
+        raise DataError(
+            "nnU-Net's folders do not exist.",
+            where=", ".join(f"{variable}={path}" for variable, path in named.items()),
+            remedy="Check nnU-Net's variables, and whether the disk is mounted.",
+        )
 
 
 def read_description(dataset: str) -> tuple[dict[str, Any], Path]:
