@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import atomic_path, read_json, visible
+from nnunetv2_textguided.files import atomic_path, read_json, visible, visible_below
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def find_model(folder: Path) -> ModelOptions:
     Raises:
         DataError: there is none, or more than one.
     """
-    found = [path.parent for path in sorted(folder.rglob("plans.json")) if any(path.parent.glob("fold_*/*.pth"))]
+    found = [path.parent for path in visible_below(folder, "plans.json") if any(path.parent.glob("fold_*/*.pth"))]
     if len(found) != 1:
         raise DataError(
             f"There are {len(found)} trained models where one is expected.",

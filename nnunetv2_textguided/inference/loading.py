@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -135,6 +136,13 @@ def load_predictor(model: ModelOptions) -> TextGuidedPredictor:
         allow_tqdm=False,
     )
     predictor.load(model.folder, model.folds, model.checkpoint, model.trust)
+    patch = predictor.configuration_manager.patch_size
+    if model.step_size * max(patch) < 1:
+        raise DataError(
+            f"{model.step_size:g} of a window of {' x '.join(map(str, patch))} voxels is less than one voxel.",
+            where="-step_size",
+            remedy=f"At least {math.ceil(1e3 / max(patch)) / 1e3:g}, so that windows move; nnU-Net's is 0.5.",
+        )
     return predictor
 
 
