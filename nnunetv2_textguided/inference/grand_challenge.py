@@ -84,7 +84,7 @@ def detect(
             raise DataError(f"The study could not be predicted. {summary.failed[_CASE]}", where=source)
         found = sitk.ReadImage(str(results / "detection_maps" / f"{_CASE}_detection_map.nii.gz"), sitk.sitkFloat32)
         likelihood = float(read_json(results / "cases" / f"{_CASE}.json")["case_likelihood"])
-    combined = combined_likelihood(model.folder, likelihood, facts) if facts else None
+    combined = combined_likelihood(model, likelihood, facts) if facts else None
     likelihood = likelihood if combined is None else combined[0]
     # NIfTI keeps a header in single precision; the T2W series' own is exact.
     found.CopyInformation(scans["T2W"])

@@ -157,7 +157,7 @@ class LoadedModel:
             return sitk.ReadImage(str(path)) if path.is_file() else None
 
         labels, score = session.exporter.layout.labels, record.get("case_likelihood")
-        combined = None if score is None else combined_likelihood(session.model.folder, score, text)
+        combined = None if score is None else combined_likelihood(session.model, score, text)
         found = {label: image(f"{places.HEATMAPS}/{name}") for label, name in file_names(labels).items()}
         return Result(
             sitk.ReadImage(str(folder / (name + session.ending))),
