@@ -76,6 +76,12 @@ def visible(folder: Path, pattern: str = "*") -> list[Path]:
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 
 
+def visible_below(folder: Path, pattern: str = "*") -> list[Path]:
+    """As `visible`, of the folder and all folders in it whose names do not start with a dot, such as snapshots."""
+    found = folder.rglob(pattern)
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+
+
 def remove_partials(target: str | os.PathLike[str]) -> None:
     """Delete what killed processes left of their attempts to write `target`. Call it where nobody is writing it now."""
     path = Path(target)

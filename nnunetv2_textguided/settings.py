@@ -71,6 +71,22 @@ class ResolvedText(_Model):
         return self.labels[: len(self.labels) - self.anatomy]
 
 
+class CaseTextSettings(_Model):
+    """What a network is told of each case, from the data set's case_text.json. Experimental (docs/case_text.md)."""
+
+    sentences: bool = False
+    """Ground the case's sentences and feed their maps back into the decoder; needs grounding.enabled."""
+    clinical: bool = False
+    """Condition the bottleneck on PSA density, age and volume of the prostate."""
+    without_text: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Share of patches in training that are segmented without any text, so that prediction without text works."""
+    lesion_free: float = Field(default=0.3, ge=0.0, le=1.0)
+    """Share of patches with text in which a case without lesion and sentences is given another case's sentence, as a
+    finding that proved benign: otherwise a sentence would be proof of a lesion."""
+    max_sentences: int = Field(default=4, ge=1, le=64)
+    """Sentences of a case that are used at a time; of more, a random choice."""
+
+
 class TextSettings(_Model):
     """Where the words come from."""
 
@@ -84,6 +100,7 @@ class TextSettings(_Model):
     """Seed of the random and shuffled controls."""
     geometry: Literal["raw", "centred", "whitened"] = "raw"
     """Embeddings as the encoder gives them, without the mean over prompts, or made orthogonal as well."""
+    case: CaseTextSettings = CaseTextSettings()
     resolved: ResolvedText | None = None
     """Filled in by the trainer."""
 
@@ -118,6 +135,9 @@ class AlignmentSettings(_Model):
     """Foreground prior to which the bias b_c is initialised."""
     conditioning: Literal["none", "image"] = "none"
     """Prompts as they are, or after attention to the bottleneck's features: then they differ between images."""
+    negatives: Literal["context", "all"] = "context"
+    """What a label's prompts compete with: the context prompts alone, or the prompts of all other labels and structures
+    as well (not where regions overlap)."""
     anatomy: bool = False
     """Align the anatomy of dataset.json with prompts of its own, where the data set has any (docs/method.md)."""
     feedback: bool = False
@@ -143,6 +163,26 @@ class HeatmapSettings(_Model):
     """Weight of the soft Dice relative to the class-balanced BCE."""
     hard_negatives: float = Field(default=1.0, gt=0.0, le=1.0)
     """Share of the map's voxels, the most falsely activated ones, that make up the BCE's background half."""
+
+
+class GroundingSettings(_Model):
+    """Where phrases such as "left peripheral zone" are in the image, learned from the zones of `anatomy`."""
+
+    enabled: bool = False
+    """Learn it. Mirroring is then off in training and prediction, and images are turned by 30 degrees at most: phrases
+    name sides and directions."""
+    phrases: int = Field(default=16, ge=1, le=1024)
+    """Phrases that are drawn anew in each iteration."""
+    weight: float = Field(default=0.5, ge=0.0)
+    """Weight of the grounding loss, from the first epoch on."""
+    dice_weight: float = Field(default=1.0, ge=0.0)
+    """Weight of the soft Dice relative to the class-balanced BCE."""
+    dim: int = Field(default=64, ge=1)
+    """Width of the space in which voxels and phrases meet."""
+    hidden: int = Field(default=64, ge=1)
+    """Width of the hidden layers on either side."""
+    dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
+    """Dropout of the phrases' embeddings."""
 
 
 class RefinerSettings(_Model):
@@ -325,6 +365,7 @@ class Settings(_Model):
     encoders: EncoderSettings = EncoderSettings()
     alignment: AlignmentSettings = AlignmentSettings()
     heatmap: HeatmapSettings = HeatmapSettings()
+    grounding: GroundingSettings = GroundingSettings()
     refiner: RefinerSettings = RefinerSettings()
     segmentation_loss: SegmentationLossSettings = SegmentationLossSettings()
     schedule: ScheduleSettings = ScheduleSettings()
@@ -337,6 +378,14 @@ class Settings(_Model):
             raise ValueError(
                 "training.channel_dropout needs encoders.arrangement 'per_channel': one encoder per channel"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _grounded(self) -> Settings:
+        if not self.components and (self.grounding.enabled or self.text.case.clinical):
+            raise ValueError("grounding and text.case need a network with text; components is empty")
+        if self.text.case.sentences and not self.grounding.enabled:
+            raise ValueError("text.case.sentences needs grounding.enabled: nothing would say where a sentence is")
         return self
 
     @property

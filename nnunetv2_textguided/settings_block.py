@@ -12,6 +12,9 @@ from nnunetv2_textguided.errors import SettingsError
 from nnunetv2_textguided.files import MAX_DEPTH, is_deep
 from nnunetv2_textguided.settings import BLOCK, Settings
 
+LATER_SECTIONS = ("grounding",)
+"""Sections that the first releases' blocks do not have; off by default."""
+
 
 def complete_settings(block: Any, where: object = BLOCK) -> Settings:
     """The settings of a block that a trainer or planner of this package, perhaps an earlier release, has completed.
@@ -26,7 +29,7 @@ def complete_settings(block: Any, where: object = BLOCK) -> Settings:
         SettingsError: whole sections are missing, or the block is not valid.
     """
     check_object(block, where)
-    missing = [name for name in Settings.model_fields if name not in block]
+    missing = [name for name in Settings.model_fields if name not in block and name not in LATER_SECTIONS]
     settings = validate(block, where)
     if missing:
         raise SettingsError(

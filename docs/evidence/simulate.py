@@ -5,7 +5,8 @@
 Two methods are trained R times on each of F folds, on which 85 patients each are validated. A patient's values of the
 two methods differ by chance in a single training (SD 0.0775 each) and, always, by how the methods suit the patient (SD
 0.07): over one training each that is an SD of 0.13. Every training is as a whole better or worse by chance; in
-"unequal" rows by twice as much on the first fold. The table is written between the page's markers.
+"unequal" rows by twice as much on the first fold. In the second table the methods, equal on the whole, truly differ
+from fold to fold. Both tables are written between the page's markers.
 """
 
 from __future__ import annotations
@@ -38,12 +39,14 @@ class Design:
         folds, repeats: F and R.
         spread: SD between trainings of one method.
         unequal: whether it is doubled on the first fold.
+        interaction: SD between folds of the methods' true difference, whose mean is 0.
     """
 
     folds: int
     repeats: int
     spread: float
     unequal: bool
+    interaction: float = 0.0
 
     @property
     def spreads(self) -> np.ndarray:
@@ -54,7 +57,8 @@ class Design:
     def variance(self) -> float:
         """The true variance of the difference."""
         patients = (SD_PATIENT**2 + 2 * SD_SINGLE**2 / self.repeats) / (PATIENTS * self.folds)
-        return patients + 2 * float((self.spreads**2).sum()) / self.repeats / self.folds**2
+        trainings = 2 * float((self.spreads**2).sum()) / self.repeats / self.folds**2
+        return patients + trainings + self.interaction**2 / self.folds
 
     @property
     def freedom(self) -> float | None:
@@ -67,6 +71,8 @@ class Design:
         folds = []
         for fold, spread in enumerate(self.spreads):
             suits = random.normal(0, SD_PATIENT, PATIENTS) / 2
+            if self.interaction:
+                suits += random.normal(0, self.interaction) / 2
 
             def train(sign: int, suits: np.ndarray = suits, spread: float = spread) -> np.ndarray:
                 whole = random.normal(0, spread, (self.repeats, 1))
@@ -98,7 +104,8 @@ class Row:
 
 def simulate(design: Design, studies: int) -> Row:
     """Simulate studies of a design; the same numbers each time."""
-    random = np.random.default_rng([design.folds, design.repeats, round(1000 * design.spread), int(design.unequal)])
+    random = np.random.default_rng([design.folds, design.repeats, round(1000 * design.spread), int(design.unequal),
+                                    *([round(1000 * design.interaction)] if design.interaction else [])])  # fmt: skip
     made = [design.study(random) for _ in range(studies)]
     low, high = np.array([study.ends for study in made]).T
     by_patients = np.array([study.ends_over_patients for study in made]).T
@@ -118,6 +125,19 @@ def designs() -> list[Design]:
     return [Design(*choice) for choice in made if choice[2] or not choice[3]]
 
 
+def designs_of_folds() -> list[Design]:
+    """All rows of the second table."""
+    return [Design(5, repeats, spread, False, interaction)
+            for repeats in (1, 2, 3) for spread in (0.01, 0.02) for interaction in (0.01, 0.02, 0.03)]  # fmt: skip
+
+
+def line_of_folds(design: Design, row: Row) -> str:
+    """A row of the second table."""
+    cells = [f"{design.folds}", f"{design.repeats}", f"{design.spread:g}", f"{design.interaction:g}"]
+    cells += [f"{row.false:.1%}", f"{row.covered:.1%}", f"{row.patients_only:.0%}"]
+    return f"| {' | '.join(cells)} |"
+
+
 def line(design: Design, row: Row) -> str:
     """A row of the table."""
     cells = [f"{design.folds}", f"{design.repeats}", f"{design.spread:g}{', unequal' if design.unequal else ''}"]
@@ -132,6 +152,12 @@ HEAD = (
 )
 
 
+HEAD_OF_FOLDS = (
+    "| folds | repeats | SD of trainings | SD of the true difference between folds | false verdicts "
+    "| 95 % interval covers | false over patients alone |\n|---|---|---|---|---|---|---|"
+)
+
+
 def main() -> None:
     """Write the table into the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -139,7 +165,9 @@ def main() -> None:
     studies = parser.parse_args().studies
     rows = [line(design, simulate(design, studies)) for design in designs()]
     begin, end = MARKERS
-    text = "\n".join([begin, f"{studies} studies per row.\n", HEAD, *rows, end])
+    of_folds = [line_of_folds(design, simulate(design, studies)) for design in designs_of_folds()]
+    between = "\nThe methods are equal on the whole and truly differ from fold to fold:\n"
+    text = "\n".join([begin, f"{studies} studies per row.\n", HEAD, *rows, between, HEAD_OF_FOLDS, *of_folds, end])
     page, places = re.subn(f"{begin}.*{end}", lambda _: text, PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     if places != 1:
         raise SystemExit(f"{PAGE} lacks the markers {begin} and {end}")

@@ -28,6 +28,7 @@ from nnunetv2_textguided.files import atomic_path, write_text
 
 BASE = "nnUNetTrainerAlignRefine"
 CASES = Path(__file__).with_name("per_case.csv")
+CURVES = Path(__file__).with_name("thresholds.csv")
 TRAINERS = {f"{BASE}_StockNetwork": "stock", f"{BASE}_NoText": "no_text", BASE: "raw", f"{BASE}_RandomText": "random"}
 DATASETS = {"lesion": "Dataset501_Lesion", "zones": "Dataset502_Zones"}
 # Equal iterations for all: 24 epochs of 30. So few need less momentum than nnU-Net's 0.99, which remembers hundreds.
@@ -156,6 +157,17 @@ def keep(report: Path, repetition: str, labels: str) -> None:
         together.to_csv(partial, index=False, float_format="%.5g")
 
 
+def keep_curves(report: Path, labels: str) -> None:
+    """Make thresholds.csv of a report's cases whose probabilities were kept; its models are called MODEL_again."""
+    rows = pd.read_csv(report / "per_case.csv")
+    variant = rows["plans"].str.removeprefix("nnUNetPlans").str.removeprefix("_")
+    rows["model"] = variant.where(variant != "", rows["trainer"].map(TRAINERS)) + "_again"
+    columns = ["labels", "model", "repeat", "fold", "case", "lesions", "dice", "score", "curve"]
+    rows = rows.assign(labels=labels)[rows["curve"].notna()]
+    with atomic_path(CURVES) as partial:
+        rows[columns].to_csv(partial, index=False, float_format="%.5g")
+
+
 def main() -> None:
     """Prepare, train, report; or keep a report's cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -170,10 +182,14 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2, help="for rendering and preprocessing (default: 2)")
     parser.add_argument("--report-only", action="store_true", help="compare what there is")
     parser.add_argument("--keep", type=Path, metavar="REPORT", help="put its cases into per_case.csv, and stop")
+    parser.add_argument("--keep-curves", type=Path, metavar="REPORT", help="make thresholds.csv of it, and stop")
     parser.add_argument("--repetition", default="cpu 1", help="name of its trainings (default: %(default)s)")
     args = parser.parse_args()
     if args.keep:
         keep(args.keep, args.repetition, args.labels[0])
+        return
+    if args.keep_curves:
+        keep_curves(args.keep_curves, args.labels[0])
         return
     if not (args.renderer and args.work):
         parser.error("--renderer and --work are needed to train")

@@ -154,7 +154,8 @@ def preprocess_case(job: Job) -> str | None:
     expected = tuple(properties["shape_before_cropping"])
     if values.shape[1:] != expected:
         return f"{job.case}: has {values.shape[1:]} voxels, its image {expected}"
-    _save(job, _resample(values, properties, job, manager))
+    patch_size = manager.get_configuration(job.configuration).patch_size
+    save_map(job.target, _resample(values, properties, job, manager), patch_size, job.preprocessed)
     return None
 
 
@@ -171,12 +172,17 @@ def _resample(values: np.ndarray, properties: dict[str, Any], job: Job, manager:
     return np.asarray(resampled)[0].astype(np.uint8)
 
 
-def _save(job: Job, values: np.ndarray) -> None:
-    remove_partials(job.target)
-    with atomic_path(job.target) as temporary:
-        stem = str(temporary)[: -len(job.target.suffix)]
-        storage = {}
-        if job.target.suffix != ".npz":
-            patch_size = PlansManager(job.plans).get_configuration(job.configuration).patch_size
-            storage = chunks_of_labels(values.shape, patch_size)
-        dataset_class(job.preprocessed).save_seg(values, stem, **storage)
+def save_map(target: Path, values: np.ndarray, patch_size: Sequence[int], preprocessed: Path) -> None:
+    """Write a label map (*S) as nnU-Net stores those of its preprocessed cases, whole or not at all.
+
+    Args:
+        target: a file with the suffix of nnU-Net's cases.
+        values: the map.
+        patch_size: of the configuration, for the layout of the file.
+        preprocessed: folder of nnU-Net's preprocessed cases.
+    """
+    remove_partials(target)
+    with atomic_path(target) as temporary:
+        stem = str(temporary)[: -len(target.suffix)]
+        storage = {} if target.suffix == ".npz" else chunks_of_labels(values.shape, patch_size)
+        dataset_class(preprocessed).save_seg(values, stem, **storage)

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from nnunetv2_textguided.nnunet.datasets import dataset_name, read_description
-from nnunetv2_textguided.text.case_text import CaseText, describe_kinds
+from nnunetv2_textguided.text.case_text import CaseText, describe_kinds, read_case_text
 from nnunetv2_textguided.text.dataset import dataset_case_text, embedding_path, has_zones, prompted_names
 from nnunetv2_textguided.text.embeddings import write_embeddings
 from nnunetv2_textguided.text.encode import embed, embed_findings, encode
@@ -24,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     whose = parser.add_mutually_exclusive_group(required=True)
     whose.add_argument("-d", metavar="DATASET", help="id or name of an nnU-Net data set")
     whose.add_argument("--labels", nargs="+", metavar="LABEL", help="foreground labels, where the data set is not here")
+    parser.add_argument("--case-text", metavar="FILE", type=Path,
+                        help="whose sentences are embedded, too (default: the data set's case_text.json)")  # fmt: skip
     parser.add_argument("--encoder", default="biomedclip", help=f"{', '.join(NAMES)} (default: %(default)s)")
     parser.add_argument("--prompts", metavar="BANK", help="name or .json file of a prompt bank (default: by labels)")
     parser.add_argument("--no-tokens", action="store_true", help="leave the per-token embeddings out")
@@ -43,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     case_text, zones = None, False
     if args.d is not None:
         case_text, zones = dataset_case_text(dataset), has_zones(content, path)
+    if args.case_text is not None:
+        case_text = read_case_text(args.case_text), args.case_text
     command = shlex.join(["nnUNetv2_textguided", "encode", *_typed(args)])
     encoder = load_encoder(args.encoder)
     tables = _tables(encoder, case_text, zones)
@@ -76,4 +80,5 @@ def _typed(args: argparse.Namespace) -> list[str]:
     words = ["-d", args.d] if args.d is not None else ["--labels", *args.labels]
     words += ["--encoder", args.encoder]
     words += ["--prompts", args.prompts] if args.prompts else []
+    words += ["--case-text", str(args.case_text)] if args.case_text else []
     return words + (["--no-tokens"] if args.no_tokens else [])

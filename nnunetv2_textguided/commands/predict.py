@@ -45,8 +45,10 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--prompts", help="ask with another prompt bank (name or JSON file)")
     group.add_argument("--embeddings", type=Path, help="ask with another embedding file")
     group.add_argument("--without-refiner", action="store_true", help="the network's masks before its refiner")
+    group.add_argument("--case-text", type=Path, help="what is known of the cases, for a model trained with it")
+    group.add_argument("--sentences", type=Path, help="embedding file with sentences of it, where no encoder is")
     group.add_argument("--trust", action="store_true", help="read checkpoints that could execute code, too")
-    group.add_argument("--encoder", help="text encoder for --prompts (default: the model's own)")
+    group.add_argument("--encoder", help="text encoder for --prompts or --case-text (default: the model's own)")
 
 
 def _add_results(group: argparse._ArgumentGroup) -> None:
@@ -144,6 +146,8 @@ def _model(args: argparse.Namespace) -> ModelOptions:
         embeddings=args.embeddings,
         encoder=args.encoder,
         trust=args.trust,
+        case_text=args.case_text,
+        sentences=args.sentences,
         refiner=not args.without_refiner,
     )
 

@@ -31,8 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="with --study: number or UID of a channel's series, such as T2W=4")  # fmt: skip
     parser.add_argument("--name", help="what the result files are called (default: case, or the study folder's name)")
     parser.add_argument("--dicom", action="store_true", help="also write a DICOM segmentation and a structured report")
-    known = parser.add_argument_group("what is known of the patient (for the combined likelihood, not the network)")
+    known = parser.add_argument_group("what is known of the patient (docs/case_text.md)")
     known.add_argument("--finding", action="append", default=[], help="a sentence, such as 'PI-RADS 4 lesion'")
+    known.add_argument("--sentences", type=Path, help="embedding file that holds the sentences, where no encoder is")
+    known.add_argument("--encoder", help="text encoder for the sentences (default: the model's own)")
     known.add_argument("--psa", type=number("--psa", float, above=0), help="ng/mL")
     known.add_argument("--age", type=number("--age", float, above=0), help="years")
     known.add_argument("--volume", type=number("--volume", float, above=0), help="of the prostate, mL")
@@ -113,10 +115,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _text(args: argparse.Namespace) -> CaseText:
-    from nnunetv2_textguided.text.case_text import parse_entry
+    from nnunetv2_textguided.text.case_text import text_of
 
-    facts = {"psa_ng_per_ml": args.psa, "age_years": args.age, "prostate_volume_ml": args.volume}
-    return parse_entry({"findings": args.finding, "clinical": facts}, "--finding, --psa, --age, --volume")
+    return text_of(args.finding, args.psa, args.age, args.volume, "--finding, --psa, --age, --volume")
 
 
 def _named_series(word: str) -> tuple[str, str]:
@@ -134,7 +135,12 @@ def _load(args: argparse.Namespace) -> LoadedModel:
     from nnunetv2_textguided.inference.patient import LoadedModel
 
     model = replace(
-        find_model(args.model), device=args.device, step_size=args.step_size, mirroring=not args.disable_tta
+        find_model(args.model),
+        device=args.device,
+        step_size=args.step_size,
+        mirroring=not args.disable_tta,
+        sentences=args.sentences,
+        encoder=args.encoder,
     )
     has_lesions = args.candidates != "none"
     output = OutputOptions(
@@ -180,6 +186,11 @@ def _say(result: Result, folder: Path) -> None:
         print(f"likelihood by the image {result.likelihood:.3f} (not calibrated; research use only)")
     if result.combined is not None:
         print(f"likelihood by {' + '.join(result.combined_from)} {result.combined:.3f} (research use only)")
+    if result.text_effect is not None and "without" in result.text_effect:
+        without = result.text_effect["without"]
+        print(f"without text: {without['volume_ml']:.2f} mL, likelihood {without['case_likelihood']:.3f}")
+        for one in result.text_effect["sentences"]:
+            print(f"{one['sentence']!r}: {one['volume_change_ml']:+.2f} mL, likelihood {one['likelihood_change']:+.3f}")
     for remark in result.remarks:
         print(f"note: {remark}", file=sys.stderr)
     print(folder)

@@ -37,6 +37,8 @@ def write_figure(path: Path, record: DemoRecord) -> None:
             _draw_view(axes, case, title, limit)
             if row == 0:
                 axes.set_title(title, fontsize=11, color=INK)
+            if title.startswith("refiner"):
+                _draw_scale(axes, limit)
     _draw_curves(figure.add_subplot(grid[-1, :5]), record, "similarity with the lesion prompts", "similarity")
     _draw_curves(figure.add_subplot(grid[-1, 5:]), record, "Dice on validation patches", "dice")
     lines = [
@@ -70,6 +72,18 @@ def _draw_view(axes: Any, case: CaseRecord, title: str, limit: float) -> None:
     if title in case.images:
         axes.contour(case.predicted[k], [0.5], colors=[PREDICTED], linewidths=1.5)
     axes.set_axis_off()
+
+
+def _draw_scale(axes: Any, limit: float) -> None:
+    """The colour bar of the refiner's change, in logits, in the lower left of the panel."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    inset = axes.inset_axes([0.06, 0.11, 0.42, 0.035])
+    colours = ScalarMappable(Normalize(-limit, limit), "RdBu_r")
+    bar = axes.figure.colorbar(colours, cax=inset, orientation="horizontal", ticks=[-limit, 0, limit])
+    bar.ax.set_xticklabels([f"{-limit:g}", "0", f"+{limit:g} logits"], fontsize=7, color="white")
+    bar.ax.tick_params(length=0, pad=1)
 
 
 def _draw_curves(axes: Any, record: DemoRecord, title: str, what: str) -> None:

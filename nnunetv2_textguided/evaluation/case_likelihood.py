@@ -7,7 +7,7 @@ are kept beside the model, so that a likelihood can be computed by hand from wha
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -212,9 +212,12 @@ def _pirads(facts: CaseFacts) -> list[float]:
     return [math.nan if facts.pirads is None else float(facts.pirads >= grade) for grade in (3, 4, 5)]
 
 
-def write_likelihood(path: Path, models: Sequence[LikelihoodModel]) -> None:
-    """Write the models of several combinations as JSON."""
-    write_json(path, {"version": FORMAT_VERSION, "models": [asdict(model) for model in models]})
+def write_likelihood(
+    path: Path, models: Sequence[LikelihoodModel], fitted_with: Mapping[str, Any] | None = None
+) -> None:
+    """Write the models of several combinations as JSON, and what tells the network that they were fitted with."""
+    content = {"version": FORMAT_VERSION, **(fitted_with or {}), "models": [asdict(model) for model in models]}
+    write_json(path, content)
 
 
 def read_likelihood(path: Path) -> list[LikelihoodModel]:

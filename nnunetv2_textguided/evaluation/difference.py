@@ -29,7 +29,7 @@ from scipy.special import fdtrc, stdtr, stdtrit
 
 from nnunetv2_textguided.evaluation.trainings import Fold, Trainings
 
-POOLING_LEVEL = 0.1
+POOLING_LEVEL = 0.2
 """Level of the F test above which variation between folds counts as no more than patients and trainings explain."""
 
 LARGE = 1e6

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import itertools
+import struct
 import zlib
 from pathlib import Path
 from typing import Any
@@ -101,13 +103,15 @@ def read_image(path: Path, dimensions: tuple[int, ...] = (3,)) -> sitk.Image:
         dimensions: how many axes it may have.
 
     Raises:
-        DataError: missing, truncated, of another dimension, not scalar, or its axes are not perpendicular.
+        DataError: missing, truncated, of another dimension, not scalar, without a voxel size, or its axes are not
+            perpendicular.
     """
     verify_whole(path)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise unreadable(error, path) from error
+    _check_voxel_size(path, image)
     components = image.GetNumberOfComponentsPerPixel()
     if image.GetDimension() not in dimensions or components != 1:
         raise not_one_volume(image, path)
@@ -129,7 +133,7 @@ def read_header(path: Path) -> sitk.ImageFileReader:
     """Read where an image's voxels lie, and not the voxels.
 
     Raises:
-        DataError: missing or unreadable, or its axes are not perpendicular.
+        DataError: missing or unreadable, without a voxel size, or its axes are not perpendicular.
     """
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -137,7 +141,32 @@ def read_header(path: Path) -> sitk.ImageFileReader:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise unreadable(error, path) from error
+    _check_voxel_size(path, reader)
     return reader
+
+
+def _check_voxel_size(path: Path, image: sitk.Image | sitk.ImageFileReader) -> None:
+    """Raise DataError if a header states no voxel size, or no place: ITK reads a NIfTI's 0, -1 or NaN mm as 1 mm."""
+    size, place = image.GetSpacing(), (*image.GetOrigin(), *image.GetDirection())
+    if path.name.endswith((".nii", ".nii.gz")):
+        size = _nifti_voxel_size(path)[: len(size)] or size
+    if not all(np.isfinite(side) and side > 0 for side in size) or not np.isfinite(place).all():
+        sides = " x ".join(f"{side:g}" for side in size)
+        raise DataError(
+            f"The header does not say how large the voxels are and where they lie: {sides} mm.",
+            where=path,
+            remedy="Convert the images again, or write the right voxel size and affine into the header.",
+        )
+
+
+def _nifti_voxel_size(path: Path) -> tuple[float, ...]:
+    """The voxel size that stands in a NIfTI file (pixdim): nibabel corrects it, as ITK does. Empty: it is no NIfTI."""
+    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as stream:
+        head = stream.read(168)
+    for order, (length, kind, offset) in itertools.product("<>", ((348, "3f", 80), (540, "3d", 112))):
+        if len(head) == 168 and struct.unpack_from(f"{order}i", head)[0] == length:
+            return struct.unpack_from(order + kind, head, offset)
+    return ()
 
 
 def verify_whole(path: Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import SimpleITK as sitk
 
 from nnunetv2_textguided.inference.options import OutputOptions
 from nnunetv2_textguided.nnunet.labels import file_names
+from nnunetv2_textguided.text.case_text import CaseText
 
 HEATMAPS, CHANGES, CASES, DETECTIONS, OVERLAYS, VIEWER = (
     "heatmaps",
@@ -22,6 +23,7 @@ HEATMAPS, CHANGES, CASES, DETECTIONS, OVERLAYS, VIEWER = (
     "viewer",
 )
 PROBABILITIES, LESIONS = "probability_maps", "lesion_maps"
+SENTENCES, WITHOUT_TEXT = "sentence_maps", "without_text"
 """Folders within the prediction folder. The masks lie where nnU-Net puts them: in the prediction folder itself."""
 PARTIAL = ".partial"
 """End of the name of the hidden folder in which a case's results are written before they appear together."""
@@ -35,11 +37,13 @@ class Case:
         name: its identifier.
         channels: in the model's order, each an image file or an image in memory.
         missing: indices of the channels that it lacks, which hold zeros.
+        text: what the network is told of it beside the images.
     """
 
     name: str
     channels: tuple[Path | sitk.Image, ...]
     missing: tuple[int, ...] = ()
+    text: CaseText = field(default_factory=CaseText)
 
     @property
     def sources(self) -> list[str]:
@@ -72,8 +76,14 @@ class Results:
         return all((folder / path).is_file() for path in self.required)
 
 
-def results_of(case: str, labels: Sequence[str], ending: str, output: OutputOptions) -> Results:
+def sentence_map(case: str, number: int) -> Path:
+    """The map of a case's sentence, which are counted from 1, relative to the prediction folder."""
+    return Path(SENTENCES, f"{case}_{number}.nii.gz")
+
+
+def results_of(told: Case, labels: Sequence[str], ending: str, output: OutputOptions) -> Results:
     """What a case's results will be."""
+    case = told.name
     mask = Path(case + ending)
     files: list[Path] = []
     if output.heatmaps:
@@ -89,5 +99,8 @@ def results_of(case: str, labels: Sequence[str], ending: str, output: OutputOpti
         files += [Path(OVERLAYS, f"{case}.png")]
     if output.viewer:
         files += [Path(VIEWER, f"{case}.js")]
+    if told.text:
+        files += [Path(WITHOUT_TEXT, case + ending)]
+        files += [sentence_map(case, number + 1) for number in range(len(told.text.findings))]
     files += [Path(CASES, f"{case}.json")]
     return Results((*files, mask), mask)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from nnunetv2_textguided.inference.predictor import Layout
+from nnunetv2_textguided.inference.explaining import Layout
 from nnunetv2_textguided.inference.thresholds import shift_logits
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,13 +11,8 @@ from nnunetv2_textguided.inference.predictor import TextGuidedPredictor
 from nnunetv2_textguided.network.from_plans import build_from_architecture
 from nnunetv2_textguided.nnunet.plans import image_channels
 from nnunetv2_textguided.settings import BLOCK, ResolvedText, Settings, TextSettings
-from nnunetv2_textguided.text.embeddings import ENCODER_KEYS, TextEmbeddings
+from nnunetv2_textguided.text.embeddings import TextEmbeddings, encoder_differences
 from nnunetv2_textguided.text.resolve import describe_difference, resolve_text
-
-_ENCODERS = {
-    "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224": "biomedclip",
-    "sentence-transformers/all-MiniLM-L6-v2": "minilm",
-}
 
 
 def exchange_prompts(
@@ -75,15 +68,15 @@ def _encode(
     from nnunetv2_textguided.text.choose import choose_bank
     from nnunetv2_textguided.text.embeddings import write_embeddings
     from nnunetv2_textguided.text.encode import encode
-    from nnunetv2_textguided.text.encoders import load_encoder
+    from nnunetv2_textguided.text.encoders import encoder_name, load_encoder
     from nnunetv2_textguided.text.packaged import packaged_embeddings, packaged_rows, phrase_key
 
     bank, _ = choose_bank(prompts, trained.labels)
     known = packaged_rows()
-    is_packaged = not _differences(trained.encoder, packaged_embeddings().encoder)
+    is_packaged = not encoder_differences(trained.encoder, packaged_embeddings().encoder)
     if is_packaged and not tokens and all(phrase_key(p) in known for p in bank.prompts):
         return resolve_text(TextSettings(prompts=prompts), trained.labels, None, want_tokens=False)
-    name = encoder or _ENCODERS.get(str(trained.encoder.get("id")))
+    name = encoder or encoder_name(trained.encoder)
     if name is None:
         raise EmbeddingFileError(
             f"The model was trained with the encoder {trained.encoder.get('id')!r}, which has no name here.",
@@ -99,12 +92,8 @@ def _encode(
     return found, told.model_copy(update={"source": f"{prompts}, encoded by {name}"})
 
 
-def _differences(trained: dict[str, Any], asked: dict[str, Any], keys: Sequence[str] = ENCODER_KEYS) -> list[str]:
-    return [key for key in keys if trained.get(key) != asked.get(key)]
-
-
 def _check_encoder(trained: ResolvedText, told: ResolvedText) -> None:
-    different = _differences(trained.encoder, told.encoder)
+    different = encoder_differences(trained.encoder, told.encoder)
     if different or trained.embedding_dim != told.embedding_dim or trained.token_dim != told.token_dim:
         raise EmbeddingFileError(
             f"The model was trained with embeddings of {trained.encoder.get('id')!r}; these are of "

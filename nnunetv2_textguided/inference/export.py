@@ -18,12 +18,13 @@ from nnunetv2_textguided.files import write_json
 from nnunetv2_textguided.inference import cases as places
 from nnunetv2_textguided.inference.cases import Case, results_of
 from nnunetv2_textguided.inference.edits import count_edits
+from nnunetv2_textguided.inference.explaining import HEATMAP_SCALE, Layout
 from nnunetv2_textguided.inference.findings import Evidence, read_mask, write_findings
 from nnunetv2_textguided.inference.gland import gland_of_labels
 from nnunetv2_textguided.inference.grid import image_like, to_cropped_grid, to_image_grid
 from nnunetv2_textguided.inference.options import OutputOptions
-from nnunetv2_textguided.inference.predictor import HEATMAP_SCALE, Layout
 from nnunetv2_textguided.inference.prepare import Notes
+from nnunetv2_textguided.inference.text_evidence import Lesser, TextEvidence
 from nnunetv2_textguided.inference.thresholds import shift_logits
 from nnunetv2_textguided.nnunet.labels import file_names
 from nnunetv2_textguided.nnunet.masks import write_mask
@@ -80,7 +81,7 @@ class Exporter:
             The content of the case's JSON.
         """
         start = time.perf_counter()
-        results = results_of(case.name, self.layout.labels, self._ending, self.output)
+        results = results_of(case, self.layout.labels, self._ending, self.output)
         self.output.folder.mkdir(parents=True, exist_ok=True)
         hidden = Path(tempfile.mkdtemp(dir=self.output.folder, prefix=f".{case.name}.", suffix=places.PARTIAL))
         try:
@@ -106,17 +107,16 @@ class Exporter:
     ) -> dict[str, Any]:
         cropped = to_cropped_grid(predicted, properties, self.plans, self.configuration)
         logits = cropped[: self.layout.heads]
-        if self.output.probabilities or not self.thresholds:
-            self._write_mask(logits, properties, folder / case.name, self.output.probabilities)
-        if self.thresholds:  # the probabilities beside it stay what they are
-            heads = {self.layout.head_of(label): value for label, value in self.thresholds.items()}
-            self._write_mask(shift_logits(logits, heads), properties, folder / case.name, False)
+        self._write_mask(logits, properties, folder / case.name, self.output.probabilities)
         record: dict[str, Any] = {"case": case.name, "files": case.sources, **notes.as_json()}
         if self.thresholds:
             record["thresholds"] = dict(self.thresholds)
         if self.layout.refined:
             record["refiner_edits"] = count_edits(cropped, self.layout, self.thresholds)
         heatmaps = self._write_maps(folder, case, cropped, properties) if self.layout.explained else {}
+        text = self._write_text(folder, case, cropped, properties) if case.text else None
+        if text is not None:
+            record["text"] = text.described()
         if self.label is not None:
             written = folder / (case.name + self._ending)
             evidence = Evidence(
@@ -124,6 +124,7 @@ class Exporter:
                 read_mask(written, self.dataset["labels"][self.label]),
                 heatmaps.get(self.label),
                 gland_of_labels(written, self.dataset["labels"], self.label),
+                text,
             )
             known = {**record, "fitted_threshold": self.fitted.get(self.label)}
             record |= write_findings(folder, case, evidence, self.label, self.channels, self.output, known)
@@ -131,7 +132,32 @@ class Exporter:
 
     def _write_mask(self, logits: np.ndarray, properties: dict[str, Any], target: Path, probabilities: bool) -> None:
         # What remains for nnU-Net's own export to do: its resampling leaves alone what has the shape already.
-        write_mask(logits, properties, self.configuration, self.plans, self.dataset, target, probabilities)
+        model = self.configuration, self.plans, self.dataset
+        if probabilities or not self.thresholds:
+            write_mask(logits, properties, *model, target, probabilities)
+        if self.thresholds:  # the probabilities beside it stay what they are
+            heads = {self.layout.head_of(label): value for label, value in self.thresholds.items()}
+            write_mask(shift_logits(logits, heads), properties, *model, target, False)
+
+    def _write_text(self, folder: Path, case: Case, cropped: np.ndarray, properties: dict[str, Any]) -> TextEvidence:
+        """The sentences' maps and the mask without text; returns what the network finds with less text."""
+        layout = self.layout.told(case.text)
+        maps = []
+        for number, values in enumerate(cropped[layout.grounded], start=1):
+            image = self._restore(np.clip(values / HEATMAP_SCALE, 0, 1).astype(np.float16), properties)
+            sitk.WriteImage(image, str(folder / places.sentence_map(case.name, number)), True, COMPRESSION)
+            maps.append(sitk.GetArrayFromImage(image))
+        less = []
+        for number in range(layout.compared):
+            # The first is without any text, and stays; the others are only looked at.
+            target = folder / (places.WITHOUT_TEXT if number == 0 else f"without_{number}") / case.name
+            target.parent.mkdir(exist_ok=True)
+            logits = cropped[layout.less(number)]
+            self._write_mask(logits, properties, target, False)
+            if self.label is not None:
+                mask = read_mask(target.parent / (case.name + self._ending), self.dataset["labels"][self.label])
+                less.append(Lesser(sitk.GetArrayFromImage(self._probability(logits, properties)), mask))
+        return TextEvidence(case.name, case.text, maps, less)
 
     def _write_maps(
         self, folder: Path, case: Case, cropped: np.ndarray, properties: dict[str, Any]

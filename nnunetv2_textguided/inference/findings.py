@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from nnunetv2_textguided.inference.lesions import detection_map, measure_candida
 from nnunetv2_textguided.inference.options import OutputOptions
 from nnunetv2_textguided.inference.overlays import Scene, draw
 from nnunetv2_textguided.inference.reading import load_images
+from nnunetv2_textguided.inference.text_evidence import TextEvidence, text_effect
 from nnunetv2_textguided.inference.viewer.case import Layer, write_case
 from nnunetv2_textguided.inference.zones import NAMES, read_zones
 
@@ -31,12 +32,14 @@ class Evidence:
         mask: (z, y, x) bool, the predicted mask of the lesion.
         heatmap: text-image similarity, if there is one.
         gland: (z, y, x) bool, the predicted gland, if the model segments it.
+        text: what the network finds with less text, if it was told any.
     """
 
     probability: sitk.Image
     mask: np.ndarray
     heatmap: sitk.Image | None
     gland: np.ndarray | None = None
+    text: TextEvidence | None = None
 
 
 def read_mask(path: Path, values: int | list[int]) -> np.ndarray:
@@ -71,13 +74,16 @@ def write_findings(
         raise DataError("Candidates are measured in 3D images.", where=case.name, remedy="Use --candidates none.")
     probability = sitk.GetArrayFromImage(evidence.probability)
     heatmap = None if evidence.heatmap is None else sitk.GetArrayFromImage(evidence.heatmap)
-    detection = detection_map(probability, evidence.mask, output.candidates)
     zones = None if output.zones is None else read_zones(output.zones, case.name, evidence.probability)
     gland = evidence.gland if zones is None else zones > 0
     near, remarks = _near(gland, evidence.probability)
-    if near is not None and output.outside_gland == "drop":
-        detection, dropped = without_outside(detection, near)
-        remarks += [f"candidates outside the gland that were dropped: {dropped}"] if dropped else []
+
+    def detect(chances: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, int]:
+        found = detection_map(chances, mask, output.candidates)
+        return (found, 0) if near is None or output.outside_gland != "drop" else without_outside(found, near)
+
+    detection, dropped = detect(probability, evidence.mask)
+    remarks += [f"candidates outside the gland that were dropped: {dropped}"] if dropped else []
     image = sitk.GetImageFromArray(detection)
     image.CopyInformation(evidence.probability)
     sitk.WriteImage(image, str(folder / places.DETECTIONS / f"{case.name}_detection_map.nii.gz"), True)
@@ -87,6 +93,12 @@ def write_findings(
         numbered.CopyInformation(evidence.probability)
         sitk.WriteImage(evidence.probability, str(folder / places.PROBABILITIES / f"{case.name}.nii.gz"), True)
         sitk.WriteImage(numbered, str(folder / places.LESIONS / f"{case.name}.nii.gz"), True)
+    effect = None
+    if evidence.text is not None:
+        voxel_ml = float(np.prod(image.GetSpacing())) / 1000
+        effect = text_effect(evidence.text, detection, evidence.mask, numbers, detect, voxel_ml)
+        found = [replace(c, from_text=c.candidate in effect.from_text) for c in found]
+        remarks += effect.remarks
     outside = [c.candidate for c in found if c.outside_gland]
     remarks += [f"candidates outside the gland: {', '.join(map(str, outside))}"] if outside else []
     findings = {
@@ -95,12 +107,14 @@ def write_findings(
         "candidates": [c.as_json() for c in found],
         "remarks": [*notes.get("remarks", ()), *remarks],
     }
+    if effect is not None:
+        findings["text"] = effect.record
     if output.overlays or output.viewer:
         scene = Scene(_channels(case, channels), numbers, probability, heatmap, image.GetSpacing()[::-1], gland)
         if output.overlays:
             draw(scene, found, case.name, folder / places.OVERLAYS / f"{case.name}.png")
         if output.viewer:
-            layers = _layers(scene, evidence.mask)
+            layers = _layers(scene, evidence)
             shown = {
                 "remarks": findings["remarks"],
                 "unlike_training": notes.get("unlike_training", "unknown"),
@@ -108,6 +122,8 @@ def write_findings(
                 "fitted_threshold": notes.get("fitted_threshold"),
                 "refiner_edits": notes.get("refiner_edits", {}).get(label),
             }
+            if effect is not None:
+                shown["text"] = effect.record
             write_case(folder / places.VIEWER / f"{case.name}.js", case.name, layers, found, image, shown)
     return findings
 
@@ -131,8 +147,12 @@ def _channels(case: Case, names: tuple[str, ...]) -> list[tuple[str, np.ndarray]
     ]
 
 
-def _layers(scene: Scene, mask: np.ndarray) -> list[Layer]:
+def _layers(scene: Scene, evidence: Evidence) -> list[Layer]:
     layers = [Layer(name, "channel", values) for name, values in scene.channels]
     if scene.heatmap is not None:
         layers.append(Layer("heatmap", "heatmap", scene.heatmap))
-    return [*layers, Layer("probability", "probability", scene.probability), Layer("mask", "mask", mask)]
+    text = evidence.text
+    if text is not None:
+        layers += [Layer(f"sentence {number}", "sentence", values) for number, values in enumerate(text.maps, start=1)]
+        layers.append(Layer("without text", "without", text.less[0].mask))
+    return [*layers, Layer("probability", "probability", scene.probability), Layer("mask", "mask", evidence.mask)]

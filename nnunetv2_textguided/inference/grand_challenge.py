@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import atomic_path, read_json, visible
+from nnunetv2_textguided.files import atomic_path, read_json, visible, visible_below
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
 
 if TYPE_CHECKING:
@@ -63,20 +64,27 @@ def detect(
     """
     import SimpleITK as sitk
 
+    from nnunetv2_textguided.inference.cohort import find_cases
     from nnunetv2_textguided.inference.likelihood import combined_likelihood
-    from nnunetv2_textguided.inference.run import predict_folder
+    from nnunetv2_textguided.inference.loading import open_session
+    from nnunetv2_textguided.inference.run import predict_cases
 
     scans, facts = read_study(source), read_clinical(source / CLINICAL)
     with tempfile.TemporaryDirectory() as work:
         images, results = Path(work, "images"), Path(work, "results")
         write_channels(scans, images, read_json(model.folder / "dataset.json", error=DataError))
         output = OutputOptions(results, candidates=candidates)
-        summary = predict_folder(images, model, output, WorkOptions(preprocessing=0, export=0))
+        session = open_session(model, output)
+        cohort = find_cases(images, session.ending, session.channels)
+        # The facts reach the network, too, if it was trained with them.
+        cases = [replace(case, text=session.reader.accept(facts)[0]) for case in cohort.cases]
+        work_here = WorkOptions(preprocessing=0, export=0)
+        summary = predict_cases(session, replace(cohort, cases=cases), str(images), work_here)
         if summary.failed:
             raise DataError(f"The study could not be predicted. {summary.failed[_CASE]}", where=source)
         found = sitk.ReadImage(str(results / "detection_maps" / f"{_CASE}_detection_map.nii.gz"), sitk.sitkFloat32)
         likelihood = float(read_json(results / "cases" / f"{_CASE}.json")["case_likelihood"])
-    combined = combined_likelihood(model.folder, likelihood, facts) if facts else None
+    combined = combined_likelihood(model, likelihood, facts) if facts else None
     likelihood = likelihood if combined is None else combined[0]
     # NIfTI keeps a header in single precision; the T2W series' own is exact.
     found.CopyInformation(scans["T2W"])
@@ -164,7 +172,7 @@ def find_model(folder: Path) -> ModelOptions:
     Raises:
         DataError: there is none, or more than one.
     """
-    found = [path.parent for path in sorted(folder.rglob("plans.json")) if any(path.parent.glob("fold_*/*.pth"))]
+    found = [path.parent for path in visible_below(folder, "plans.json") if any(path.parent.glob("fold_*/*.pth"))]
     if len(found) != 1:
         raise DataError(
             f"There are {len(found)} trained models where one is expected.",

@@ -31,6 +31,7 @@ class Candidate:
         mean_heatmap: mean text-image similarity in it; None without heatmaps.
         zone: where most of it lies, if a zone mask is given.
         outside_gland: whether all of it lies farther from the gland than masks of it err; None: no gland is known.
+        from_text: whether it exists only because of what the network was told; None: it was told nothing.
     """
 
     candidate: int
@@ -45,6 +46,7 @@ class Candidate:
     mean_heatmap: float | None = None
     zone: str | None = None
     outside_gland: bool | None = None
+    from_text: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
         """JSON values."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.case_likelihood import (
     COMBINATIONS,
     FILE,
@@ -16,6 +17,9 @@ from nnunetv2_textguided.evaluation.case_likelihood import (
     read_likelihood,
     write_likelihood,
 )
+from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.inference.options import ModelOptions
+from nnunetv2_textguided.inference.record import check_fitted_with, fitted_with
 from nnunetv2_textguided.inference.validated import score_validation
 from nnunetv2_textguided.nnunet.labels import Target
 from nnunetv2_textguided.text.case_text import CaseText
@@ -27,11 +31,11 @@ def facts_of(score: float | None, text: CaseText) -> CaseFacts:
     return CaseFacts(score, clinical.psa_ng_per_ml, clinical.age_years, clinical.prostate_volume_ml, text.pirads)
 
 
-def combined_likelihood(model: Path, score: float, text: CaseText) -> tuple[float, tuple[Input, ...]] | None:
+def combined_likelihood(model: ModelOptions, score: float, text: CaseText) -> tuple[float, tuple[Input, ...]] | None:
     """The likelihood of a new patient by the model folder's regression; None where none was fitted.
 
     Args:
-        model: trained model folder.
+        model: the model that predicts, with its folds.
         score: the image's, the maximum of the detection map.
         text: what is known of the patient.
 
@@ -39,10 +43,14 @@ def combined_likelihood(model: Path, score: float, text: CaseText) -> tuple[floa
         The likelihood, in (0, 1), and what it was computed from.
 
     Raises:
-        DataError: the file in the model folder is damaged.
+        DataError: the file in the model folder is damaged, or the folds were trained again since it was fitted.
     """
-    path = model / FILE
-    return case_likelihood(read_likelihood(path), facts_of(score, text)) if path.is_file() else None
+    path = model.folder / FILE
+    if not path.is_file():
+        return None
+    models = read_likelihood(path)
+    check_fitted_with(read_json(path, error=DataError), model, path, "likelihood")
+    return case_likelihood(models, facts_of(score, text))
 
 
 def fit_for_model(
@@ -63,7 +71,8 @@ def fit_for_model(
         The fitted models, the richest combination first.
 
     Raises:
-        DataError: fewer than two folds have validation probabilities, or too few cases have what a combination needs.
+        DataError: fewer than two folds have validation probabilities, too few cases have what a combination needs, or
+            a checkpoint that was validated is not there.
     """
     fold, by_class = score_validation(model, labels, (target,), workers)
     scores = {case: found[target.name] for case, found in by_class.items()}
@@ -77,5 +86,6 @@ def fit_for_model(
             continue  # what most cases lack would be fitted on a selection of patients
         folds = [fold[names[i]] for i in known]
         fitted.append(fit_likelihood([facts[i] for i in known], [positive[i] for i in known], folds, inputs)[0])
-    write_likelihood(model / FILE, fitted)
+    trained = ModelOptions(model, tuple(sorted(set(fold.values()))))
+    write_likelihood(model / FILE, fitted, fitted_with(trained))
     return fitted

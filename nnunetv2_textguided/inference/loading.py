@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.inference.case_text import CaseTextReader
 from nnunetv2_textguided.inference.exchange import exchange_prompts
 from nnunetv2_textguided.inference.export import Exporter
 from nnunetv2_textguided.inference.gland import gland_labels
@@ -40,6 +42,7 @@ class Session:
         exporter: what is written where.
         channels: name of each channel that a case has to have, in order.
         training: what is known of the training data.
+        reader: reads what is known of the cases.
         warning: what a reader of the results has to know about all of them; None: nothing.
         foreign: what other libraries say.
     """
@@ -49,6 +52,7 @@ class Session:
     exporter: Exporter
     channels: tuple[str, ...]
     training: TrainingRange
+    reader: CaseTextReader
     warning: str | None
     foreign: ForeignOutput
 
@@ -85,7 +89,8 @@ def open_session(model: ModelOptions, output: OutputOptions, foreign: ForeignOut
     model = replace(model, folds=predictor.folds)
     thresholds = resolve_thresholds(output.threshold, model, predictor.layout.labels)
     exporter = replace(exporter, thresholds=thresholds, fitted=offered_thresholds(model))
-    return Session(model, predictor, exporter, channels, training, warning, foreign)
+    reader = CaseTextReader(predictor.settings, model)
+    return Session(model, predictor, exporter, channels, training, reader, warning, foreign)
 
 
 def _check_output(exporter: Exporter) -> None:
@@ -131,6 +136,13 @@ def load_predictor(model: ModelOptions) -> TextGuidedPredictor:
         allow_tqdm=False,
     )
     predictor.load(model.folder, model.folds, model.checkpoint, model.trust)
+    patch = predictor.configuration_manager.patch_size
+    if model.step_size * max(patch) < 1:
+        raise DataError(
+            f"{model.step_size:g} of a window of {' x '.join(map(str, patch))} voxels is less than one voxel.",
+            where="-step_size",
+            remedy=f"At least {math.ceil(1e3 / max(patch)) / 1e3:g}, so that windows move; nnU-Net's is 0.5.",
+        )
     return predictor
 
 

@@ -24,7 +24,9 @@ class ModelOptions:
         on_device: keep the accumulator on the GPU.
         prompts: prompt bank (name or path) to use instead of the model's own.
         embeddings: embedding file to use instead of the model's own.
-        encoder: text encoder for `prompts`.
+        encoder: text encoder for `prompts`, and for sentences of `case_text` that were not embedded before.
+        case_text: file of what is known of the cases.
+        sentences: embedding file that holds sentences of it.
         trust: let nnU-Net read checkpoints that could execute something.
         refiner: False switches the refiner off: masks are those of the network before it.
     """
@@ -41,6 +43,8 @@ class ModelOptions:
     encoder: str | None = None
     trust: bool = False
     refiner: bool = True
+    case_text: Path | None = None
+    sentences: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, W
 from nnunetv2_textguided.inference.run import predict_cases
 from nnunetv2_textguided.inference.training_range import UNLIKE
 from nnunetv2_textguided.nnunet.labels import file_names
-from nnunetv2_textguided.text.case_text import CaseText
+from nnunetv2_textguided.text.case_text import CaseText, text_of
 
 DECISIONS = "decisions.json"
 
@@ -47,6 +47,9 @@ class Result:
         decisions: what was decided about the input.
         unlike_training: in what the patient's images are unlike the training data; None: in nothing that is known.
         text: what was known of the patient beside the images.
+        without_text: the mask without it; None where the network was told nothing.
+        sentence_maps: where each sentence is, in [0, 1].
+        text_effect: what the text changed, sentence by sentence (docs/case_text.md); None likewise.
     """
 
     mask: sitk.Image
@@ -61,6 +64,9 @@ class Result:
     decisions: tuple[str, ...] = field(default=())
     unlike_training: str | None = None
     text: CaseText = field(default_factory=CaseText)
+    without_text: sitk.Image | None = None
+    sentence_maps: tuple[sitk.Image, ...] = ()
+    text_effect: Mapping[str, Any] | None = None
 
 
 class LoadedModel:
@@ -89,6 +95,10 @@ class LoadedModel:
         name: str = "case",
         text: CaseText | None = None,
         missing: str = "error",
+        finding: str | Sequence[str] = (),
+        psa: float | None = None,
+        age: float | None = None,
+        volume: float | None = None,
         **channels: Source,
     ) -> Result:
         """Predict one patient.
@@ -96,15 +106,23 @@ class LoadedModel:
         Args:
             folder: where the files go; None: nowhere.
             name: of the case, which its files are called by.
-            text: what is known of the patient: it enters the combined likelihood, not the network.
+            text: what is known of the patient, in one: instead of finding, psa, age and volume.
             missing: "allow" predicts without a channel that is absent or constant, by a model that was trained with
                 training.channel_dropout.
+            finding: a sentence about the patient, or several. The network is told them if it was trained with them
+                (docs/case_text.md); they enter the combined likelihood in any case, as do the numbers.
+            psa: ng/mL.
+            age: years.
+            volume: of the prostate, mL.
             channels: one for each of the model's channels, by its name in lower case (t2w=..., adc=..., hbv=...): a
                 file, a folder of one DICOM series, a SimpleITK image, or a pair of (z, y, x) values and spacing in mm.
 
         Raises:
-            DataError: a channel is missing or damaged, or the patient cannot be predicted.
+            DataError: a channel is missing or damaged, a number is out of range, or the patient cannot be predicted.
+            EncoderError: a sentence has no embedding, and the model's text encoder cannot be had.
         """
+        sentences = (finding,) if isinstance(finding, str) else finding
+        text = text or text_of(sentences, psa, age, volume, "finding, psa, age, volume")
         return self.predict_patient(gather(channels, self.channels, self.rule(missing)), folder, name, text)
 
     def predict_patient(
@@ -119,14 +137,19 @@ class LoadedModel:
     def _predict(self, patient: Patient, folder: Path, name: str, text: CaseText) -> Result:
         output = replace(self.session.exporter.output, folder=folder)
         session = replace(self.session, exporter=replace(self.session.exporter, output=output))
-        cohort = Cohort([Case(name, patient.images, patient.missing)], {})
+        told, unread = self.session.reader.accept(text)
+        case = Case(name, patient.images, patient.missing, told)
+        cohort = Cohort([case], {})
         summary = predict_cases(session, cohort, "one patient", WorkOptions(preprocessing=0, export=0))
         if summary.failed:
             raise DataError(f"The patient could not be predicted. {summary.failed[name]}", where=name)
         write_json(folder / DECISIONS, list(patient.decisions))
-        return self._result(session, folder, name, patient, text)
+        return self._result(session, folder, case, patient, text, unread)
 
-    def _result(self, session: Session, folder: Path, name: str, patient: Patient, text: CaseText) -> Result:
+    def _result(
+        self, session: Session, folder: Path, case: Case, patient: Patient, text: CaseText, unread: Sequence[str]
+    ) -> Result:
+        name = case.name
         record = read_json(folder / places.CASES / f"{name}.json")
 
         def image(kind: str) -> sitk.Image | None:
@@ -134,7 +157,7 @@ class LoadedModel:
             return sitk.ReadImage(str(path)) if path.is_file() else None
 
         labels, score = session.exporter.layout.labels, record.get("case_likelihood")
-        combined = None if score is None else combined_likelihood(session.model.folder, score, text)
+        combined = None if score is None else combined_likelihood(session.model, score, text)
         found = {label: image(f"{places.HEATMAPS}/{name}") for label, name in file_names(labels).items()}
         return Result(
             sitk.ReadImage(str(folder / (name + session.ending))),
@@ -145,10 +168,13 @@ class LoadedModel:
             score,
             None if combined is None else combined[0],
             () if combined is None else combined[1],
-            tuple(record.get("remarks", ())),
+            (*record.get("remarks", ()), *unread),
             patient.decisions,
             record["unlike_training"] if (record.get("training_distance") or 0) >= UNLIKE else None,
             text,
+            sitk.ReadImage(str(folder / places.WITHOUT_TEXT / (name + session.ending))) if case.text else None,
+            tuple(sitk.ReadImage(str(folder / one["map"])) for one in record.get("text", {}).get("sentences", ())),
+            record.get("text"),
         )
 
 

@@ -30,6 +30,7 @@ _COLUMNS = (
     ("mean_probability", "mean probability", "{:.2f}"),
     ("mean_heatmap", "text heatmap", "{:.2f}"),
     ("zone", "zone", "{}"),
+    ("from_text", "from text", "{}"),
 )
 LIMITS = (
     "not a medical device, not for diagnosis. Confidence and likelihood are the model's own numbers: they rank "
@@ -57,6 +58,7 @@ def write_report(path: Path, result: Result, name: str, loaded: LoadedModel) -> 
         warnings=[*result.remarks, *unlike],
         columns=[title for _, title, _ in columns],
         rows=[[_cell(lesion, key, form) for key, _, form in columns] for lesion in result.lesions],
+        told=list(_changed(result)),
         slices=_key_slices(path.parent / places.OVERLAYS / f"{name}.png"),
         shown=SHOWN,
         notes=[*_known(result.text), *result.decisions],
@@ -89,8 +91,21 @@ def _known(text: CaseText) -> Iterator[str]:
     yield from (f"finding: {sentence}" for sentence in text.findings)
 
 
+def _changed(result: Result) -> Iterator[tuple[str, str]]:
+    """Each sentence that the network was told, and what it changed."""
+    for one in (result.text_effect or {}).get("sentences", ()):
+        if "contradicted" not in one:
+            continue  # no candidates are listed
+        verdict = {True: "the image contradicts it", False: "", None: "found nowhere"}[one["contradicted"]]
+        change = f"volume {one['volume_change_ml']:+.2f} mL, likelihood {one['likelihood_change']:+.3f}"
+        yield one["sentence"], "; ".join(filter(None, (change, verdict)))
+
+
 def _cell(lesion: Mapping[str, Any], key: str, form: str) -> str:
-    return "" if lesion.get(key) is None else form.format(lesion[key])
+    value = lesion.get(key)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else form.format(value)
 
 
 def _key_slices(path: Path) -> str | None:

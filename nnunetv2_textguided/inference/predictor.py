@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnunetv2_textguided.errors import DataError, NetworkError
 from nnunetv2_textguided.imaging.intensities import LOGGED
+from nnunetv2_textguided.inference.explaining import ExplainingNetwork, Layout, Told
 from nnunetv2_textguided.inference.missing import missing_rule
 from nnunetv2_textguided.inference.progress import WindowProgress
 from nnunetv2_textguided.network import AlignRefineUNet
@@ -23,45 +25,6 @@ from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK, ResolvedText, Settings
 
 _TRUST = "If you trust whoever made it, predict with --trust."
-HEATMAP_SCALE = 64.0
-"""Heatmaps are accumulated times this. The window's weights fall below 1e-7 in its corners, and the accumulator's half
-precision would round a small probability times that to nothing; a power of two costs no digit."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Channels of a prediction: `heads` logits, then, if `explained`, a heatmap and a change map per label.
-
-    Attributes:
-        heads: number of segmentation heads (classes with background, or regions).
-        labels: foreground labels or regions, in the order of the heads.
-        explained: whether the text's channels follow the logits.
-        refined: whether a refiner is at work, so that the change maps mean something.
-    """
-
-    heads: int
-    labels: tuple[str, ...]
-    explained: bool
-    refined: bool = False
-
-    @property
-    def channels(self) -> int:
-        """All channels."""
-        return self.heads + 2 * len(self.labels) * self.explained
-
-    @property
-    def heatmap(self) -> slice:
-        """Channels of the heatmaps, one per label."""
-        return slice(self.heads, self.heads + len(self.labels))
-
-    @property
-    def change(self) -> slice:
-        """Channels of the change maps, one per label."""
-        return slice(self.heads + len(self.labels), self.heads + 2 * len(self.labels))
-
-    def head_of(self, label: str) -> int:
-        """The segmentation head of a label; heads of classes begin with the background."""
-        return self.labels.index(label) + self.heads - len(self.labels)
 
 
 @dataclass(frozen=True)
@@ -69,37 +32,6 @@ class _Allocation:
     """What the sliding window asks nnU-Net's label manager: how many channels to make room for."""
 
     num_segmentation_heads: int
-
-
-class ExplainingNetwork(nn.Module):
-    """AlignRefineUNet whose output has the text's channels behind its logits.
-
-    nnU-Net's sliding window treats channels alike, so heatmaps are averaged over windows, mirrorings and folds with the
-    same weights as the logits, and the logits stay bit by bit what they are without them. The heatmap is averaged as
-    probability: its logits reach the hundreds, which the window's half-precision accumulator could not hold.
-    """
-
-    def __init__(self, network: AlignRefineUNet) -> None:
-        super().__init__()
-        self.network = network
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load the weights of the wrapped network, under the names that checkpoints give them."""
-        return self.network.load_state_dict(state_dict, strict, assign)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, *S) images to (B, heads + 2 C, *S): logits, heatmaps times HEATMAP_SCALE, change maps.
-
-        The change map of a class is what the refiner added to its logit relative to the background's (a softmax does
-        not see what is added to all), that of a region what it added to the region's logit.
-        """
-        found = self.network.explain(x)
-        regions = found.change.shape[1] == found.heatmap.shape[1]
-        change = found.change if regions else found.change[:, 1:] - found.change[:, :1]
-        # The logits' own type: under autocast, another one would make nnU-Net add up mirrored logits in another type.
-        return torch.cat(
-            [found.logits, *(e.to(found.logits.dtype) for e in (found.heatmap * HEATMAP_SCALE, change))], dim=1
-        )
 
 
 class TextGuidedPredictor(nnUNetPredictor):
@@ -173,7 +105,14 @@ class TextGuidedPredictor(nnUNetPredictor):
         self.progress.step()
         return predicted
 
-    def predict_case(self, name: str, data: Tensor, missing: Collection[int] = ()) -> Any:
+    def predict_case(
+        self,
+        name: str,
+        data: Tensor,
+        missing: Collection[int] = (),
+        told: Told | None = None,
+        layout: Layout | None = None,
+    ) -> Any:
         """(channels, *grid) of one preprocessed case, as NumPy array, with progress over its windows.
 
         NumPy as in nnU-Net: tensors cross process borders through shared memory, which can run out.
@@ -182,6 +121,8 @@ class TextGuidedPredictor(nnUNetPredictor):
             name: of the case.
             data: (channels, *grid) image.
             missing: indices of the channels that the case lacks.
+            told: what the network is told of the case; None: nothing.
+            layout: the channels that are then predicted.
 
         Raises:
             DataError: channels are missing, and the model was not trained to do without.
@@ -192,8 +133,30 @@ class TextGuidedPredictor(nnUNetPredictor):
         for module in self.network.modules():
             if isinstance(module, ChannelDropout):
                 module.missing = frozenset(missing)
-        with self.progress.of(name, len(self.list_of_parameters)):
+        with self._telling(told, layout), self.progress.of(name, len(self.list_of_parameters)):
             return self.predict_logits_from_preprocessed_data(data).cpu().numpy()
+
+    @contextmanager
+    def _telling(self, told: Told | None, layout: Layout | None) -> Iterator[None]:
+        """While the block runs, the network is told this."""
+        before = self.network, self.label_manager
+        if told is not None and layout is not None:
+            self.network = ExplainingNetwork(self._bare, self.layout.explained, told.inputs())
+            self.label_manager = _Allocation(layout.channels)
+        try:
+            yield
+        finally:
+            self.network, self.label_manager = before
+
+    @property
+    def _bare(self) -> AlignRefineUNet:
+        """The network without its wrappers."""
+        # torch.compile (nnUNet_compile) compiles forward, not explain.
+        network = getattr(self.network, "_orig_mod", self.network)
+        network = network.network if isinstance(network, ExplainingNetwork) else network
+        if not isinstance(network, AlignRefineUNet):
+            raise NetworkError("The network is no AlignRefineUNet.", where=type(network).__name__)
+        return network
 
     def load(self, folder: Path, folds: tuple[int | str, ...] | None, checkpoint: str, trust: bool = False) -> None:
         """Load a trained model folder.
@@ -223,10 +186,7 @@ class TextGuidedPredictor(nnUNetPredictor):
     def explain(self) -> None:
         """Predict the text's channels, too. Call after `load` and after prompts are exchanged."""
         labels = tuple(self.text.segmented)
-        # torch.compile (nnUNet_compile) compiles forward, not explain.
-        network = getattr(self.network, "_orig_mod", self.network)
-        if not isinstance(network, AlignRefineUNet):
-            raise NetworkError("The network is no AlignRefineUNet.", where=type(network).__name__)
+        network = self._bare
         refined = network.refiner is not None and bool(network.refiner.alpha != 0)
         self.layout = Layout(self.layout.heads, labels, explained=True, refined=refined)
         self.network = ExplainingNetwork(network)

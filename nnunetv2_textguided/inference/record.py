@@ -87,6 +87,32 @@ def weights_of(model: ModelOptions) -> dict[str, str]:
     return {str(fold): weights_digest(path, model.trust) for fold, path in paths.items()}
 
 
+def fitted_with(model: ModelOptions) -> dict[str, Any]:
+    """What a file that is fitted on a model's validation says of the model, for `check_fitted_with`."""
+    return {"checkpoint": model.checkpoint, WEIGHTS: weights_of(model)}
+
+
+def check_fitted_with(content: Mapping[str, Any], model: ModelOptions, path: Path, command: str) -> None:
+    """Raise DataError if a file beside a model was fitted with other weights than those that predict now.
+
+    Args:
+        content: of the file; where it does not say, as in 0.2, nothing is compared.
+        model: the model that predicts.
+        path: the file.
+        command: the subcommand that fits it.
+    """
+    there, now = content.get(WEIGHTS), weights_of(model)
+    # The weights tell, under whatever name they lie now; of folds that were not validated ("all"), only the name does.
+    if isinstance(there, Mapping) and any(
+        there[fold] != now[fold] if fold in there else content.get("checkpoint") != model.checkpoint for fold in now
+    ):
+        raise DataError(
+            f"What `{command}` fitted belongs to other checkpoints than those that predict now.",
+            where=path,
+            remedy=f"Validate with these (--val --npz) and run nnUNetv2_textguided {command} again, or remove it.",
+        )
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from nnunetv2_textguided.errors import DataError, TextGuidedError
-from nnunetv2_textguided.inference.cases import Case, remove_leftovers, results_of
+from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.inference.cases import CASES, Case, remove_leftovers, results_of
 from nnunetv2_textguided.inference.cohort import Cohort, find_cases
 from nnunetv2_textguided.inference.export import Exporter
 from nnunetv2_textguided.inference.loading import Session, open_session
@@ -92,7 +93,7 @@ def predict_cases(session: Session, cohort: Cohort, source: str, work: WorkOptio
     if session.warning is not None:
         print(session.warning)
     names = set(cohort.names)
-    cohort = cohort.part(work.part, work.parts)
+    cohort = session.reader.read(cohort).part(work.part, work.parts)
     if output.zones is not None:
         zones = output.zones
         cohort = cohort.without(lambda case: zone_file(zones, case.name))
@@ -101,6 +102,8 @@ def predict_cases(session: Session, cohort: Cohort, source: str, work: WorkOptio
     check_same_origin(session.model, output, there if work.continued else there - names)
     remove_leftovers(output.folder, {case.name for case in cohort.cases})
     todo = [case for case in cohort.cases if case.name not in done]
+    with session.foreign.capture():
+        session.reader.embed({case.name: case.text for case in todo})
     print(f"{len(todo)} cases to predict, {len(done)} complete (part {work.part} of {work.parts})")
     summary = Summary(skipped=len(done))
     for name, error in cohort.failed.items():
@@ -122,9 +125,12 @@ def finish(output: OutputOptions, has_tables: bool) -> None:
 
 
 def is_complete(case: Case, exporter: Exporter) -> bool:
-    """Whether all results that are asked for are there."""
-    ending = str(exporter.dataset["file_ending"])
-    return results_of(case.name, exporter.layout.labels, ending, exporter.output).complete(exporter.output.folder)
+    """Whether all results that are asked for are there, of the text that the network is told now."""
+    ending, folder = str(exporter.dataset["file_ending"]), exporter.output.folder
+    if not results_of(case, exporter.layout.labels, ending, exporter.output).complete(folder):
+        return False
+    record = read_json(folder / CASES / f"{case.name}.json", error=DataError)
+    return bool(record.get("text", {}).get("told", {}) == case.text.to_json())
 
 
 def export_case(exporter: Exporter, item: Export) -> dict[str, Any]:
@@ -157,7 +163,8 @@ def _predict(
                 describe()
             start = time.perf_counter()
             data = torch.from_numpy(prepared.data)
-            network = partial(session.predictor.predict_case, case.name, data, case.missing)
+            told, layout = session.reader.told(case.text), exporter.layout.told(case.text)
+            network = partial(session.predictor.predict_case, case.name, data, case.missing, told, layout)
             predicted = attempt(case.name, "predicted", network)
             if predicted is not None:
                 seconds = {"preprocess": prepared.seconds, "predict": time.perf_counter() - start}

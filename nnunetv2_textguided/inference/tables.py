@@ -17,18 +17,24 @@ from nnunetv2_textguided.inference.cases import CASES
 LESION_COLUMNS = (
     "case", "candidate", "confidence", "volume_ml", "diameter_mm", "centroid_left_mm", "centroid_posterior_mm",
     "centroid_superior_mm", "key_slice", "mean_probability", "peak_probability", "mean_heatmap", "zone",
-    "outside_gland",
+    "outside_gland", "from_text",
 )  # fmt: skip
 CASE_COLUMNS = (
     "case", "case_likelihood", "candidates", "volume_ml", "outside_gland", "training_distance",
-    "unlike_training", "refiner_added_voxels", "refiner_removed_voxels", "remarks",
+    "unlike_training", "refiner_added_voxels", "refiner_removed_voxels", "likelihood_without_text",
+    "volume_without_text_ml", "contradicted_sentences", "remarks",
+)  # fmt: skip
+SENTENCE_COLUMNS = (
+    "case", "number", "sentence", "grounded_ml", "peak_without_text", "contradicted", "volume_change_ml",
+    "likelihood_change", "candidates_from_it", "map",
 )  # fmt: skip
 
 
 def write_tables(folder: Path) -> tuple[int, int]:
     """Write lesions.csv, lesions.json (a row per candidate) and cases.csv (one per case) of a prediction folder.
 
-    Case by case, so that memory does not follow the cohort.
+    Where a case was predicted with text, sentences.csv has a row per sentence. Case by case, so that memory does not
+    follow the cohort.
 
     Returns:
         Numbers of cases and candidates.
@@ -45,6 +51,7 @@ def write_tables(folder: Path) -> tuple[int, int]:
                 write_lesion(_lesion_row(record["case"], candidate))
                 list_lesion({"case": record["case"], **candidate})
             cases, lesions = cases + 1, lesions + len(record["candidates"])
+    _write_sentences(folder)
     return cases, lesions
 
 
@@ -71,10 +78,34 @@ def _case_row(record: dict[str, Any]) -> dict[str, Any]:
         "candidates": len(candidates),
         "volume_ml": sum(c["volume_ml"] for c in candidates),
         "outside_gland": sum(outside) if outside else None,
+        **_text_row(record.get("text")),
         "refiner_added_voxels": edits.get("added"),
         "refiner_removed_voxels": edits.get("removed"),
         "remarks": " | ".join(record.get("remarks", ())),
     }
+
+
+def _text_row(text: Mapping[str, Any] | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    without = text["without"]
+    return {
+        "likelihood_without_text": without["case_likelihood"],
+        "volume_without_text_ml": without["volume_ml"],
+        "contradicted_sentences": sum(bool(one["contradicted"]) for one in text["sentences"]),
+    }
+
+
+def _write_sentences(folder: Path) -> None:
+    told = [record for record in read_records(folder) if record.get("text", {}).get("sentences")]
+    if not told:
+        (folder / "sentences.csv").unlink(missing_ok=True)
+        return
+    with _table(folder / "sentences.csv", SENTENCE_COLUMNS) as write:
+        for record in told:
+            for number, one in enumerate(record["text"]["sentences"], start=1):
+                candidates = " ".join(map(str, one["candidates_from_it"]))
+                write({"case": record["case"], "number": number, **one, "candidates_from_it": candidates})
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from nnunetv2_textguided.evaluation.threshold_comparison import at_thresholds
 from nnunetv2_textguided.evaluation.thresholds import THRESHOLDS, stack
 from nnunetv2_textguided.files import json_value, read_json, write_json
 from nnunetv2_textguided.inference.options import ModelOptions
-from nnunetv2_textguided.inference.record import WEIGHTS, weights_of
+from nnunetv2_textguided.inference.record import WEIGHTS, check_fitted_with, fitted_with
 from nnunetv2_textguided.inference.validated import score_validation
 from nnunetv2_textguided.nnunet.labels import Target
 from nnunetv2_textguided.software import software_versions
@@ -60,8 +60,7 @@ def fit_thresholds(
         "rule": "highest mean Dice of cases with the label, less the price for each mL of false volume in the mean "
         "case without it; a voxel has the label where its probability exceeds the threshold",
         "price": price,
-        "checkpoint": model.checkpoint,
-        WEIGHTS: weights_of(trained),
+        **fitted_with(trained),
         "cases_by_fold": {str(number): int((folds == number).sum()) for number in sorted(set(fold.values()))},
         "software": software_versions(),
         "labels": {t.name: _fit([scores[case][t.name].curve for case in cases], folds, price, t.name) for t in targets},
@@ -121,17 +120,11 @@ def read_thresholds(model: ModelOptions) -> dict[str, float]:
         if content["version"] != FORMAT_VERSION:
             raise ValueError(f"its version is {content['version']!r}")
         fitted = {str(name): _number(entry["threshold"]) for name, entry in content["labels"].items()}
-        there, checkpoint = dict(content[WEIGHTS]), str(content["checkpoint"])
+        if not isinstance(content[WEIGHTS], dict):
+            raise TypeError(f"{WEIGHTS} is no object")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"The file does not describe thresholds: {error}.", where=path, remedy="Fit again.") from error
-    # The weights tell, under whatever name they lie now; of folds that were not validated ("all"), only the name does.
-    now = weights_of(model)
-    if any(there[fold] != now[fold] if fold in there else checkpoint != model.checkpoint for fold in now):
-        raise DataError(
-            "The thresholds were fitted with other checkpoints than those that predict now.",
-            where=path,
-            remedy="Validate with these (--val --npz) and run nnUNetv2_textguided threshold again.",
-        )
+    check_fitted_with(content, model, path, "threshold")
     return fitted
 
 

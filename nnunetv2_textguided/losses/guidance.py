@@ -43,8 +43,10 @@ class GuidanceLoss(nn.Module):
         dice_weight: weight of the Dice term of the heatmap loss.
         hard_negatives: share of background voxels that the heatmap loss looks at.
         anatomy: values of the anatomical structures, whose similarities follow those of the labels.
+        codes: (256,) the anatomical value that each value of the anatomical map stands for; None: they are the same.
     """
 
+    codes: Tensor | None
     lambda_align: Tensor
     lambda_heat: Tensor
 
@@ -55,8 +57,10 @@ class GuidanceLoss(nn.Module):
         dice_weight: float = 1.0,
         hard_negatives: float = 1.0,
         anatomy: Sequence[int] = (),
+        codes: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.register_buffer("codes", codes)
         self.labels, self.ignore_label, self.anatomy = labels, ignore_label, tuple(anatomy)
         self.dice_weight, self.hard_negatives = dice_weight, hard_negatives
         self.register_buffer("lambda_align", torch.zeros(()))
@@ -83,9 +87,14 @@ class GuidanceLoss(nn.Module):
 
     def shares(self, target: Tensor, grid: Sequence[int]) -> MapTarget:
         """The labels, then the anatomical structures, on a map's grid; `target` as in `forward`."""
-        if not self.anatomy:
-            return map_target(target, grid, self.labels, self.ignore_label)
+        if self.labels is None:
+            return map_target(target, grid, None, self.ignore_label)
         labels, anatomy = target[:, :1], target[:, 1:]
+        if not self.anatomy:
+            return map_target(labels, grid, self.labels, self.ignore_label)
+        if self.codes is not None:
+            # Outside of the image nnU-Net fills maps with -1.
+            anatomy = self.codes[anatomy.long().clamp(min=0)]
         shares = map_target(labels, grid, self.labels, self.ignore_label)
         # Prompts of anatomy describe normal tissue: a lesion in the peripheral zone is none, and what is ignored is
         # unknown. The data set's maps hold the zones under lesions, too.

@@ -20,13 +20,13 @@ class AlignmentHead(nn.Module):
     r"""Similarity logits between image features and prompts.
 
     With f = normalise(W_f F) and t_k = normalise(W_t e_k), a = min(exp(theta), max_scale), class prompts P_c and
-    context prompts N:
+    negatives N_c, the context prompts or, if labels are exclusive, these and the prompts of all other labels:
 
-        l_c(v) = log mean_{k in P_c} exp(a f(v).t_k) - log mean_{k in N} exp(a f(v).t_k) + b_c
+        l_c(v) = log mean_{k in P_c} exp(a f(v).t_k) - log mean_{k in N_c} exp(a f(v).t_k) + b_c
 
     The losses see sigmoid(l_c). Unlike the sigmoid of a cosine, whose range is [0.27, 0.73], it reaches all of (0, 1);
-    scale and bias are learned. `calibration` makes it the heatmap, a probability (calibration.py). Without context
-    prompts the second term is 0.
+    scale and bias are learned. `calibration` makes it the heatmap, a probability (calibration.py). Without negatives
+    the second term is 0.
 
     Args:
         feature_width: channels of the decoder stage.
@@ -40,6 +40,7 @@ class AlignmentHead(nn.Module):
         conditioning_width: channels of the image features that prompts look at first (conditioning.py); None: they
             are the same for every image.
         feedback: the map is passed back into the decoder (see `feed_back`).
+        exclusive: a voxel is of one label at most, so that all other labels' prompts are negatives of a label.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class AlignmentHead(nn.Module):
         prior: float = 0.01,
         conditioning_width: int | None = None,
         feedback: bool = False,
+        exclusive: bool = False,
     ) -> None:
         super().__init__()
+        self.exclusive = exclusive
         self.sections = [*prompts_per_label, context_prompts]
         self.max_log_scale = math.log(max_scale)
         self.image_projection = nn.Linear(feature_width, projection_dim, bias=False)
@@ -100,11 +103,30 @@ class AlignmentHead(nn.Module):
             text = self.scale * F.normalize(text, dim=-1, eps=1e-6)
             prompts = "kd" if text.ndim == 2 else "bkd"
             scaled_cosine = torch.einsum(f"bd...,{prompts}->bk...", voxels, text) / length
-            *labels, context = torch.split(scaled_cosine, self.sections, dim=1)
-            logits = torch.stack([_log_mean_exp(part) for part in labels], dim=1)
-            if self.sections[-1]:
-                logits = logits - _log_mean_exp(context)[:, None]
+            logits = self._contrast(torch.split(scaled_cosine, self.sections, dim=1))
             return logits + self.bias.view(1, -1, *(1,) * (features.ndim - 2))
+
+    def _contrast(self, parts: Sequence[Tensor]) -> Tensor:
+        """(B, C, *S) log mean over each label's prompts minus that over its negatives.
+
+        Args:
+            parts: for each label (B, P_c, *S) scaled cosines of its prompts, then those of the context prompts.
+        """
+        *labels, context = parts
+        logits = torch.stack([_log_mean_exp(part) for part in labels], dim=1)
+        if not self.exclusive:
+            return logits - _log_mean_exp(context)[:, None] if context.shape[1] else logits
+        # Sums once per label, not once per pair of labels.
+        sums = torch.stack([torch.logsumexp(part, dim=1) for part in parts if part.shape[1]], dim=1)
+        negatives = []
+        for label, part in enumerate(labels):
+            others = [index for index in range(sums.shape[1]) if index != label]
+            count = sum(self.sections) - part.shape[1]
+            chosen = (
+                torch.logsumexp(sums[:, others], dim=1) - math.log(count) if others else torch.zeros_like(logits[:, 0])
+            )
+            negatives.append(chosen)
+        return logits - torch.stack(negatives, dim=1)
 
     def feed_back(self, features: Tensor, similarity: Tensor) -> Tensor:
         """`features` plus a learned mixture of the maps, as DenseCLIP feeds its score maps to the decoder.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,32 +15,18 @@ from nnunetv2_textguided.network.alignment import AlignmentHead
 from nnunetv2_textguided.network.attention_refiner import AttentionRefiner
 from nnunetv2_textguided.network.backbone import choose_stage, features_of_each_stage, locate_backbone
 from nnunetv2_textguided.network.balance import balanced
+from nnunetv2_textguided.network.clinical import ClinicalConditioning
 from nnunetv2_textguided.network.encoders import MultiEncoder
-from nnunetv2_textguided.network.explanation import Explanation, heatmap_of
+from nnunetv2_textguided.network.explanation import Explanation, explanation_of
 from nnunetv2_textguided.network.feature_maps import count_alignment, count_encoder
 from nnunetv2_textguided.network.gate import Refinement
+from nnunetv2_textguided.network.grounding import CaseInput, Grounded, GroundingHead
+from nnunetv2_textguided.network.guided import Decoded, Guided, Segmentation
 from nnunetv2_textguided.network.normalisation import join_activations
 from nnunetv2_textguided.network.refiner import RefinerInput, SurfaceRefiner
-from nnunetv2_textguided.settings import RefinerSettings, ResolvedText, Settings
+from nnunetv2_textguided.network.text_parts import build_alignment, build_grounding, build_refiner
+from nnunetv2_textguided.settings import ResolvedText, Settings
 from nnunetv2_textguided.settings_block import complete_settings
-
-Segmentation = Tensor | list[Tensor]
-
-
-class Decoded(NamedTuple):
-    """What the decoder computes.
-
-    Attributes:
-        outputs: (B, O, *S) logits, finest first; all scales with deep supervision, else one.
-        similarity: (B, C, *s) similarity logits; None where nobody asks for them.
-        finest: (B, width, *S) features of the finest stage.
-        coarser: features of the stage before.
-    """
-
-    outputs: list[Tensor]
-    similarity: Tensor | None
-    finest: Tensor
-    coarser: Tensor
 
 
 class AlignRefineUNet(nn.Module):
@@ -116,6 +102,8 @@ class AlignRefineUNet(nn.Module):
         self.alignment: AlignmentHead | None = None
         self.refiner: SurfaceRefiner | AttentionRefiner | None = None
         self.refiner_waits = False
+        self.grounding: GroundingHead | None = None
+        self.clinical: ClinicalConditioning | None = None
         self.alignment_stage = choose_stage(strides, settings.alignment.stage, settings.alignment.max_stride)
         self.gradient_ratio = settings.alignment.gradient_ratio if settings.uses_text else None
         if settings.uses_text:
@@ -129,7 +117,7 @@ class AlignRefineUNet(nn.Module):
                 where="text_guidance.text.resolved",
                 remedy="Train with a trainer of this package, which fills it in, or use the model folder's plans.",
             )
-        labels, segmented = len(text.labels), len(text.segmented)
+        segmented = len(text.segmented)
         if num_classes not in (segmented, segmented + 1):
             raise NetworkError(
                 f"The text names {segmented} labels, but the network has {num_classes} segmentation heads.",
@@ -138,37 +126,17 @@ class AlignRefineUNet(nn.Module):
             )
         self.num_segmented = segmented
         self._register_text(text, learned=settings.text.control == "learned")
-        widths, alignment = self.encoder.output_channels, settings.alignment
-        self.alignment = AlignmentHead(
-            widths[-(self.alignment_stage + 2)],
-            text.embedding_dim,
-            [text.prompt_label.count(label) for label in range(labels)],
-            text.prompt_label.count(-1),
-            alignment.projection_dim,
-            alignment.initial_scale,
-            alignment.max_scale,
-            alignment.prior,
-            widths[-1] if alignment.conditioning == "image" else None,
-            alignment.feedback,
-        )
-        if "refiner" in settings.components:
-            token_dim = text.token_dim if text.num_tokens else text.embedding_dim
-            self.refiner = self._build_refiner(
-                settings.refiner, token_dim, labels, num_classes, num_classes == segmented
-            )
-
-    def _build_refiner(
-        self, options: RefinerSettings, token_dim: int, labels: int, outputs: int, regions: bool
-    ) -> SurfaceRefiner | AttentionRefiner:
         widths = self.encoder.output_channels
-        if options.design == "attention":
-            chosen = options.model_dump(include={"dim", "heads", "tau", "max_fraction", "gamma", "dropout"})
-            return AttentionRefiner(widths[0], token_dim, labels, regions, **chosen)
-        names = {"dim", "hidden", "heads", "band", "max_fraction", "prediction_fraction", "bound"}
-        chosen = options.model_dump(include=names)
-        dims = self.decoder.seg_layers[-1].weight.ndim - 2
-        read = (self.input_channels, widths[0], widths[1])
-        return SurfaceRefiner(read, token_dim, labels, outputs, regions, dims, options.tokens != "none", **chosen)
+        features = widths[-(self.alignment_stage + 2)]
+        self.alignment = build_alignment(settings.alignment, text, features, widths[-1], num_classes == segmented)
+        if settings.grounding.enabled:
+            self.grounding = build_grounding(settings, text, features)
+        if settings.text.case.clinical:
+            self.clinical = ClinicalConditioning(widths[-1])
+        if "refiner" in settings.components:
+            dims = self.decoder.seg_layers[-1].weight.ndim - 2
+            read = (self.input_channels, widths[0], widths[1])
+            self.refiner = build_refiner(settings.refiner, text, read, num_classes, dims)
 
     def _register_text(self, text: ResolvedText, learned: bool) -> None:
         """Room for the embeddings; shapes come from the plans, so that strict loading of checkpoints works."""
@@ -202,26 +170,33 @@ class AlignRefineUNet(nn.Module):
                 )
             target.copy_(value)
 
-    def forward(self, x: Tensor, return_similarity: bool = False, return_refinement: bool = False) -> Any:
+    def forward(
+        self,
+        x: Tensor,
+        return_similarity: bool = False,
+        return_refinement: bool = False,
+        text: CaseInput | None = None,
+    ) -> Any:
         """Segment.
 
         Args:
             x: (B, channels, *S) image.
             return_similarity: also return the similarity logits.
             return_refinement: leave the refinement out of the logits and return it beside them.
+            text: what is told of the cases; None: nothing, which is the same as a text that says nothing.
 
         Returns:
             Logits (B, heads, *S), or a list of logits, finest first, with deep supervision; with `return_similarity`
             a pair with the (B, C, *s) similarity logits at the alignment stage (None for a network without text);
-            with `return_refinement` a triple with the Refinement (None for a network without refiner).
+            with `return_refinement`, or `return_similarity` and `text`, Guided.
         """
-        decoded = self.decode(self.encoder(x), return_similarity)
+        decoded = self.decode(self.condition(self.encoder(x), text), return_similarity, text)
         outputs, refinement = decoded.outputs, self.refinement(x, decoded)
         if refinement is not None and not return_refinement:
             outputs[0] = self.refiner.refine(outputs[0], refinement)  # type: ignore[union-attr]
         segmentation: Segmentation = outputs if self.decoder.deep_supervision else outputs[0]
-        if return_refinement:
-            return segmentation, decoded.similarity, refinement
+        if return_refinement or (return_similarity and text is not None):
+            return Guided(segmentation, decoded.similarity, refinement, decoded.grounded)
         return (segmentation, decoded.similarity) if return_similarity else segmentation
 
     def refinement(self, x: Tensor, decoded: Decoded) -> Refinement | None:
@@ -237,15 +212,22 @@ class AlignRefineUNet(nn.Module):
         )
         return refinement
 
-    def decode(self, skips: list[Tensor], explained: bool) -> Decoded:
-        """The plans' decoder, step by step as in its own forward, with the alignment head at its stage.
+    def condition(self, encoded: Sequence[Tensor], text: CaseInput | None) -> list[Tensor]:
+        """The encoder's features, finest first, the bottleneck's conditioned on the clinical facts."""
+        skips = list(encoded)
+        if self.clinical is not None and text is not None and text.facts is not None:
+            skips[-1] = self.clinical(skips[-1], text.facts)
+        return skips
+
+    def decode(self, skips: list[Tensor], explained: bool, text: CaseInput | None = None) -> Decoded:
+        """The plans' decoder, step by step as in its own forward, with the text's parts at their stage.
 
         Args:
             skips: the encoder's features, finest first.
             explained: compute the similarity logits also where nothing in the network needs them.
+            text: what is told of the cases.
         """
-        x, outputs = skips[-1], []
-        similarity = None
+        x, outputs, similarity, grounded = skips[-1], [], None, Grounded()
         coarser = x
         stages = len(self.decoder.stages)
         for stage in range(stages):
@@ -258,35 +240,37 @@ class AlignRefineUNet(nn.Module):
                 if explained or self.refiner is not None or self.alignment.feedback is not None:
                     similarity = self.alignment(guiding, self.text_embeddings, skips[-1])
                     x = self.alignment.feed_back(x, similarity)
+                if self.grounding is not None and text is not None:
+                    x, grounded = self.grounding.read(x, guiding, text)
             if self.decoder.deep_supervision or stage == stages - 1:
                 outputs.append(self.decoder.seg_layers[stage](x))
-        return Decoded(outputs[::-1], similarity, x, coarser)
+        return Decoded(outputs[::-1], similarity, x, coarser, grounded)
 
     @property
     def tokens(self) -> Tensor:
         """(N, D) what the refiner attends to: token embeddings, or one embedding per prompt."""
         return self.text_tokens if self.text_tokens.shape[0] else self.text_embeddings
 
-    @torch.no_grad()
-    def explain(self, x: Tensor) -> Explanation:
-        """What the text does to (B, channels, *S) images.
+    def explain(self, x: Tensor, text: CaseInput | None = None) -> Explanation:
+        """What the text does to (B, channels, *S) images; `text`: what is told of them.
 
         Raises:
             NetworkError: this network has no text.
         """
+        return self.explain_each(x, [text])[0]
+
+    @torch.no_grad()
+    def explain_each(self, x: Tensor, texts: Sequence[CaseInput | None]) -> list[Explanation]:
+        """The same for several texts; the image is encoded once."""
         if self.alignment is None:
             raise NetworkError("This network was trained without text: there is nothing to explain.")
-        decoded = self.decode(self.encoder(x), explained=True)
-        logits, similarity, refinement = decoded.outputs[0], decoded.similarity, self.refinement(x, decoded)
-        assert similarity is not None  # asked for, and there is text
-        gate, change = torch.zeros_like(logits[:, :1], dtype=torch.bool), torch.zeros_like(logits)
-        if self.refiner is not None and refinement is not None:
-            places, let_through = refinement.gate
-            gate = gate.flatten(2).scatter(2, places[:, None], let_through[:, None]).view_as(gate)
-            refined = self.refiner.refine(logits, refinement)
-            logits, change = refined, refined - logits
-        heatmap = heatmap_of(self.alignment, similarity[:, : self.num_segmented], x.shape[2:])
-        return Explanation(logits, heatmap, gate, change, self.alignment.scale)
+        encoded, found = self.encoder(x), []
+        for text in texts:
+            decoded = self.decode(self.condition(encoded, text), explained=True, text=text)
+            labels, size = self.num_segmented, x.shape[2:]
+            change = self.refinement(x, decoded)
+            found.append(explanation_of(self.alignment, self.refiner, decoded, change, labels, size))
+        return found
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
         """Elements of all feature maps for one patch of `input_size` voxels, as nnU-Net's planners count them."""

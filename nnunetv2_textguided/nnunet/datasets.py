@@ -38,6 +38,7 @@ def dataset_name(wanted: str | int, *needed: str, where: str | None = None) -> s
         required_path(variable)
     if not any(map(nnunet_path, VARIABLES)):
         required_path(PREPROCESSED)
+    _check_there()
     wanted = str(wanted).strip()
     known = known_datasets()
     # int() refuses digits such as a superscript 2, which str.isdigit does not.
@@ -54,6 +55,17 @@ def dataset_name(wanted: str | int, *needed: str, where: str | None = None) -> s
     else:
         what, remedy = f"There is no data set {wanted!r}.", _for_name(wanted, known)
     raise DataError(what, where=where, remedy=remedy)
+
+
+def _check_there() -> None:
+    """Raise DataError if none of the folders that nnU-Net's variables name is there: not the id is wrong then."""
+    named = {variable: path for variable in VARIABLES if (path := nnunet_path(variable)) is not None}
+    if not any(path.is_dir() for path in named.values()):
+        raise DataError(
+            "nnU-Net's folders do not exist.",
+            where=", ".join(f"{variable}={path}" for variable, path in named.items()),
+            remedy="Check nnU-Net's variables, and whether the disk is mounted.",
+        )
 
 
 def read_description(dataset: str) -> tuple[dict[str, Any], Path]:

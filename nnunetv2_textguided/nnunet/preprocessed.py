@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, infer_dataset_class, nnUNetDatasetBlosc2
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
@@ -18,6 +19,12 @@ def dataset_class(folder: str | Path) -> Any:
 def is_blosc2(folder: str | Path) -> bool:
     """Whether the cases of a folder are stored as .b2nd; else as .npz."""
     return bool(dataset_class(folder) is nnUNetDatasetBlosc2)
+
+
+def read_map(preprocessed: str | Path, folder: str | Path, case: str) -> np.ndarray:
+    """A case's label map (*S) in a folder beside the preprocessed cases, as nnU-Net's loader reads it."""
+    dataset = dataset_class(preprocessed)(str(preprocessed), [case], str(folder))
+    return np.asarray(dataset.load_case(case)[2][:])
 
 
 def chunks_of_labels(shape: Sequence[int], patch_size: Sequence[int]) -> dict[str, list[int]]:

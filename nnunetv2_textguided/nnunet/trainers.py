@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from typing import Any
 
 
@@ -16,7 +17,8 @@ def stock_lookup(name: str) -> type[Any]:
     """
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of the libraries that all those trainers import
         found: type[Any] = recursive_find_trainer_class_by_name(name)
     return found
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.files import visible_below
 
 # The bpMRI sequences, in nnU-Net channel order.
 MODALITIES = ("t2w", "adc", "hbv")
@@ -78,8 +79,7 @@ def scan_archive(folder: str | Path) -> Archive:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError("The image folder does not exist.", where=folder, remedy="Check --images.")
-    # macOS leaves "._name" companions in unpacked archives; they are not images.
-    files = sorted(p for p in folder.rglob("*.mha") if not p.name.startswith("."))
+    files = visible_below(folder, "*.mha")
     if not files:
         raise DataError(
             "The image folder holds no .mha file.",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import deque
@@ -15,10 +14,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from nnunetv2_textguided.errors import TextGuidedError
+from nnunetv2_textguided.processes.supervised import supervised
 
 TAIL_LINES = 20
 POLL_SECONDS = 0.3
-PATIENCE_SECONDS = 10.0
 
 
 class CommandError(TextGuidedError):
@@ -49,7 +48,7 @@ def run_command(
     total: int,
     progress: Callable[[], tuple[int, str]],
 ) -> float:
-    """Run a command to its end.
+    """Run a command to its end; whatever ends this process ends it and all that it started, too.
 
     Args:
         arguments: the command's name and its arguments.
@@ -67,27 +66,22 @@ def run_command(
     """
     started = time.monotonic()
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w", encoding="utf-8") as output, tqdm(total=total, desc=title, leave=True) as bar:
-        # A session of its own, so that an interrupted demo takes the child's data loading processes down with it.
-        child = subprocess.Popen(
-            [find_command(arguments[0]), *arguments[1:]],
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            while child.poll() is None:
-                _show(bar, *progress())
-                time.sleep(POLL_SECONDS)
-        finally:
-            _stop(child)
-        if child.returncode == 0:
+    words = [find_command(arguments[0]), *arguments[1:]]
+    report = log.with_name(f"{log.name}.exit")
+    with (
+        log.open("wb") as output,
+        tqdm(total=total, desc=title, leave=True) as bar,
+        supervised(words, report, output, environment) as command,
+    ):
+        while command.runs():
+            _show(bar, *progress())
+            time.sleep(POLL_SECONDS)
+        status = int(command.measured().get("status", -signal.SIGKILL))
+        if status == 0:
             _show(bar, total, progress()[1])
-    if child.returncode != 0:
+    if status != 0:
         raise CommandError(
-            f"{arguments[0]} failed with exit status {child.returncode}. Its last lines:\n{tail(log)}",
+            f"{arguments[0]} failed with exit status {status}. Its last lines:\n{tail(log)}",
             where=log,
             remedy="The whole output is in that file. `nnUNetv2_textguided doctor` checks the installation.",
         )
@@ -105,18 +99,3 @@ def _show(bar: tqdm, done: int, status: str) -> None:
     bar.n = min(done, bar.total)
     bar.set_postfix_str(status, refresh=False)
     bar.refresh()
-
-
-def _stop(child: subprocess.Popen) -> None:
-    if child.poll() is not None:
-        return
-    for kill in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
-        if hasattr(os, "killpg"):
-            os.killpg(child.pid, kill)
-        else:
-            child.terminate()
-        try:
-            child.wait(PATIENCE_SECONDS)
-            return
-        except subprocess.TimeoutExpired:
-            continue

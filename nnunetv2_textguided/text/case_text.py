@@ -13,55 +13,23 @@ from __future__ import annotations
 
 import csv
 import difflib
-import math
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nnunetv2_textguided.errors import DataError, PromptBankError
 from nnunetv2_textguided.files import read_json, write_json
 from nnunetv2_textguided.text.bank import valid_text
+from nnunetv2_textguided.text.clinical_facts import CLINICAL, ClinicalFacts, clinical_number
 from nnunetv2_textguided.text.report_target import ReportTarget, parse_target
 
 JSON_NAME, CSV_NAME = "case_text.json", "case_text.csv"
 MAX_FINDINGS = 64
 """A case with more sentences is refused: no report lists as many lesions."""
 
-# Key -> smallest and largest value that a patient can have, and the unit.
-CLINICAL = {
-    "psa_ng_per_ml": (0.0, 10_000.0, "ng/mL (the same as ug/L)"),
-    "age_years": (18.0, 115.0, "years"),
-    "prostate_volume_ml": (3.0, 600.0, "mL (the same as cm3; 1000 mm3 are 1 mL)"),
-}
-
 _PIRADS = re.compile(r"\bPI-?\s?RADS(?:\s+(?:category|score|grade))?\s*:?\s*([1-5])\b", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class ClinicalFacts:
-    """Numbers that are known of a patient; None: not known.
-
-    Attributes:
-        psa_ng_per_ml: prostate-specific antigen in serum, ng/mL.
-        age_years: age at the examination, years.
-        prostate_volume_ml: volume of the whole gland, mL.
-    """
-
-    psa_ng_per_ml: float | None = None
-    age_years: float | None = None
-    prostate_volume_ml: float | None = None
-
-    @property
-    def psa_density(self) -> float | None:
-        """PSA over the gland's volume, ng/mL per mL; None where one of them is not known."""
-        if self.psa_ng_per_ml is None or self.prostate_volume_ml is None:
-            return None
-        return self.psa_ng_per_ml / self.prostate_volume_ml
-
-    def __bool__(self) -> bool:
-        return any(getattr(self, f.name) is not None for f in fields(self))
 
 
 @dataclass(frozen=True)
@@ -75,7 +43,7 @@ class CaseText:
     """
 
     findings: tuple[str, ...] = ()
-    clinical: ClinicalFacts = ClinicalFacts()
+    clinical: ClinicalFacts = field(default_factory=ClinicalFacts)
     target: ReportTarget | None = None
 
     def __bool__(self) -> bool:
@@ -89,7 +57,7 @@ class CaseText:
 
     def to_json(self) -> dict[str, Any]:
         """The entry of case_text.json; what is not known is left out."""
-        known = {f.name: getattr(self.clinical, f.name) for f in fields(self.clinical)}
+        known = asdict(self.clinical)
         clinical = {name: value for name, value in known.items() if value is not None}
         return {
             **({"findings": list(self.findings)} if self.findings else {}),
@@ -170,26 +138,21 @@ def parse_entry(entry: Any, where: str) -> CaseText:
         sentences = tuple(valid_text(sentence, where) for sentence in findings)
     except PromptBankError as error:
         raise DataError(error.what, where=where, remedy=error.remedy) from error
-    facts = ClinicalFacts(**{key: _number(key, value, where) for key, value in clinical.items()})
+    facts = ClinicalFacts(**{key: clinical_number(key, value, where) for key, value in clinical.items()})
     target = parse_target(entry["target"], where) if "target" in entry else None
     return CaseText(sentences, facts, target)
 
 
-def _number(key: str, value: Any, where: str) -> float | None:
-    if value is None:
-        return None
-    low, high, unit = CLINICAL[key]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise DataError(
-            f"{key} is {value!r}, not a number.", where=where, remedy=f"Give it in {unit}, or leave it out."
-        )
-    if not low < value <= high:
-        raise DataError(
-            f"{key} is {value:g}; patients have between {low:g} and {high:g}.",
-            where=where,
-            remedy=f"Give it in {unit}; leave it out where it is not known.",
-        )
-    return float(value)
+def text_of(
+    findings: Sequence[str], psa: float | None, age: float | None, volume: float | None, where: str
+) -> CaseText:
+    """What is known of one patient: sentences, PSA in ng/mL, age in years, volume of the prostate in mL.
+
+    Raises:
+        DataError: a value or a sentence is not valid.
+    """
+    facts = {"psa_ng_per_ml": psa, "age_years": age, "prostate_volume_ml": volume}
+    return parse_entry({"findings": list(findings), "clinical": facts}, where)
 
 
 def _check_keys(entry: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:

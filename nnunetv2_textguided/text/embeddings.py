@@ -186,6 +186,11 @@ def file_sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def encoder_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """In what the identities of two encoders differ; embeddings of different encoders must never be mixed."""
+    return [key for key in ENCODER_KEYS if one.get(key) != other.get(key)]
+
+
 def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nnunetv2_textguided.errors import EncoderError
 from nnunetv2_textguided.text.encoder import TextEncoder
 
 NAMES = ("biomedclip", "minilm", "local:DIR")
+_NAMED = {
+    "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224": "biomedclip",
+    "sentence-transformers/all-MiniLM-L6-v2": "minilm",
+}
+
+
+def encoder_name(identity: Mapping[str, Any]) -> str | None:
+    """What an encoder of this identity is called; None: only its folder can be named."""
+    return _NAMED.get(str(identity.get("id")))
 
 
 def load_encoder(name: str) -> TextEncoder:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch import distributed as dist
 
 from nnunetv2_textguided.anatomy.labels import RAW_FOLDER, anatomy_folder, anatomy_labels
 from nnunetv2_textguided.anatomy.preprocessing import preprocess_anatomy
+from nnunetv2_textguided.anatomy.sector_maps import anatomy_of_codes, preprocess_sectors, sector_folder
 from nnunetv2_textguided.errors import TrainingError
 from nnunetv2_textguided.nnunet.folders import RAW, nnunet_path
 from nnunetv2_textguided.nnunet.plans import PlansManager
@@ -22,26 +25,54 @@ class TrainingAnatomy:
     """The anatomy of the data set that is trained on.
 
     Attributes:
-        values: values of the structures in the anatomical label maps.
-        folder: where the preprocessed maps are.
+        labels: the structures and their values in the anatomical label maps.
+        preprocessed: the folder of nnU-Net's preprocessed cases.
+        sectors: cut into sectors, from which phrases of places are learned.
         dataset: name of the data set.
         plans: name of the plans.
         configuration: name of the configuration.
     """
 
-    values: tuple[int, ...]
-    folder: Path
+    labels: dict[str, int]
+    preprocessed: Path
+    sectors: bool
     dataset: str
-    plans: str
+    plans: PlansManager
     configuration: str
 
     @classmethod
     def of(
-        cls, preprocessed: str, plans: PlansManager, configuration: str, dataset_json: dict[str, Any]
+        cls,
+        preprocessed: str,
+        plans: PlansManager,
+        configuration: str,
+        dataset_json: dict[str, Any],
+        sectors: bool = False,
     ) -> TrainingAnatomy:
-        """The anatomy of the cases in the folder `preprocessed`."""
-        values = tuple(anatomy_labels(dataset_json).values())
-        return cls(values, anatomy_folder(preprocessed), plans.dataset_name, plans.plans_name, configuration)
+        """The anatomy of the cases in the folder `preprocessed`.
+
+        Raises:
+            DataError: the description is not valid, or sectors are asked for where there are no zones.
+        """
+        labels = anatomy_labels(dataset_json)
+        if sectors:
+            anatomy_of_codes(labels)
+        return cls(labels, Path(preprocessed), sectors, plans.dataset_name, plans, configuration)
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """Values of the structures."""
+        return tuple(self.labels.values())
+
+    @property
+    def codes(self) -> Tensor | None:
+        """(256,) the structure's value for each value of the maps in `folder`; None: they are the same."""
+        return torch.from_numpy(anatomy_of_codes(self.labels)) if self.sectors else None
+
+    @property
+    def folder(self) -> Path:
+        """Where the preprocessed maps are that nnU-Net's loader reads."""
+        return sector_folder(self.preprocessed) if self.sectors else anatomy_folder(self.preprocessed)
 
     def prepare(self, rank: int, distributed: bool, tell: Callable[[str], None]) -> None:
         """Have the first rank preprocess what is not up to date, and tell what was done; the others wait.
@@ -51,6 +82,9 @@ class TrainingAnatomy:
         """
         if rank == 0 and (message := self.preprocess()) is not None:
             tell(message)
+        if rank == 0 and self.sectors:
+            cases, done = preprocess_sectors(self.preprocessed, self.labels, self.plans, self.configuration)
+            tell(f"Sectors of {cases} cases, {done} of them cut now -> {self.folder}")
         if distributed:
             dist.barrier()
 
@@ -64,7 +98,11 @@ class TrainingAnatomy:
         if raw_folder is None or not (raw := raw_folder / self.dataset / RAW_FOLDER).is_dir():
             return None  # A machine that only trains; what is there must do.
         cases, done, folder = preprocess_anatomy(
-            raw.parent, self.folder.parent, self.plans, self.configuration, max(1, loader_processes())
+            raw.parent,
+            self.preprocessed.parent,
+            self.plans.plans_name,
+            self.configuration,
+            max(1, loader_processes()),
         )
         return f"Anatomy of {cases} cases, {done} of them preprocessed now -> {folder}"
 
@@ -81,5 +119,5 @@ class TrainingAnatomy:
                 f"{len(missing)} cases have no preprocessed anatomy, among them {', '.join(sorted(missing)[:5])}.",
                 where=self.folder,
                 remedy=f"Run `nnUNetv2_textguided anatomy -d {self.dataset} -c {self.configuration} "
-                f"-p {self.plans}`, or set alignment.anatomy to false.",
+                f"-p {self.plans.plans_name}`, or set alignment.anatomy to false.",
             )

@@ -30,6 +30,7 @@ OWN = (
     "loss_align",
     "loss_heat",
     "loss_refine",
+    "loss_ground",
     "similarity_foreground",
     "similarity_background",
     "scale",

@@ -10,6 +10,7 @@ from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.schedule import network_epochs, refine_epoch
 from nnunetv2_textguided.settings import Settings
 
+_TEXT_PARTS = ("alignment", "grounding", "clinical", "text_embeddings", "text_tokens")
 GROUPS = ("backbone", "text", "refiner")
 
 
@@ -44,7 +45,7 @@ def _group(parameter_name: str) -> str:
     part = parameter_name.split(".")[0]
     if part == "refiner":
         return "refiner"
-    return "text" if part in ("alignment", "text_embeddings", "text_tokens") else "backbone"
+    return "text" if part in _TEXT_PARTS else "backbone"
 
 
 class GroupPolyLR(LRScheduler):

@@ -77,12 +77,12 @@ def _anatomy(settings: Settings, dataset_json: dict[str, Any], manager: LabelMan
         DataError: their description is not valid.
     """
     names = list(anatomy_labels(dataset_json)) if settings.alignment.anatomy else []
-    if names and manager.has_regions:
+    if (names or settings.grounding.enabled) and manager.has_regions:
         # Its conversion of labels to regions keeps nothing else of a target.
         raise TrainingError(
             "Anatomy cannot be used with region-based labels.",
             where="dataset.json, anatomy",
-            remedy="Give each region a label of its own, or set alignment.anatomy to false.",
+            remedy="Give each region a label of its own, or set alignment.anatomy and grounding.enabled to false.",
         )
     return names
 

@@ -75,7 +75,7 @@ def segment(network: Any, bare: AlignRefineUNet, data: Tensor) -> tuple[Any, Ten
         bare: the same without its wrappers.
         data: the images.
     """
-    segmentation, similarity, refinement = network(data, return_similarity=True, return_refinement=True)
+    segmentation, similarity, refinement, _ = network(data, return_similarity=True, return_refinement=True)
     several = isinstance(segmentation, list)
     base: Tensor = segmentation[0] if several else segmentation
     if refinement is not None and bare.refiner is not None:

@@ -14,8 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nnunetv2_textguided.losses.grounding import grounding_loss
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.losses.refiner import RefinerLoss
+from nnunetv2_textguided.network.grounding import CaseInput
+from nnunetv2_textguided.network.guided import Guided
+from nnunetv2_textguided.settings import GroundingSettings
 
 
 class StepTerms(NamedTuple):
@@ -26,8 +30,21 @@ class StepTerms(NamedTuple):
     loss_align: Tensor
     loss_heat: Tensor
     loss_refine: Tensor
+    loss_ground: Tensor
     similarity_foreground: Tensor
     similarity_background: Tensor
+
+
+class Told(NamedTuple):
+    """What a network is told in a step.
+
+    Attributes:
+        text: the network's input.
+        members: (P, K), 1 where sector k + 1 belongs to the place that phrase p names, else 0.
+    """
+
+    text: CaseInput
+    members: Tensor
 
 
 @dataclass(frozen=True)
@@ -38,11 +55,18 @@ class StepLosses:
         segmentation: of the network's outputs and their targets, as nnU-Net calls it.
         guidance: the text losses; None: a training without text.
         refiner: of a refiner that has a loss of its own, whose change the segmentation loss then does not see.
+        grounding: the settings of the grounding loss; None: phrases are not grounded.
     """
 
     segmentation: Callable[[Any, Any], Tensor]
     guidance: GuidanceLoss | None
     refiner: RefinerLoss | None = None
+    grounding: GroundingSettings | None = None
+
+    @property
+    def has_anatomy(self) -> bool:
+        """Whether label maps have the anatomy as a second channel."""
+        return self.grounding is not None or (self.guidance is not None and bool(self.guidance.anatomy))
 
 
 def compute_terms(
@@ -51,6 +75,7 @@ def compute_terms(
     target: list[Tensor] | Tensor | Callable[[Any], list[Tensor]],
     losses: StepLosses,
     precision: AbstractContextManager[Any] | None = None,
+    told: Told | None = None,
 ) -> StepTerms:
     """Forward pass and losses.
 
@@ -61,33 +86,46 @@ def compute_terms(
             anatomy, it is the second channel of the label maps. A function makes them from the network's outputs.
         losses: the losses.
         precision: of the forward pass and the segmentation loss; None: as the caller has set it.
+        told: what the network is told of the cases, and where its phrases are; None: nothing.
     """
     with precision or nullcontext():
-        if losses.refiner is None:
-            (output, similarity), refinement = network(data, return_similarity=True), None
-        else:
-            output, similarity, refinement = network(data, return_similarity=True, return_refinement=True)
+        guided = _forward(network, data, losses.refiner is not None, told)
+        output, similarity = guided.segmentation, guided.similarity
         if callable(target):
             target = target(output)
-        with_anatomy = losses.guidance is not None and bool(losses.guidance.anatomy)
-        labels = without_anatomy(target) if with_anatomy else target
+        labels = without_anatomy(target) if losses.has_anatomy else target
         segmentation = losses.segmentation(output, labels)
+    zero = segmentation.new_zeros(())
     if losses.guidance is None or similarity is None:
-        unknown, zero = segmentation.new_full((), float("nan")), segmentation.new_zeros(())
-        return StepTerms(segmentation, segmentation, zero, zero, zero, unknown, unknown)
-    refine = segmentation.new_zeros(())
-    if losses.refiner is not None and refinement is not None:
-        refine = losses.refiner(_finest(output), refinement, _finest(labels))
-    text = losses.guidance(similarity, target[0] if isinstance(target, list) else target)
+        unknown = segmentation.new_full((), float("nan"))
+        return StepTerms(segmentation, segmentation, zero, zero, zero, zero, unknown, unknown)
+    finest, refine, ground, weighted = _finest(target), zero, zero, zero
+    if losses.refiner is not None and guided.refinement is not None:
+        refine = losses.refiner(_finest(output), guided.refinement, _finest(labels))
+    if losses.grounding is not None and told is not None and guided.grounded.phrases is not None:
+        dice_weight = losses.grounding.dice_weight
+        ground = grounding_loss(guided.grounded.phrases, finest[:, 1:], told.members, dice_weight, finest[:, :1])
+        weighted = losses.grounding.weight * ground
+    text = losses.guidance(similarity, finest)
     return StepTerms(
-        loss=segmentation + text.weighted + refine,
+        loss=segmentation + text.weighted + refine + weighted,
         loss_seg=segmentation,
         loss_align=text.align,
         loss_heat=text.heat,
         loss_refine=refine,
+        loss_ground=ground,
         similarity_foreground=text.similarity_foreground,
         similarity_background=text.similarity_background,
     )
+
+
+def _forward(network: Any, data: Tensor, apart: bool, told: Told | None) -> Guided:
+    """The forward pass; `apart`: the refinement is left out of the logits."""
+    if not apart and told is None:
+        return Guided(*network(data, return_similarity=True))
+    text = {} if told is None else {"text": told.text}
+    guided: Guided = network(data, return_similarity=True, return_refinement=apart, **text)
+    return guided
 
 
 def _finest(parts: Any) -> Any:

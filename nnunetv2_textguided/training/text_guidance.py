@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -12,6 +13,9 @@ from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.nnunet.plans import LabelManager
 from nnunetv2_textguided.schedule import PhaseWeights
 from nnunetv2_textguided.settings import Settings
+from nnunetv2_textguided.training.anatomy import TrainingAnatomy
+from nnunetv2_textguided.training.case_text import TrainingCaseText
+from nnunetv2_textguided.training.step import StepLosses, Told
 from nnunetv2_textguided.training.text import TrainingText
 
 
@@ -21,25 +25,40 @@ class TextGuidance:
     Args:
         text: the embeddings; None: a training without text.
         settings: complete settings.
+        case: what the network is told of each case; None: nothing.
 
     Attributes:
         loss: the text losses, once they are built.
         refiner_loss: the refiner's own, where it has one.
     """
 
-    def __init__(self, text: TrainingText | None, settings: Settings) -> None:
-        self.text, self.settings = text, settings
+    def __init__(self, text: TrainingText | None, settings: Settings, case: TrainingCaseText | None = None) -> None:
+        self.text, self.settings, self.case = text, settings, case
         self.loss: GuidanceLoss | None = None
         self.refiner_loss: RefinerLoss | None = None
 
-    def build_loss(self, manager: LabelManager, anatomy: Sequence[int], device: torch.device) -> None:
-        """Build the losses of text and refiner for a data set's labels and the values of its anatomical structures."""
+    def build_loss(self, manager: LabelManager, anatomy: TrainingAnatomy | None, device: torch.device) -> None:
+        """Build the losses of text and refiner for a data set's labels and its anatomy."""
+        aligned = self.text is not None and self.text.resolved.anatomy > 0
+        values = anatomy.values if anatomy is not None and aligned else ()
+        codes = None if anatomy is None else anatomy.codes
         heatmap, labels = self.settings.heatmap, None if manager.has_regions else manager.foreground_labels
         if self.text is not None:
-            loss = GuidanceLoss(labels, manager.ignore_label, heatmap.dice_weight, heatmap.hard_negatives, anatomy)
+            loss = GuidanceLoss(
+                labels, manager.ignore_label, heatmap.dice_weight, heatmap.hard_negatives, values, codes
+            )
             self.loss = loss.to(device)
         refiner = own_loss(self.settings, labels is None, manager.ignore_label)
         self.refiner_loss = None if refiner is None else refiner.to(device)
+
+    def losses(self, segmentation: Any) -> StepLosses:
+        """All losses of a step."""
+        grounding = self.settings.grounding
+        return StepLosses(segmentation, self.loss, self.refiner_loss, grounding if grounding.enabled else None)
+
+    def tell(self, cases: Sequence[str], device: torch.device) -> Told | None:
+        """What the network is told of a batch's cases."""
+        return None if self.case is None else self.case.draw(cases, device)
 
     def set_text(self, network: AlignRefineUNet) -> None:
         """Give a network the embeddings. A learned control starts from its own random initialisation instead."""
@@ -70,7 +89,8 @@ class TextGuidance:
         if self.text is None:
             return None
         resolved = self.text.resolved
+        case = "" if self.case is None else f"\n{self.case.describe()}"
         return (
             f"Text: {len(resolved.prompts)} prompts for {', '.join(resolved.labels)} and context, encoded by "
-            f"{resolved.encoder.get('id', '?')}, control '{self.settings.text.control}', from {resolved.source}"
+            f"{resolved.encoder.get('id', '?')}, control '{self.settings.text.control}', from {resolved.source}{case}"
         )

@@ -21,6 +21,8 @@ from nnunetv2_textguided.schedule import PhaseWeights, phase_weights
 from nnunetv2_textguided.settings import BLOCK
 from nnunetv2_textguided.training import step
 from nnunetv2_textguided.training.anatomy import TrainingAnatomy
+from nnunetv2_textguided.training.augmentation import with_directions
+from nnunetv2_textguided.training.case_text import load_case_text
 from nnunetv2_textguided.training.checkpoints import Checkpoints
 from nnunetv2_textguided.training.continuation import best_so_far
 from nnunetv2_textguided.training.logbook import Logbook, epoch_record
@@ -73,11 +75,13 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         super().__init__(plans, configuration, fold, dataset_json, device)
         for attribute, value in nnunet_attributes(self.settings).items():
             setattr(self, attribute, value)
-        self.text_guidance = TextGuidance(text, self.settings)
+        resolved, grounded = None if text is None else text.resolved, self.settings.grounding.enabled
+        case = load_case_text(self.settings, resolved, self.plans_manager.dataset_name)
+        self.text_guidance = TextGuidance(text, self.settings, case)
         self.anatomy: TrainingAnatomy | None = None
-        if text is not None and text.resolved.anatomy:
+        if resolved is not None and (resolved.anatomy or grounded):
             at = self.preprocessed_dataset_folder
-            self.anatomy = TrainingAnatomy.of(at, self.plans_manager, configuration, dataset_json)
+            self.anatomy = TrainingAnatomy.of(at, self.plans_manager, configuration, dataset_json, grounded)
             # What a cascade's loader reads from there is appended to the label and augmented with it; only a cascaded
             # configuration would then move it into the image.
             self.folder_with_segs_from_previous_stage = str(self.anatomy.folder)
@@ -109,8 +113,7 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         if self.settings.training.seed is not None:
             set_seed(self.settings.training.seed, self.local_rank)
         super().initialize()
-        anatomy = () if self.anatomy is None else self.anatomy.values
-        self.text_guidance.build_loss(self.label_manager, anatomy, self.device)
+        self.text_guidance.build_loss(self.label_manager, self.anatomy, self.device)
         self.text_guidance.set_text(self.bare_network)
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, GroupPolyLR]:
@@ -142,6 +145,14 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
             self.anatomy.check(case for cases in self.do_split() for case in cases)
         return super().get_tr_and_val_datasets()
 
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> Any:
+        """nnU-Net's augmentation, which keeps the directions that phrases name (augmentation.py)."""
+        rotation, dummy, patch_size, mirroring = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        if self.settings.grounding.enabled:
+            rotation, mirroring = with_directions(rotation)
+            self.inference_allowed_mirroring_axes = mirroring
+        return rotation, dummy, patch_size, mirroring
+
     # ------------------------------------------------------------------ training
 
     def on_train_start(self) -> None:
@@ -163,6 +174,8 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
             self.print_to_log_file(describe_seed())
             # -pretrained_weights overwrites buffers too: the text is this training's, not the donor's.
             self.text_guidance.set_text(self.bare_network)
+        if self.text_guidance.case is not None:
+            self.text_guidance.case.prepare(self.bare_network, self.do_split()[0], self.preprocessed_dataset_folder)
 
     def on_train_epoch_start(self) -> None:
         """Set this epoch's learning rates and phase weights."""
@@ -177,8 +190,9 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         """One optimisation step."""
         data, target = (step.to_device(batch[name], self.device) for name in ("data", "target"))
         self.optimizer.zero_grad(set_to_none=True)
-        losses = step.StepLosses(self.loss, self.text_guidance.loss, self.text_guidance.refiner_loss)
-        terms = step.compute_terms(self.network, data, target, losses, step.autocast(self.device))
+        told = self.text_guidance.tell(batch.get("keys", ()), self.device)
+        losses, precision = self.text_guidance.losses(self.loss), step.autocast(self.device)
+        terms = step.compute_terms(self.network, data, target, losses, precision, told)
         values, failed = step.optimise(terms, self.optimizer, self.grad_scaler)
         failed = on_any_rank(failed, self.is_ddp, self.device)
         self.watch.update(failed, step.losses_of(values), self.current_epoch, list(batch.get("keys", ())))

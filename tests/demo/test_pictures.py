@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
+from nnunetv2_textguided.demo.figure import _draw_scale
 from nnunetv2_textguided.demo.film import change_strip
 from nnunetv2_textguided.demo.report_case import change_limit
 
@@ -27,6 +29,16 @@ def cases(*changes: float) -> list[Any]:
 )
 def test_the_scale_ends_at_a_logit_or_more(changes: tuple[float, ...], limit: float) -> None:
     assert change_limit(cases(*changes)) == limit
+
+
+def test_the_picture_says_what_its_colours_mean() -> None:
+    figure = Figure()
+    axes = figure.add_subplot()
+    _draw_scale(axes, 2.0)
+    (bar,) = axes.child_axes
+    figure.canvas.draw()
+    assert [label.get_text() for label in bar.get_xticklabels()] == ["-2", "0", "+2 logits"]
+    assert bar.get_xlim() == (-2, 2)
 
 
 def test_colours_are_as_strong_as_the_change() -> None:

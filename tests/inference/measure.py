@@ -27,9 +27,9 @@ from nnunetv2_textguided.demo.shapes import Grid
 from nnunetv2_textguided.files import write_json
 from nnunetv2_textguided.inference.cases import CASES
 from nnunetv2_textguided.inference.cohort import find_cases
+from nnunetv2_textguided.inference.explaining import HEATMAP_SCALE
 from nnunetv2_textguided.inference.loading import load_predictor, make_exporter
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions
-from nnunetv2_textguided.inference.predictor import HEATMAP_SCALE
 from nnunetv2_textguided.inference.prepare import prepare_case
 from nnunetv2_textguided.inference.tables import write_tables
 from tests.inference.models import make_model, write_case

@@ -112,15 +112,17 @@ def make_model(
     fixed: Mapping[str, Any] | None = None,
     region_order: Sequence[int] | None = None,
     mirror_axes: Sequence[int] = (0, 1, 2),
+    dataset_folder: Path | None = None,
     **choices: Any,
 ) -> Model:
-    """Write a model folder as nnU-Net's training leaves it; `steps` of learning to see bright balls."""
+    """Write a model folder as nnU-Net's training leaves it; `steps` of learning to see bright balls.
+
+    `dataset_folder` may hold an embedding file. Parts that read the text of a case act, but have learned nothing.
+    """
     description = dataset_json(labels or {"csPCa": 1})
     if region_order is not None:
         description["regions_class_order"] = list(region_order)
-    described, _, text = describe_training(
-        plans(**choices), "3d_fullres", description, fixed or {}, dataset_folder=None
-    )
+    described, _, text = describe_training(plans(**choices), "3d_fullres", description, fixed or {}, dataset_folder)
     configuration = described["configurations"]["3d_fullres"]
     regions = any(isinstance(value, list) for value in description["labels"].values())
     heads = len(description["labels"]) - regions
@@ -135,6 +137,7 @@ def make_model(
             net.refiner.alpha.fill_(1)
             torch.nn.init.normal_(net.refiner.head.weight, std=0.5)
         _learn(net, fold, steps)
+        _listen(net)
         (folder / f"fold_{fold}").mkdir()
         checkpoint = {
             "network_weights": net.state_dict(),
@@ -162,6 +165,15 @@ def _learn(net: Any, seed: int, steps: int) -> None:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+
+
+def _listen(net: Any) -> None:
+    """Weights that are zero until they are trained."""
+    torch.manual_seed(5)
+    if net.grounding is not None and net.grounding.meaning is not None:
+        torch.nn.init.normal_(net.grounding.meaning.weight, std=0.2)
+    if net.clinical is not None:
+        torch.nn.init.normal_(net.clinical.film.weight, std=0.05)
 
 
 def write_case(

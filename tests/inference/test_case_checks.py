@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPre
 from nnunetv2.utilities import file_path_utilities
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.imaging.images import read_header, read_image
 from nnunetv2_textguided.imaging.intensities import LOGGED
 from nnunetv2_textguided.inference.cases import Case
 from nnunetv2_textguided.inference.cohort import Cohort
@@ -325,6 +328,23 @@ def test_voxels_that_are_not_finite_fail_their_case(predict: Predict, source: Pa
     assert "ball_0_0001.nii.gz" in summary.failed["ball_0"]
 
 
+@pytest.mark.parametrize("codes", [(1, 1), (1, 0), (0, 1), (0, 0)], ids=["both", "qform", "sform", "neither"])
+@pytest.mark.parametrize("size", [0.0, -1.0, np.nan, np.inf])
+def test_voxels_of_no_size_fail_their_case(predict: Predict, source: Path, size: float, codes: tuple[int, int]) -> None:
+    """ITK reads them as 1 mm and says nothing: volumes and distances would mean something else."""
+    for path in source.glob("ball_0_*"):
+        header = bytearray(gzip.decompress(path.read_bytes()))
+        struct.pack_into("<f", header, 88, size)  # pixdim[3]
+        struct.pack_into("<hh", header, 252, *codes)
+        path.write_bytes(gzip.compress(bytes(header)))
+    summary = predict(source)
+    assert summary.predicted == ["none_1"]
+    assert f"how large the voxels are and where they lie: 1 x 1 x {size:g} mm" in summary.failed["ball_0"]
+    for reads in (read_image, read_header):
+        with pytest.raises(DataError, match="how large the voxels are"):
+            reads(source / "ball_0_0000.nii.gz")
+
+
 def test_a_file_of_several_volumes_fails_its_case_in_words(predict: Predict, source: Path) -> None:
     for path in source.glob("ball_0_*"):
         image = nibabel.load(path)
@@ -338,6 +358,14 @@ def test_a_file_of_several_volumes_fails_its_case_in_words(predict: Predict, sou
 @pytest.mark.parametrize("step", [0, -0.5, 1.5, float("nan"), float("inf")])
 def test_a_step_out_of_range_is_refused_from_python_too(predict: Predict, step: float) -> None:
     with pytest.raises(DataError, match="is out of range"):
+        predict(model_options={"step_size": step})
+
+
+@pytest.mark.parametrize("step", [1e-9, 0.03])
+def test_a_step_of_less_than_a_voxel_is_refused(predict: Predict, step: float) -> None:
+    with pytest.raises(
+        DataError, match=r"of a window of 8 x 32 x 32 voxels is less than one voxel(?s:.*)At least 0.032"
+    ):
         predict(model_options={"step_size": step})
 
 

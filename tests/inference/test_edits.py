@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 
 from nnunetv2_textguided.inference.edits import count_edits
-from nnunetv2_textguided.inference.predictor import Layout
+from nnunetv2_textguided.inference.explaining import Layout
 
 CLASSES = Layout(3, ("zone", "lesion"), explained=True, refined=True)
 REGIONS = Layout(2, ("gland", "lesion"), explained=True, refined=True)

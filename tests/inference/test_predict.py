@@ -18,9 +18,9 @@ from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.demo.phantom import write_dataset
 from nnunetv2_textguided.demo.shapes import Grid
 from nnunetv2_textguided.errors import DataError, TextGuidedError
+from nnunetv2_textguided.inference.explaining import HEATMAP_SCALE, ExplainingNetwork
 from nnunetv2_textguided.inference.loading import load_predictor
 from nnunetv2_textguided.inference.options import ModelOptions, WorkOptions
-from nnunetv2_textguided.inference.predictor import HEATMAP_SCALE, ExplainingNetwork
 from nnunetv2_textguided.inference.run import Summary
 from tests.inference.conftest import read, stock_predict
 from tests.inference.models import Model, make_model, write_case

@@ -77,11 +77,11 @@ def test_what_was_not_fitted_or_fitted_with_other_weights_is_an_error(fitted: Pa
     assert resolve_thresholds(None, model, ["csPCa"]) == {}
     for fold in ("fold_0", "fold_1"):
         trained_on(fitted / fold / "checkpoint_final.pth", fitted / fold / "checkpoint_best.pth")
-    with pytest.raises(DataError, match="other checkpoints"):
+    with pytest.raises(DataError, match="belongs to other checkpoints"):
         read_thresholds(ModelOptions(fitted, (0, 1), "checkpoint_best.pth"))
     checkpoint = fitted / "fold_1" / "checkpoint_final.pth"
     trained_on(checkpoint, checkpoint)
-    with pytest.raises(DataError, match="other checkpoints"):
+    with pytest.raises(DataError, match="belongs to other checkpoints"):
         read_thresholds(model)
     assert read_thresholds(ModelOptions(fitted, (0,)))
     (fitted / FILE).write_text('{"version": 1, "labels": {"csPCa": {"threshold": 2}}}')
@@ -119,7 +119,7 @@ def test_a_fitted_threshold_belongs_to_the_weights_wherever_they_are_installed(
     record = json.loads((tmp_path / "out" / "cases" / "ball_0.json").read_text())
     assert list(record["thresholds"].values()) == [value]
     trained_on(installed / "fold_1" / "checkpoint_final.pth", installed / "fold_1" / "checkpoint_final.pth")
-    with pytest.raises(DataError, match="other checkpoints"):
+    with pytest.raises(DataError, match="belongs to other checkpoints"):
         predict(trained=installed, folder=tmp_path / "other", folds=(0, 1), threshold="fitted")
 
 

@@ -298,3 +298,37 @@ def test_names_cannot_break_out_of_the_scripts(folder: Path) -> None:
     assert script.count("\n") == 1
     assert script.startswith("window.PREDICTION = {")
     assert script.rstrip().endswith("};")
+
+
+@pytest.mark.slow
+def test_what_was_said_where_it_is_and_the_mask_without_it(browser: str, tmp_path: Path) -> None:
+    folder = tmp_path / "told"
+    (folder / "viewer").mkdir(parents=True)
+    like = sitk.Image(SHAPE[::-1], sitk.sitkFloat32)
+    like.SetSpacing(SPACING[::-1])
+    lesion, said = (ball(SHAPE, (6, 20, x), 8.0, SPACING) for x in (36, 10))
+    layers = [
+        Layer("T2W", "channel", np.random.default_rng(0).random(SHAPE)),
+        Layer("sentence 1", "sentence", said.astype(np.float32)),
+        Layer("without text", "without", said),
+        Layer("probability", "probability", 0.9 * lesion),
+        Layer("mask", "mask", lesion),
+    ]
+    change = {"volume_change_ml": -0.25, "likelihood_change": 0.125, "contradicted": True}
+    text = {"sentences": [{"sentence": "lesion <b>on</b> the right", **change}]}
+    write_case(folder / "viewer" / "a.js", "a", layers, [], like, {"text": text})
+    write_json(folder / "cases" / "a.json", {"case": "a", "case_likelihood": 0.9, "candidates": []})
+    write_page(folder)
+    plain, map_shown, without = (
+        show(browser, folder, tmp_path, mask=0, slice=7, **view) for view in ({}, {"sentence": 1}, {"without": 0.8})
+    )
+    assert (
+        "“lesion &lt;b&gt;on&lt;/b&gt; the right”: -0.25 mL, likelihood +0.13, the image contradicts it"
+        in plain.document
+    )
+    for shown in (map_shown, without):
+        changed = np.abs(shown.picture - plain.picture).max(2)[60:700, 280:] > 40
+        columns = np.flatnonzero(changed.any(axis=0))
+        # The patient's right is on the screen's left (radiological convention).
+        assert changed.sum() > 500
+        assert columns.mean() < changed.shape[1] / 2

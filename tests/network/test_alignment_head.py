@@ -32,6 +32,26 @@ def test_logits_are_the_formula_of_the_design() -> None:
     torch.testing.assert_close(mine, formula, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("context", [3, 0])
+def test_exclusive_labels_compete_with_each_other_as_with_the_context(context: int) -> None:
+    module, features = head(exclusive=True, context_prompts=context), torch.randn(2, 6, 3, 4, 5)
+    embeddings = torch.randn(3 + context, 5)
+    image = F.normalize(torch.einsum("bwzyx,dw->bdzyx", features, module.image_projection.weight), dim=1)
+    text = F.normalize(embeddings @ module.text_projection.weight.T, dim=1)
+    likelihood = torch.exp(torch.einsum("bdzyx,kd->bkzyx", image, text) / 0.07)
+    others = [[2, *range(3, 3 + context)], [0, 1, *range(3, 3 + context)]]
+    pairs = zip(([0, 1], [2]), others, strict=True)
+    ratios = [likelihood[:, own].mean(1) / likelihood[:, other].mean(1) for own, other in pairs]
+    expected = torch.stack(ratios, dim=1).log() + math.log(0.01 / 0.99)
+    torch.testing.assert_close(module(features, embeddings), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_label_without_any_negative_has_none() -> None:
+    features, embeddings = torch.randn(1, 6, 2, 2), torch.randn(2, 5)
+    alone, plain = (head(prompts_per_label=[2], context_prompts=0, exclusive=value) for value in (True, False))
+    assert torch.equal(alone(features, embeddings), plain(features, embeddings))
+
+
 def test_prompt_order_within_a_label_does_not_matter_but_membership_does() -> None:
     module = head()
     features, embeddings = torch.randn(1, 6, 2, 2), torch.randn(6, 5)

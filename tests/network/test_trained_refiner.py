@@ -59,14 +59,14 @@ def trained() -> Trained:
     optimiser = torch.optim.Adam(net.refiner.parameters(), lr=5e-3)
     for _ in range(50):
         images, truth = draw(2, generator)
-        base, _, refinement = net(images, return_similarity=True, return_refinement=True)
+        base, _, refinement, _ = net(images, return_similarity=True, return_refinement=True)
         optimiser.zero_grad()
         loss(base, refinement, truth).backward()
         optimiser.step()
     net.eval()
     images, truth = draw(4, generator)
     with torch.no_grad():
-        base, _, refinement = net(images, return_similarity=True, return_refinement=True)
+        base, _, refinement, _ = net(images, return_similarity=True, return_refinement=True)
         return Trained(net, images, truth, base, refinement, net(images))
 
 

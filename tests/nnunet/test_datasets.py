@@ -88,6 +88,18 @@ def test_a_variable_that_is_not_set_is_named_before_the_data_set(
     assert "data set 220" not in told
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: " ".join(words[:2]))
+def test_folders_that_are_not_there_are_named_before_the_data_set(
+    command: list[str], capsys: Output, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for variable in VARIABLES:
+        monkeypatch.setenv(variable, str(tmp_path / "unmounted"))
+    assert main([word.format("220") for word in command]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: nnU-Net's folders do not exist.")
+    assert f"{RESULTS}={tmp_path / 'unmounted'}" in told
+
+
 def test_id_and_full_name_mean_the_same(folders: Path) -> None:
     for name in ("Dataset022_A", "Dataset220_Ours", "Dataset2200_B", "Dataset2203_Other"):
         add(folders, name)

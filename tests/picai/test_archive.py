@@ -61,6 +61,10 @@ def test_an_empty_or_absent_folder_is_an_error(tmp_path: Path) -> None:
         scan_archive(tmp_path / "absent")
 
 
-def test_hidden_companions_of_macos_are_ignored(tmp_path: Path) -> None:
-    touch(tmp_path, "10001/10001_1000001_t2w.mha", "10001/._10001_1000001_t2w.mha")
+@pytest.mark.parametrize(
+    "hidden", ["10001/._10001_1000001_t2w.mha", "__MACOSX/10001/._10001_1000001_t2w.mha",
+               ".snapshot/10001/10001_1000001_t2w.mha", "10001/.old/copy/10001_1000001_t2w.mha"]
+)  # fmt: skip
+def test_hidden_files_and_what_lies_in_hidden_folders_are_no_images(tmp_path: Path, hidden: str) -> None:
+    touch(tmp_path, "10001/10001_1000001_t2w.mha", hidden)
     assert not scan_archive(tmp_path).problems

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from nnunetv2_textguided.errors import SettingsError
 from nnunetv2_textguided.presets import load_preset, merge, preset_names, resolve
 from nnunetv2_textguided.settings import Settings
+from nnunetv2_textguided.settings_block import complete_settings
 from tests.networks import resolved_text
 
 
@@ -52,9 +53,15 @@ def test_a_complete_block_does_not_need_its_preset_any_more(tmp_path: Path) -> N
 def test_an_earlier_release_s_completed_block_means_what_it_meant() -> None:
     """Keys that came later have the values of settings.py, whatever today's preset says."""
     block = resolve({"text": {"resolved": resolved_text()}}).block()
-    for section, key in (("alignment", "feedback"), ("text", "geometry"), ("heatmap", "hard_negatives")):
+    later = (("alignment", "feedback"), ("alignment", "negatives"), ("text", "geometry"), ("heatmap", "hard_negatives"))
+    for section, key in (*later, ("text", "case")):
         del block[section][key]
+    del block["grounding"]
     block["preset"] = "paper"
+    assert complete_settings(block) == resolve(block)
+    assert resolve(None).alignment.negatives == "all"
+    assert resolve(block).alignment.negatives == "context"
+    assert not resolve(block).grounding.enabled
     there = resolve(block)
     assert (there.alignment.feedback, there.text.geometry, there.heatmap.hard_negatives) == (False, "raw", 1.0)
     assert there.refiner == resolve(None).refiner

@@ -13,14 +13,15 @@ from torch.nn import functional as F
 
 from nnunetv2_textguided.errors import TrainingError
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
+from nnunetv2_textguided.network.grounding import CaseInput
 from nnunetv2_textguided.planning.step import Labels, step_loss
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.schedule import PhaseWeights
 from nnunetv2_textguided.training.checkpoints import Checkpoints
-from nnunetv2_textguided.training.step import StepLosses, StepTerms, compute_terms, losses_of, optimise
+from nnunetv2_textguided.training.step import StepLosses, StepTerms, Told, compute_terms, losses_of, optimise
 from nnunetv2_textguided.training.text import TrainingText
 from nnunetv2_textguided.training.text_guidance import TextGuidance
-from tests.networks import block, network
+from tests.networks import EMBEDDING_DIM, block, network
 
 X = torch.randn(2, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -102,7 +103,7 @@ def test_a_step_that_fails_leaves_the_weights() -> None:
         optimiser.zero_grad()
         loss = factor * layer(torch.ones(1, 2)).sum()
         zero = torch.zeros(())
-        return optimise(StepTerms(loss, loss, zero, zero, zero, zero, zero), optimiser, None)
+        return optimise(StepTerms(loss, loss, *[zero] * 6), optimiser, None)
 
     values, failed = take(float("nan"))
     assert failed
@@ -111,7 +112,7 @@ def test_a_step_that_fails_leaves_the_weights() -> None:
     values, failed = take(1.0)
     assert not failed
     assert values.dtype == np.float32
-    assert set(losses_of(values)) == {"loss", "loss_seg", "loss_align", "loss_heat", "loss_refine"}
+    assert set(losses_of(values)) == {"loss", "loss_seg", "loss_align", "loss_heat", "loss_refine", "loss_ground"}
     torch.testing.assert_close(layer.weight, before - 0.1)
 
 
@@ -147,3 +148,21 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_former(tmp_path: Path) -
     assert "the former checkpoint stands" in str(raised.value)
     assert path.read_bytes() == b"first"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_without_case_text_a_step_is_the_same_to_the_bit() -> None:
+    on = {"grounding": {"enabled": True}, "text": {"case": {"sentences": True, "clinical": True}}}
+    losses = StepLosses(cross_entropy, guidance(0.3, 0.7))
+    plain, told = network(deep_supervision=True), network(on, deep_supervision=True)
+    told.load_state_dict(plain.state_dict(), strict=False)
+    torch.nn.init.normal_(told.grounding.meaning.weight)  # as after training
+    said = Told(CaseInput(None, torch.zeros(2, 3, EMBEDDING_DIM)), torch.zeros(0, 24))
+    each = [
+        compute_terms(net, X, targets, losses, None, text) for net, text in ((plain, None), (told, None), (told, said))
+    ]
+    for terms in each[1:]:
+        assert [value.item() for value in terms] == [value.item() for value in each[0]]
+    for terms in each:
+        terms.loss.backward()
+    for name, parameter in plain.named_parameters():
+        assert torch.equal(parameter.grad, told.get_parameter(name).grad / 2), name

@@ -11,6 +11,7 @@ import numpy as np
 
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.extras import require
+from nnunetv2_textguided.files import visible_below
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -75,7 +76,7 @@ def find_series(folder: Path) -> tuple[list[Series], list[Path]]:
         raise DataError("The folder does not exist.", where=folder)
     by_uid: dict[str, list[tuple[Path, Dataset]]] = {}
     foreign = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
+    for path in filter(Path.is_file, visible_below(folder)):
         header = _read_header(path)
         if header is None:
             foreign.append(path)

@@ -25,7 +25,7 @@ class Layer:
 
     Attributes:
         name: what it is called there.
-        kind: "channel", "heatmap", "probability" or "mask".
+        kind: "channel", "heatmap", "sentence" (a heatmap, too), "probability", "mask" or "without" (a mask, too).
         values: (z, y, x).
     """
 
@@ -51,7 +51,7 @@ def write_case(
         candidates: what was found.
         like: an image with the geometry.
         notes: further values of the case: "remarks", "unlike_training", "threshold" (of the mask), "fitted_threshold"
-            (of the model) and "refiner_edits" (voxels "added" and "removed").
+            (of the model), "refiner_edits" (voxels "added" and "removed") and "text" (what it did).
     """
     content = {
         "name": name,
@@ -81,8 +81,8 @@ def _as_bytes(layer: Layer) -> np.ndarray:
     if layer.kind == "probability":
         levels = np.arange(1, PROBABILITY_LEVELS + 1) / PROBABILITY_LEVELS
         return np.digitize(layer.values, levels.astype(layer.values.dtype)).astype(np.uint8)
-    if layer.kind == "mask":
+    if layer.kind in ("mask", "without"):
         return layer.values.astype(np.uint8)
-    low, high = (0.0, 1.0) if layer.kind == "heatmap" else np.percentile(layer.values, (0.5, 99.5))
+    low, high = (0.0, 1.0) if layer.kind in ("heatmap", "sentence") else np.percentile(layer.values, (0.5, 99.5))
     scaled = (layer.values - low) / max(float(high - low), 1e-6)
     return np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)

@@ -17,7 +17,8 @@
   let predicted = null; // the model's mask: what is marked without a threshold
 
   // What is shown is in the address after "#", so that it can be linked to.
-  const view = { channel: "", slice: 0, mask: 0.3, heatmap: 0.5, planes: 0, threshold: 0, ...fromAddress() };
+  const view = { channel: "", slice: 0, mask: 0.3, heatmap: 0.5, planes: 0, threshold: 0, sentence: 0, without: 0,
+                 ...fromAddress() };
 
   function fromAddress() {
     const found = {};
@@ -51,6 +52,8 @@
     for (const layer of content.layers) {
       const look = { channel: { colormap: "gray" }, heatmap: { colormap: "warm", cal_min: 13, cal_max: 255 },
                      probability: { colormap: "gray", opacity: 0 },
+                     sentence: { colormap: "winter", cal_min: 64, cal_max: 255 },
+                     without: { colormap: "blue", cal_min: 0.5, cal_max: 1.5 },
                      mask: { colormap: "red", cal_min: 0.5, cal_max: 1.5 } }[layer.kind];
       volumes.push(await niivue.NVImage.loadFromBase64({ base64: layer.data, name: `${layer.name}.nii.gz`, ...look }));
     }
@@ -122,7 +125,7 @@
       `${candidate.candidate}${candidate.zone ? ` ${candidate.zone}` : ""}: ` +
         `confidence ${candidate.confidence.toFixed(2)}, ` +
         `${candidate.volume_ml.toFixed(2)} mL, ${candidate.diameter_mm.toFixed(0)} mm` +
-        (candidate.outside_gland ? ", outside the gland" : ""),
+        (candidate.outside_gland ? ", outside the gland" : "") + (candidate.from_text ? ", from text" : ""),
       () => goTo(candidate),
     ]));
   }
@@ -151,14 +154,19 @@
   // Channels lie on top of each other, the chosen one opaque; heatmap and mask lie above them.
   function apply() {
     shown.layers.forEach((layer, index) => {
-      const opacity = layer.kind === "channel" ? Number(layer.name === view.channel) : view[layer.kind] ?? 0;
+      const chosen = { channel: Number(layer.name === view.channel),
+                       sentence: 0.5 * Number(layer.name === `sentence ${view.sentence}`) };
+      const opacity = chosen[layer.kind] ?? view[layer.kind] ?? 0;
       if (index > 0) viewer.setOpacity(index, opacity);
     });
     viewer.setSliceType(view.planes ? viewer.sliceTypeMultiplanar : viewer.sliceTypeAxial);
     viewer.opts.crosshairWidth = view.planes ? 1 : 0;
-    for (const kind of ["mask", "heatmap"]) {
+    for (const kind of ["mask", "heatmap", "without"]) {
       $(kind).checked = view[kind] > 0;
       $(`${kind}-opacity`).value = view[kind];
+    }
+    for (const button of $("sentences").children) {
+      button.setAttribute("aria-pressed", Number(button.value) === view.sentence);
     }
     $("planes").checked = Boolean(view.planes);
     viewer.drawScene();
@@ -177,6 +185,8 @@
       return label;
     }));
     $("heatmap-control").hidden = indexOf("heatmap") < 0;
+    $("without-control").hidden = indexOf("without") < 0;
+    $("sentences").replaceChildren(...(content.text?.sentences ?? []).map(describe));
     $("title").textContent = content.name;
     $("fitted").hidden = !content.fitted_threshold;
     $("fitted").textContent = `fitted: ${content.fitted_threshold}`;
@@ -190,6 +200,20 @@
     $("remarks").textContent = remarks.join(" · ");
     $("remarks").hidden = !remarks.length;
     for (const button of $("cases").children) button.setAttribute("aria-current", button.value === content.name);
+  }
+
+  // What was said, and what it changed; a click shows where the model finds it.
+  function describe(one, index) {
+    const signed = (value, digits) => `${value < 0 ? "" : "+"}${value.toFixed(digits)}`;
+    const button = Object.assign(document.createElement("button"), {
+      value: index + 1,
+      textContent: `“${one.sentence}”: ${signed(one.volume_change_ml, 2)} mL, likelihood ` +
+        signed(one.likelihood_change, 2) + (one.contradicted ? ", the image contradicts it" : "") +
+        (one.contradicted === null ? ", found nowhere" : ""),
+      onclick: () => { view.sentence = view.sentence === index + 1 ? 0 : index + 1; apply(); },
+    });
+    if (one.contradicted !== false) button.className = "contradicted";
+    return button;
   }
 
   function fail(error) {
@@ -208,7 +232,7 @@
   $("slice").oninput = () => moveTo(Number($("slice").value));
   $("threshold").oninput = () => { view.threshold = Number($("threshold").value); mark(); remember(); };
   $("planes").onchange = () => { view.planes = Number($("planes").checked); apply(); };
-  for (const [kind, usual] of [["mask", 0.3], ["heatmap", 0.5]]) {
+  for (const [kind, usual] of [["mask", 0.3], ["heatmap", 0.5], ["without", 0.3]]) {
     $(kind).onchange = () => { view[kind] = $(kind).checked ? usual : 0; apply(); };
     $(`${kind}-opacity`).oninput = () => { view[kind] = Number($(`${kind}-opacity`).value); apply(); };
   }

@@ -1,0 +1,59 @@
+"""The parts of the network that read text, as the settings describe them."""
+
+from __future__ import annotations
+
+from nnunetv2_textguided.network.alignment import AlignmentHead
+from nnunetv2_textguided.network.attention_refiner import AttentionRefiner
+from nnunetv2_textguided.network.grounding import GroundingHead
+from nnunetv2_textguided.network.refiner import SurfaceRefiner
+from nnunetv2_textguided.settings import AlignmentSettings, RefinerSettings, ResolvedText, Settings
+
+
+def build_alignment(
+    settings: AlignmentSettings, text: ResolvedText, features: int, bottleneck: int, regions: bool
+) -> AlignmentHead:
+    """The alignment head for `features` channels at its stage and `bottleneck` channels at the coarsest.
+
+    Regions overlap: a region's voxel may be another's, too, and only the context is against it.
+    """
+    return AlignmentHead(
+        features,
+        text.embedding_dim,
+        [text.prompt_label.count(label) for label in range(len(text.labels))],
+        text.prompt_label.count(-1),
+        settings.projection_dim,
+        settings.initial_scale,
+        settings.max_scale,
+        settings.prior,
+        bottleneck if settings.conditioning == "image" else None,
+        settings.feedback,
+        exclusive=settings.negatives == "all" and not regions,
+    )
+
+
+def build_grounding(settings: Settings, text: ResolvedText, features: int) -> GroundingHead:
+    """The grounding head for `features` channels at the alignment stage."""
+    options = settings.grounding.model_dump(include={"dim", "hidden", "dropout"})
+    return GroundingHead(features, text.embedding_dim, feedback=settings.text.case.sentences, **options)
+
+
+def build_refiner(
+    settings: RefinerSettings, text: ResolvedText, read: tuple[int, int, int], outputs: int, dims: int
+) -> SurfaceRefiner | AttentionRefiner:
+    """The refiner.
+
+    Args:
+        settings: its design and sizes.
+        text: what it may attend to.
+        read: channels of the image, of the finest stage and of the stage before.
+        outputs: segmentation heads.
+        dims: spatial dimensions.
+    """
+    token_dim = text.token_dim if text.num_tokens else text.embedding_dim
+    labels, regions = len(text.labels), outputs == len(text.segmented)
+    if settings.design == "attention":
+        chosen = settings.model_dump(include={"dim", "heads", "tau", "max_fraction", "gamma", "dropout"})
+        return AttentionRefiner(read[1], token_dim, labels, regions, **chosen)
+    names = {"dim", "hidden", "heads", "band", "max_fraction", "prediction_fraction", "bound"}
+    chosen = settings.model_dump(include=names)
+    return SurfaceRefiner(read, token_dim, labels, outputs, regions, dims, settings.tokens != "none", **chosen)
