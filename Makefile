@@ -3,7 +3,7 @@
 #   make lint     ruff, mypy, import-linter, codespell     make docs    what is generated from the code
 #   make nightly the tests that take long: kills at random moments, ten thousand random inputs
 #   make bench    costs, into docs/performance.md                 make build   wheel and sdist into dist/, checked
-#   make site     the documentation as web pages, into site/
+#   make site     the documentation as web pages, into site/      make coverage    lines and branches that tests reach
 # PYTHON chooses the interpreter, VENV the folder, PYTEST_ARGS goes to pytest.
 
 PYTHON ?= python3
@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
 ALL := $(VENV)/.installed-all
 
-.PHONY: install test nightly demo bench docs site lint build clean
+.PHONY: install test coverage nightly demo bench docs site lint build clean
 .DELETE_ON_ERROR:
 
 install: $(CORE)
@@ -33,6 +33,13 @@ $(ALL): pyproject.toml | $(BIN)/python
 
 test: $(ALL)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
+
+# The quick tests, with the commands that they start; fails under the floor in pyproject.toml.
+coverage: $(ALL)
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n 2 --dist loadgroup -m "not slow and not nightly" $(PYTEST_ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 nightly: $(ALL)
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -m "nightly or hypothesis" $(PYTEST_ARGS)
@@ -67,4 +74,4 @@ build: $(ALL)
 	$(BIN)/python -m twine check --strict dist/*
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks demo_output
+	rm -rf $(VENV) build dist site .coverage .coverage.* .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks demo_output

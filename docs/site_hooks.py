@@ -1,8 +1,9 @@
-"""What mkdocs is told beyond mkdocs.yml: pages from outside of docs/, links between them, and formulas as MathML."""
+"""What mkdocs is told beyond mkdocs.yml: notebooks, pages from outside of docs/, links, and formulas as MathML."""
 
 from __future__ import annotations
 
 import html
+import json
 import posixpath
 import re
 from collections.abc import Mapping
@@ -52,8 +53,29 @@ def modules(name: str) -> list[str]:
     return found
 
 
+def notebook_page(path: Path) -> str:
+    """Markdown of an executed notebook: its cells, what they printed, and their pictures."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        texts, pictures = [], []
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            if "image/png" in data:
+                pictures.append(data["image/png"].strip())
+            else:
+                texts += output.get("text") or data["text/plain"]
+        if printed := "".join(texts).rstrip():
+            parts.append(f"```text\n{printed}\n```")
+        parts += [f'<img alt="What this cell draws" src="data:image/png;base64,{picture}">' for picture in pictures]
+    return "\n\n".join(parts) + f"\n\nThe notebook itself: `docs/{path.name}`.\n"
+
+
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that are not in docs/."""
+    """Add the pages that are not Markdown in docs/."""
+    for path in sorted((REPOSITORY / "docs").glob("*.ipynb")):
+        files.append(File.generated(config, f"{path.stem}.md", content=notebook_page(path)))
     for source, page in BESIDE.items():
         content = (REPOSITORY / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=content))
@@ -85,7 +107,8 @@ def site_path(path: str) -> str | None:
     if path in BESIDE:
         return BESIDE[path]
     if path.startswith("docs/") and not path.endswith(".py") and not path.startswith("docs/evidence/"):
-        return path.removeprefix("docs/") if (REPOSITORY / path).is_file() else None
+        page = re.sub(r"\.ipynb$", ".md", path.removeprefix("docs/"))
+        return page if (REPOSITORY / path).is_file() else None
     if path.startswith(f"{PACKAGE}/") and path.endswith(".py"):
         module = path.removeprefix(f"{PACKAGE}/").removesuffix(".py").replace("/", ".")
         return next((f"api/{name}.md" for name in API if module in modules(name)), None)

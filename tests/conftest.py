@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -43,6 +44,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(pytest.mark.xdist_group(_area(item)))
     # Areas are handed out in this order; training, which takes longest, must not start last.
     items.sort(key=_area, reverse=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write what coverage measured: a worker of xdist that has not ended ten seconds after its last test is killed."""
+    coverage = sys.modules.get("coverage")
+    if coverage is not None and hasattr(session.config, "workerinput"):
+        measured = coverage.Coverage.current()
+        if measured is not None:
+            measured.save()
 
 
 def _area(item: pytest.Item) -> str:

@@ -39,23 +39,23 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "env": ("discovery.md", "env", "env --shell powershell"),
     "export-container": (
-        "prediction.md",
+        "sharing.md",
         "export-container --model model.zip -o container",
         f"export-container --model {MODEL} -o container",
     ),
     "export-model": (
-        "prediction.md",
+        "sharing.md",
         f"export-model -m {MODEL} -o shared",
         f"export-model -m {MODEL} -o shared -f 0 1 --licence cc-by-nc-4.0 --data-licence 'CC BY-NC 4.0'",
     ),
-    "inspect": ("prediction.md", f"inspect {MODEL}", "inspect model.zip --json"),
+    "inspect": ("text.md", f"inspect {MODEL}", "inspect model.zip --json"),
     "install-model": (
-        "prediction.md",
+        "sharing.md",
         "install-model shared",
         "install-model ORGANISATION/NAME@v1 --dataset Dataset2203_PICAI",
     ),
     "likelihood": (
-        "prediction.md",
+        "patient.md",
         f"likelihood -m {MODEL}",
         f"likelihood -m {MODEL} --case-text case_text.json --label csPCa",
     ),

@@ -16,6 +16,26 @@ LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_a_page_opens_with_a_short_answer(file: Path) -> None:
+    title, *lead = file.read_text(encoding="utf-8").split("\n## ")[0].splitlines()
+    assert title.startswith("# ")
+    sentences = [line for line in lead if line and not line.startswith(("|", "!", "<", "`", "#"))]
+    assert sentences, "what the page answers, before its first heading"
+    assert len(lead) <= 45, "one screen"
+
+
+def test_sections_that_links_name_are_there() -> None:
+    """Of links to a page with a section; mkdocs makes its name of the heading in lower case with hyphens."""
+    for file in FILES:
+        for page, section in re.findall(r"\]\((?!https?://)([^)#\s]*)#([\w-]+)\)", file.read_text(encoding="utf-8")):
+            text = ((file.parent / page) if page else file).read_text(encoding="utf-8")
+            headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+            assert section in {re.sub(r"[^\w-]", "", h.lower().replace(" ", "-")) for h in headings}, (
+                f"{file.name}: {section}"
+            )
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_links_lead_to_files(file: Path) -> None:
     missing = [
         target for target in LINK.findall(file.read_text(encoding="utf-8")) if not (file.parent / target).exists()

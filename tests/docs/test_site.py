@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import subprocess
@@ -32,7 +33,8 @@ def page(site: Path, name: str) -> str:
 
 
 def test_every_page_of_the_documentation_is_on_the_site(site: Path) -> None:
-    pages = [p.relative_to(REPOSITORY / "docs").with_suffix("") for p in (REPOSITORY / "docs").rglob("*.md")]
+    docs = REPOSITORY / "docs"
+    pages = [p.relative_to(docs).with_suffix("") for kind in ("*.md", "*.ipynb") for p in docs.rglob(kind)]
     assert len(pages) > 20
     assert [str(name) for name in pages if not (site / name / "index.html").is_file()] == []
 
@@ -52,6 +54,23 @@ def test_reference_pages_are_made_from_the_code(site: Path) -> None:
     assert "nnunetv2_textguided.losses.alignment.alignment_loss" in losses
     assert "&gt;&gt;&gt;" in losses, "examples are shown as code"
     assert page(site, "method").count("<math") > 20
+
+
+def test_notebooks_are_shown_with_what_they_print_and_draw(site: Path) -> None:
+    for path in (REPOSITORY / "docs").glob("*.ipynb"):
+        shown = page(site, path.stem)
+        outputs = [output for cell in json.loads(path.read_text())["cells"] for output in cell.get("outputs", ())]
+        pictures = [output["data"]["image/png"].strip() for output in outputs if "image/png" in output.get("data", {})]
+        assert pictures, path.name
+        assert all(picture in shown for picture in pictures)
+        lines = [line for output in outputs for line in "".join(output.get("text", "")).splitlines()]
+        assert [line for line in lines if html.escape(line, quote=False) not in shown] == []
+
+
+def test_the_demos_picture_is_on_the_home_page_and_in_its_tutorial(site: Path) -> None:
+    for name in (".", "tutorials/demo"):
+        assert re.search(r'<img alt="[^"]{20,}" src="(\.\./)*images/demo.png"', page(site, name)), name
+    assert (site / "images" / "demo.png").stat().st_size > 10_000
 
 
 def test_the_site_can_be_searched_and_asks_no_other_server(site: Path) -> None:

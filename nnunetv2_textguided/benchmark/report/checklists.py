@@ -1,12 +1,15 @@
 """The items of two checklists by number, each with what a report knows of it, or "not reported".
 
-CLAIM 2024: Tejani et al., Radiology: Artificial Intelligence 6(4), 2024. Metrics Reloaded: the properties (FP) of the
-problem fingerprint that choose segmentation and detection metrics, Maier-Hein, Reinke et al., Nature Methods 21, 2024.
+CLAIM 2024: Tejani et al., Radiology: Artificial Intelligence 6(4), 2024; numbers and titles were compared with the
+checklist that its authors publish. Metrics Reloaded: the properties (FP) of the problem fingerprint that choose
+segmentation and detection metrics, Maier-Hein, Reinke et al., Nature Methods 21, 2024; full numbers are those of its
+table 1. A property that stands in its supplement only has the number of its group.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
 from nnunetv2_textguided.evaluation.metrics import METRICS
@@ -61,36 +64,42 @@ CLAIM = {
 }
 
 METRICS_RELOADED = {
-    "FP1": "Problem category",
-    "FP2.1": "Particular importance of structure boundaries",
-    "FP2.2": "Particular importance of structure volume",
-    "FP2.3": "Particular importance of structure centre or centre line",
-    "FP2.5": "Penalisation of errors",
-    "FP2.7.1": "Calibration assessment requested",
-    "FP3.1": "Small size of structures relative to voxel size",
-    "FP3.2": "High variability of structure sizes",
-    "FP4.1": "High class imbalance",
-    "FP4.2": "Provided class prevalences reflect the population of interest",
-    "FP4.3": "Uncertainties in the reference",
-    "FP4.6": "Possibility of reference without target structure",
-    "FP5.1": "Availability of predicted class scores",
-    "FP5.2": "Possibility of prediction without target structure",
+    "category": ("FP1", "Problem category"),
+    "boundaries": ("FP2.1", "Particular importance of structure boundaries"),
+    "volume": ("FP2.2", "Particular importance of structure volume"),
+    "centre": ("FP2.3", "Particular importance of structure centre or centre line"),
+    "penalisation": ("FP2.5", "Penalisation of errors"),
+    "calibration": ("FP2.7.1", "Calibration assessment requested"),
+    "size": ("FP3", "Small size of structures relative to voxel size"),
+    "variability": ("FP3", "High variability of structure sizes"),
+    "imbalance": ("FP4", "High class imbalance"),
+    "prevalence": ("FP4.2", "Provided class prevalences reflect the population of interest"),
+    "uncertainty": ("FP4", "Uncertainties in the reference"),
+    "empty reference": ("FP4", "Possibility of reference without target structure"),
+    "scores": ("FP5", "Availability of predicted class scores"),
+    "empty prediction": ("FP5", "Possibility of prediction without target structure"),
 }
+"""Property -> its number, or that of its group, and its title."""
+
+GROUPS = """\
+FP3, FP4 and FP5 alone are the groups of properties of target structures, data set and algorithm output: numbers within
+them were not compared with the publication's supplement."""
 
 
 def checklists(analysis: Analysis) -> Iterator[str]:
     """Both checklists as Markdown tables."""
     yield "## CLAIM 2024"
-    yield from _table(CLAIM, claim(analysis))
+    yield from _table({item: (str(item), title) for item, title in CLAIM.items()}, claim(analysis))
     yield "## Metrics Reloaded"
     yield from _table(METRICS_RELOADED, metrics_reloaded(analysis))
+    yield f"{GROUPS}\n"
 
 
-def _table(items: Mapping, answers: Mapping) -> Iterator[str]:
+def _table(items: Mapping[Any, tuple[str, str]], answers: Mapping[Any, str]) -> Iterator[str]:
     yield "| item | what | reported |"
     yield "|---|---|---|"
-    for number, title in items.items():
-        answer = " ".join(answers.get(number, UNKNOWN).split()).replace("|", "/")
+    for item, (number, title) in items.items():
+        answer = " ".join(answers.get(item, UNKNOWN).split()).replace("|", "/")
         yield f"| {number} | {title} | {answer} |"
     yield ""
 
@@ -177,20 +186,20 @@ def metrics_reloaded(analysis: Analysis) -> dict[str, str]:
     results, scoring = analysis.results, analysis.options.scoring
     positive = int((results.lesions > 0).sum())
     answers = {
-        "FP1": "Semantic segmentation; from its scores, detection of lesions and classification of cases",
-        "FP2.1": "Reported beside overlap: NSD at 1 and 2 mm, HD95",
-        "FP2.2": "Volumes of each case in per_case.csv, their agreement in a figure",
-        "FP2.3": "No: candidates are matched by overlap (IoU of at least 0.10)",
-        "FP2.5": "Alike in Dice; precision and recall are reported apart",
-        "FP4.1": "Metrics that count true negative voxels are not reported",
-        "FP4.2": f"{positive} of {len(results.cases)} cases have a lesion; in the population: {UNKNOWN}",
-        "FP4.6": f"{len(results.cases) - positive} cases; {scoring.empty.value}: {scoring.empty.description}",
-        "FP5.1": _check(analysis, "Confidences for detection"),
-        "FP5.2": f"Yes; HD95: {scoring.missed.description}",
+        "category": "Semantic segmentation; from its scores, detection of lesions and classification of cases",
+        "boundaries": "Reported beside overlap: NSD at 1 and 2 mm, HD95",
+        "volume": "Volumes of each case in per_case.csv, their agreement in a figure",
+        "centre": "No: candidates are matched by overlap (IoU of at least 0.10)",
+        "penalisation": "Alike in Dice; precision and recall are reported apart",
+        "imbalance": "Metrics that count true negative voxels are not reported",
+        "prevalence": f"{positive} of {len(results.cases)} cases have a lesion; in the population: {UNKNOWN}",
+        "empty reference": f"{len(results.cases) - positive} cases; {scoring.empty.value}: {scoring.empty.description}",
+        "scores": _check(analysis, "Confidences for detection"),
+        "empty prediction": f"Yes; HD95: {scoring.missed.description}",
     }
     if any("volume" in stratum.by for stratum in analysis.strata):
         answers |= {
-            "FP3.1": "Subgroups by lesion volume: see Results",
-            "FP3.2": "Subgroups by lesion volume: see Results",
+            "size": "Subgroups by lesion volume: see Results",
+            "variability": "Subgroups by lesion volume: see Results",
         }
     return answers
