@@ -10,6 +10,8 @@ from nnunetv2_textguided.commands.parser import SUBCOMMANDS, build_parser
 from nnunetv2_textguided.errors import TextGuidedError
 from nnunetv2_textguided.processes.interrupts import interruptible
 
+_PLACE = "Choose another place, or look at what lies there and who may write it."
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -27,6 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(command.run(args))
     except TextGuidedError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.strerror}.\n  where: {error.filename}\n  what to do: {_PLACE}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -50,8 +50,12 @@ def atomic_path(target: str | os.PathLike[str], *, durable: bool = False) -> Ite
         temporary.unlink(missing_ok=True)
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, option: str = "-o") -> None:
     """Check that files can be written into a folder, which may have yet to be made, before hours of work.
+
+    Args:
+        folder: the folder.
+        option: that names it.
 
     Raises:
         DataError: they cannot: names the folder and what the system said.
@@ -63,7 +67,9 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise DataError(
-            f"Nothing can be written there: {error.strerror}.", where=there, remedy="Choose another folder with -o."
+            f"Nothing can be written there: {error.strerror}.",
+            where=there,
+            remedy=f"Choose another folder with {option}.",
         ) from error
 
 

@@ -18,5 +18,17 @@ def run(args: argparse.Namespace) -> int:
     from nnunetv2_textguided.inference.sharing.install import install_model
     from nnunetv2_textguided.nnunet.folders import RESULTS, required_path
 
-    print(install_model(args.model, args.results or required_path(RESULTS), args.dataset))
+    results = args.results or required_path(RESULTS)
+    print(install_model(args.model, results, None if args.dataset is None else _dataset(args.dataset)))
     return 0
+
+
+def _dataset(wanted: str) -> str:
+    """The full name of the data set to install under, which need not be there.
+
+    Raises:
+        DataError: it is no name that nnU-Net would find, or an id that no data set has.
+    """
+    from nnunetv2_textguided.nnunet.datasets import dataset_name, is_dataset_name
+
+    return wanted if is_dataset_name(wanted) else dataset_name(wanted, where="--dataset")

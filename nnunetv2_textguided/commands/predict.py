@@ -162,6 +162,8 @@ def _output(args: argparse.Namespace) -> OutputOptions:
     if args.candidates == "none" and (args.overlays or args.viewer or args.zones):
         raise DataError("--overlays, --viewer and --zones are about candidates.", where="--candidates none",
                         remedy="Use --candidates mask, or leave them out.")  # fmt: skip
+    if args.zones is not None and not args.zones.is_dir():
+        raise DataError("The folder of zone masks does not exist.", where=args.zones, remedy="Check --zones.")
     return OutputOptions(
         folder=args.output,
         heatmaps=args.heatmaps,

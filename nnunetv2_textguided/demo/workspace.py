@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import shipped, write_text
+from nnunetv2_textguided.files import check_writable, shipped, write_text
 from nnunetv2_textguided.nnunet.folders import model_name
 
 DATASET_ID = 901
@@ -32,9 +32,10 @@ class Workspace:
         """Make the folder, or empty the one that an earlier demo filled.
 
         Raises:
-            DataError: the folder holds files that no demo made.
+            DataError: the folder holds files that no demo made, or cannot be written into.
         """
         root = self.root
+        check_writable(root, "--output")
         if root.is_dir() and any(root.iterdir()) and not (root / MARKER).is_file():
             raise DataError(
                 "The output folder is not empty and no demo made it.",

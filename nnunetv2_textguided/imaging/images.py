@@ -34,7 +34,8 @@ def read_volume(path: str | Path) -> sitk.Image:
 
 def check_voxels(values: np.ndarray, path: str | Path) -> None:
     """Raise DataError if the voxels of an image file are NaN or infinite, or all the same."""
-    _refuse_not_finite(_not_finite(Path(path), values), path)
+    if np.issubdtype(values.dtype, np.floating):
+        _refuse_not_finite(values, path)
     if values.size == 0 or values.min() == values.max():
         raise DataError(
             f"All voxels have the same value ({values.flat[0] if values.size else 'none'}): the image is empty.",
@@ -51,11 +52,17 @@ def find_image(folder: Path, name: str) -> Path | None:
 
 def check_finite(path: Path) -> None:
     """Raise DataError if a NIfTI file has voxels that are NaN or infinite: ITK reads them as zeros and says nothing."""
-    if path.name.endswith((".nii", ".nii.gz")):
-        _refuse_not_finite(_not_finite_nifti(path), path)
+    if not path.name.endswith((".nii", ".nii.gz")):
+        return
+    import nibabel
+
+    stored: Any = nibabel.load(path)
+    if np.issubdtype(stored.get_data_dtype(), np.floating):
+        _refuse_not_finite(np.asanyarray(stored.dataobj), path)
 
 
-def _refuse_not_finite(count: int, path: str | Path) -> None:
+def _refuse_not_finite(values: np.ndarray, path: str | Path) -> None:
+    count = int(values.size - np.count_nonzero(np.isfinite(values)))
     if count:
         raise DataError(f"{count} voxels are NaN or infinite.", where=path, remedy=_AGAIN)
 
@@ -96,15 +103,15 @@ def mask_values(mask: sitk.Image) -> frozenset[int]:
 
 
 def read_image(path: Path, dimensions: tuple[int, ...] = (3,)) -> sitk.Image:
-    """Read a scalar image without looking at its values.
+    """Read a scalar image.
 
     Args:
         path: the file.
         dimensions: how many axes it may have.
 
     Raises:
-        DataError: missing, truncated, of another dimension, not scalar, without a voxel size, or its axes are not
-            perpendicular.
+        DataError: missing, truncated, of another dimension, not scalar, without a voxel size, its axes are not
+            perpendicular, or voxels of a NIfTI file are NaN or infinite.
     """
     verify_whole(path)
     try:
@@ -115,6 +122,7 @@ def read_image(path: Path, dimensions: tuple[int, ...] = (3,)) -> sitk.Image:
     components = image.GetNumberOfComponentsPerPixel()
     if image.GetDimension() not in dimensions or components != 1:
         raise not_one_volume(image, path)
+    check_finite(path)
     return image
 
 
@@ -192,25 +200,6 @@ def unreadable(error: RuntimeError, path: Path) -> DataError:
             f"ITK cannot read this kind of file: {reason}", where=path, remedy="Convert it to NIfTI, NRRD or MetaImage."
         )
     return DataError(f"The file is truncated or damaged: {reason}", where=path, remedy=_AGAIN)
-
-
-def _not_finite(path: Path, values: np.ndarray) -> int:
-    """How many voxels of the file are NaN or infinite."""
-    if not np.issubdtype(values.dtype, np.floating):
-        return 0
-    if path.name.endswith((".nii", ".nii.gz")):
-        return _not_finite_nifti(path)  # ITK's NIfTI reader turns them into zeros and says nothing
-    return int(values.size - np.count_nonzero(np.isfinite(values)))
-
-
-def _not_finite_nifti(path: Path) -> int:
-    import nibabel
-
-    stored: Any = nibabel.load(path)
-    if not np.issubdtype(stored.get_data_dtype(), np.floating):
-        return 0
-    values = np.asanyarray(stored.dataobj)
-    return int(values.size - np.count_nonzero(np.isfinite(values)))
 
 
 def _verify_gzip(path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.imaging.images import check_mask_values, find_image
+from nnunetv2_textguided.imaging.images import check_mask_values, find_image, read_image
 
 NAMES = {1: "PZ", 2: "TZ"}
 """Values of both zone sources of PI-CAI: peripheral and transition zone."""
@@ -38,10 +38,7 @@ def read_zones(folder: Path, case: str, image: sitk.Image) -> np.ndarray:
             the image at all.
     """
     path = zone_file(folder, case)
-    try:
-        stored = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise DataError("The zone mask cannot be read.", where=path, remedy="Copy the file again.") from error
+    stored = read_image(path)
     remedy = f"Zones are {', '.join(f'{value} {name}' for value, name in NAMES.items())}; the rest is 0."
     check_mask_values(sitk.GetArrayViewFromImage(stored), path, frozenset((0, *NAMES)), remedy)
     mask = sitk.Cast(stored, sitk.sitkInt32)

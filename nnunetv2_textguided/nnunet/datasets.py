@@ -11,7 +11,12 @@ from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RAW, VARIABLES, nnunet_path, required_path
 
-_NAME = re.compile(r"Dataset(\d{3,})_.+")
+_NAME = re.compile(r"Dataset(\d{3,})_[^/\\]+")
+
+
+def is_dataset_name(word: str) -> bool:
+    """Whether it is a name of nnU-Net's form, DatasetXXX_Name."""
+    return _NAME.fullmatch(word) is not None
 
 
 def known_datasets() -> list[str]:

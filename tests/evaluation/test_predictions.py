@@ -116,3 +116,18 @@ def test_values_that_no_label_has_are_an_error(tmp_path: Path, part: str, value:
         with pytest.raises(DataError, match=rf"values \[{value}\]; allowed are {allowed}") as caught:
             score_case(job)
         assert caught.value.where == paths[part]
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".mha", ".nrrd"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("what", ["map", "reference"])
+def test_voxels_that_are_not_finite_are_no_zeros(tmp_path: Path, ending: str, value: float, what: str) -> None:
+    """ITK's reader of NIfTI turns them into zeros and says nothing."""
+    mask = np.zeros((4, 12, 12), np.float32)
+    mask[1:3, 4:8, 4:8] = 1
+    spoilt = mask.copy()
+    spoilt[0, 0, :3] = value
+    image = written(tmp_path / f"map{ending}", (spoilt if what == "map" else mask) * np.float32(0.9))
+    label = written(tmp_path / f"label{ending}", spoilt if what == "reference" else mask.astype(np.uint8))
+    with pytest.raises(DataError, match=r"infinite|NaN|nan|inf"):
+        score_case(ScoreJob("a", label, {"model": Files(None, image)}, (ONE,), Scoring()))

@@ -20,6 +20,7 @@ from nnunetv2.model_sharing import model_export, model_import
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.utilities import file_path_utilities
 
+from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.imaging.images import read_header, read_image
 from nnunetv2_textguided.imaging.intensities import LOGGED
@@ -385,3 +386,28 @@ def test_zones_are_known_values(predict: Predict, images: Path, tmp_path: Path, 
     summary = predict(zones=zones)
     assert summary.predicted == ["none_1"]
     assert "Zones are 1 PZ, 2 TZ; the rest is 0." in summary.failed["ball_0"]
+
+
+def test_a_truncated_zone_mask_fails_its_case(predict: Predict, images: Path, tmp_path: Path) -> None:
+    """ITK fills what a truncated file lacks with zeros: half of the gland would be outside of the gland."""
+    zones = tmp_path / "zones"
+    zones.mkdir()
+    for name in ("ball_0", "none_1"):
+        values = np.random.default_rng(0).integers(0, 3, (9, 32, 36)).astype(np.uint8)
+        mask = sitk.GetImageFromArray(values)
+        mask.CopyInformation(sitk.ReadImage(str(images / f"{name}_0000.nii.gz")))
+        sitk.WriteImage(mask, str(zones / f"{name}.nii.gz"))
+    path = zones / "ball_0.nii.gz"
+    path.write_bytes(path.read_bytes()[:-400])
+    summary = predict(zones=zones)
+    assert summary.predicted == ["none_1"]
+    assert "truncated or damaged" in summary.failed["ball_0"]
+
+
+def test_a_folder_of_zones_that_is_not_there_is_told_first(
+    images: Path, model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", "-i", str(images), "-o", str(tmp_path / "out"), "-m", str(model.folder), "-f", "0"]
+    assert main([*words, "-device", "cpu", "--zones", str(tmp_path / "nowhere")]) == 1
+    assert "The folder of zone masks does not exist." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

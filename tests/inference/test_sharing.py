@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from nnunetv2_textguided import cli
+from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.case_likelihood import FILE as LIKELIHOOD
 from nnunetv2_textguided.imaging.intensities import FILE as INTENSITIES
@@ -267,6 +268,27 @@ def test_what_is_installed_is_not_overwritten(exported: Path, tmp_path: Path) ->
     assert describe_file(first / "fold_0" / "checkpoint_final.pth") == before
     other = install_model(str(exported), tmp_path / "results", dataset="Dataset903_Other")
     assert other.parent.name == "Dataset903_Other"
+
+
+@pytest.mark.parametrize(
+    "name", ["2203", "../x", "Dataset1", "Dataset012_", "Dataset012_a/b", "/Dataset012_a", "Folder"]
+)
+def test_a_model_is_installed_where_nnunet_finds_it_or_not_at_all(
+    name: str, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "results"
+    (results / "Dataset2204_Other").mkdir(parents=True)
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(variable, str(results))
+    words = ["install-model", str(exported), "--results", str(results), "--dataset"]
+    assert main([*words, name]) == 1
+    assert f"There is no data set {name if name.isdecimal() else repr(name)}" in capsys.readouterr().err
+    assert [path.name for path in results.rglob("*")] == ["Dataset2204_Other"]
+    with pytest.raises(DataError, match="no name of a folder"):
+        install_model(str(exported), results, "../x")
+    for there in ("2204", "Dataset012_new"):
+        assert main([*words, there]) == 0
+    assert {path.parent.name for path in results.glob(f"*/{MODEL}")} == {"Dataset2204_Other", "Dataset012_new"}
 
 
 def test_offline_a_name_on_the_hub_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

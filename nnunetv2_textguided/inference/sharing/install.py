@@ -10,7 +10,13 @@ from typing import Any
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.inference.sharing.export import CHECKPOINT
-from nnunetv2_textguided.inference.sharing.manifest import NAME, Manifest, copy_checked, parse_manifest
+from nnunetv2_textguided.inference.sharing.manifest import (
+    NAME,
+    Manifest,
+    check_folder,
+    copy_checked,
+    parse_manifest,
+)
 from nnunetv2_textguided.inference.sharing.source import Source, open_source
 from nnunetv2_textguided.inference.sharing.weights import REST, WEIGHTS, build_checkpoint
 
@@ -31,7 +37,7 @@ def install_model(name: str, results: Path, dataset: str | None = None) -> Path:
     """
     with open_source(name) as source:
         manifest = parse_manifest(source.manifest(), f"{source.where}: {NAME}")
-        target = results / (dataset or manifest.dataset) / manifest.model
+        target = results / check_folder(dataset or manifest.dataset, "--dataset") / manifest.model
         if target.exists():
             raise DataError(
                 "A model of this name is installed already.",

@@ -84,7 +84,7 @@ def parse_manifest(content: Any, where: str) -> Manifest:
             where=where,
             remedy="Update nnunetv2-textguided.",
         )
-    dataset, model = (_part(content.get(key), key, where) for key in ("dataset", "model"))
+    dataset, model = (check_folder(content.get(key), f"{where}: {key}") for key in ("dataset", "model"))
     listed = content.get("files")
     if not isinstance(listed, dict) or not 0 < len(listed) <= MAX_FILES:
         raise DataError("The list of files is empty, too long, or none.", where=where)
@@ -120,9 +120,14 @@ def check_name(name: str, where: str) -> str:
     return name
 
 
-def _part(value: Any, key: str, where: str) -> str:
+def check_folder(value: Any, where: str) -> str:
+    """The name itself, if it is one of a folder on every operating system, and no path.
+
+    Raises:
+        DataError: it is not.
+    """
     if not isinstance(value, str) or not _PART.match(value) or _RESERVED.match(value):
-        raise DataError(f"{value!r} is no name of a folder.", where=f"{where}: {key}")
+        raise DataError(f"{value!r} is no name of a folder.", where=where)
     return value
 
 
