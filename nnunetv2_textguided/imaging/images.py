@@ -102,12 +102,13 @@ def mask_values(mask: sitk.Image) -> frozenset[int]:
     return frozenset(int(v) for v in np.unique(sitk.GetArrayViewFromImage(mask)) if v)
 
 
-def read_image(path: Path, dimensions: tuple[int, ...] = (3,)) -> sitk.Image:
+def read_image(path: Path, dimensions: tuple[int, ...] = (3,), finite: bool = True) -> sitk.Image:
     """Read a scalar image.
 
     Args:
         path: the file.
         dimensions: how many axes it may have.
+        finite: refuse NaN and infinity in NIfTI; False: zeros, as ITK reads them, for pictures.
 
     Raises:
         DataError: missing, truncated, of another dimension, not scalar, without a voxel size, its axes are not
@@ -122,7 +123,8 @@ def read_image(path: Path, dimensions: tuple[int, ...] = (3,)) -> sitk.Image:
     components = image.GetNumberOfComponentsPerPixel()
     if image.GetDimension() not in dimensions or components != 1:
         raise not_one_volume(image, path)
-    check_finite(path)
+    if finite:
+        check_finite(path)
     return image
 
 

@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nnunetv2_textguided.anatomy.sectors import SECTORS
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.losses.refiner import own_loss
 from nnunetv2_textguided.losses.segmentation import SegmentationLoss
+from nnunetv2_textguided.network.clinical import FACTS
+from nnunetv2_textguided.network.grounding import CaseInput
 from nnunetv2_textguided.nnunet.losses import deep_supervision, stock_loss
 from nnunetv2_textguided.settings import Settings
-from nnunetv2_textguided.training.step import StepLosses, compute_terms
+from nnunetv2_textguided.training.step import StepLosses, Told, compute_terms
 
 
 @dataclass(frozen=True)
@@ -51,26 +54,43 @@ def step_loss(labels: Labels, settings: Settings | None) -> Callable[..., Tensor
         settings: the text-guided training's; None: stock nnU-Net's loss.
     """
     loss = _segmentation_loss(labels, settings)
-    guidance, refiner, anatomy = None, None, 0
+    guidance, refiner, grounding, anatomy = None, None, None, 0
     if settings is not None:
         anatomy, heatmap = len(labels.aligned(settings)), settings.heatmap
         values = None if labels.regions else range(1, labels.heads)
         guidance = GuidanceLoss(values, None, heatmap.dice_weight, heatmap.hard_negatives, range(1, anatomy + 1))
         refiner = own_loss(settings, labels.regions, None)
+        grounding = settings.grounding if settings.grounding.enabled else None
 
     def segmentation(outputs: list[Tensor], targets: list[Tensor]) -> Tensor:
         value: Tensor = deep_supervision(loss, len(outputs))(outputs, targets)
         return value
 
+    losses = StepLosses(segmentation, guidance, refiner, grounding)
+
     def run(network: Any, data: Tensor, targets: list[Tensor] | None = None) -> Tensor:
         def layout(outputs: list[Tensor]) -> list[Tensor]:
             first, *others = [_background(output, labels) for output in outputs] if targets is None else targets
-            return [torch.cat([first, torch.zeros_like(first)], 1) if anatomy else first, *others]
+            second = anatomy or grounding is not None
+            return [torch.cat([first, torch.zeros_like(first)], 1) if second else first, *others]
 
         forward = network if guidance is not None else _without_similarity(network)
-        return compute_terms(forward, data, layout, StepLosses(segmentation, guidance, refiner)).loss
+        told = None if settings is None else _told(network, data, settings)
+        return compute_terms(forward, data, layout, losses, told=told).loss
 
     return run
+
+
+def _told(network: Any, data: Tensor, settings: Settings) -> Told | None:
+    """As much text of (B, channels, *S) images as a training step tells the network."""
+    case, grounding = settings.text.case, settings.grounding
+    if not grounding.enabled and not case.clinical:
+        return None
+    width, batch = network.text_embeddings.shape[1], len(data)
+    phrases = data.new_zeros(grounding.phrases, width) if grounding.enabled else None
+    sentences = data.new_zeros(batch, case.max_sentences, width) if case.sentences else None
+    facts = data.new_zeros(batch, len(FACTS)) if case.clinical else None
+    return Told(CaseInput(phrases, sentences, facts), data.new_zeros(grounding.phrases, len(SECTORS)))
 
 
 def _without_similarity(network: Any) -> Callable[..., tuple[list[Tensor], None]]:

@@ -142,7 +142,7 @@ def _build_tower(text: dict[str, Any], embed_dim: int, text_folder: Path) -> Any
 
     require_file(text_folder, "config.json")
     try:
-        config = AutoConfig.from_pretrained(str(text_folder), local_files_only=True)
+        config = AutoConfig.from_pretrained(str(text_folder), local_files_only=True, trust_remote_code=False)
         tower = HFTextEncoder(
             str(text_folder),
             output_dim=embed_dim,

@@ -96,7 +96,11 @@ def _load_model(folder: Path) -> Any:
 
     try:
         model, report = AutoModel.from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
+            str(folder),
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=False,  # else transformers asks whether to execute what lies in the folder
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
         raise EncoderError(

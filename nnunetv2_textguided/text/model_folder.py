@@ -71,7 +71,7 @@ def load_tokenizer(folder: Path, vocabulary: int) -> Any:
 
     require_file(folder, *TOKENIZER_FILES)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise EncoderError(f"The tokenizer cannot be read: {e}.", where=folder, remedy=_FETCH) from e
     check_tokenizer(tokenizer, vocabulary, folder)

@@ -27,6 +27,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], Labels, tuple[int, ...]]]
     "tokens": ({}, {"refiner": {"tokens": "tokens"}}, LESION, (1,)),
     "paper's loss": ({}, load_preset("paper"), LESION, (1,)),
     "classes": ({}, {}, Labels(("PZ", "TZ", "csPCa"), regions=False), (2, 3, 1)),
+    "case text": (
+        {},
+        {"grounding": {"enabled": True}, "text": {"case": {"sentences": True, "clinical": True}}},
+        LESION,
+        (1,),
+    ),
     "regions": ({}, {}, Labels(("gland", "csPCa"), regions=True), (2, 2)),
     "anatomy": (
         {},

@@ -97,6 +97,27 @@ def test_weights_that_leave_layers_random_are_refused(folder: Path) -> None:
         load_encoder(f"local:{folder}")
 
 
+@pytest.mark.parametrize("kind", ["own", "bert"])
+@pytest.mark.parametrize("part", ["AutoModel", "AutoTokenizer"])
+def test_code_in_the_folder_is_neither_executed_nor_offered(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, part: str
+) -> None:
+    marker = tmp_path / "executed"
+    (folder / "evil.py").write_text(f"open({str(marker)!r}, 'w')\nclass Config: pass\nclass Model: pass\n")
+    auto_map = {"AutoConfig": "evil.Config", part: "evil.Model"}
+    for name in ("config.json", "tokenizer_config.json"):
+        content = json.loads((folder / name).read_text()) if (folder / name).is_file() else {}
+        extra = {"model_type": "evil"} if kind == "own" and name == "config.json" else {}
+        (folder / name).write_text(json.dumps({**content, **extra, "auto_map": auto_map}))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    if kind == "own":
+        with pytest.raises(EncoderError):
+            load_encoder(f"local:{folder}")
+    else:
+        load_encoder(f"local:{folder}")
+    assert not marker.exists()
+
+
 def test_unknown_encoder_names_those_there_are() -> None:
     with pytest.raises(EncoderError, match="biomedclip, minilm, local:DIR"):
         load_encoder("bimedclip")

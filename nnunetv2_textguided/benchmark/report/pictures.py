@@ -148,7 +148,7 @@ def _channels(analysis: Analysis, case: str, number: int, box: Box, shape: tuple
         path = None if raw is None else _image(raw / analysis.study.dataset, f"{case}_{int(channel):04d}{ending}")
         if path is None:
             continue
-        image = sitk.GetArrayFromImage(read_image(path)).astype(np.float32)
+        image = sitk.GetArrayFromImage(read_image(path, finite=False)).astype(np.float32)
         if image.shape == shape:
             yield Picture(str(name).split(" (")[0], _picture(image, number, box))
 

