@@ -15,7 +15,7 @@ PICTURE = REPOSITORY / "docs" / "images" / "architecture.svg"
 # From the top: a floor imports from floors below it. The import contracts in pyproject.toml check the same.
 FLOORS = (
     ("commands",),
-    ("benchmark", "demo"),
+    ("benchmark", "demo", "reports"),
     ("inference", "picai", "evaluation", "planning"),
     ("training",),
     ("network", "losses", "text", "anatomy"),

@@ -59,6 +59,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         f"likelihood -m {MODEL}",
         f"likelihood -m {MODEL} --case-text case_text.json --label csPCa",
     ),
+    "pseudo-label": (
+        "reports.md",
+        "pseudo-label -d 2203 -i unannotated --case-text case_text.json -o Dataset2204_Reports",
+        f"pseudo-label -d 2203 -m {MODEL} -f 0 -i unannotated -o Dataset2204_Reports --words count --zones zones",
+    ),
     "threshold": (
         "prediction.md",
         "threshold -d 2203 -c 3d_fullres",

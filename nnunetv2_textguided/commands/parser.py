@@ -28,6 +28,7 @@ SUBCOMMANDS = {
     "predict": "predict as nnUNetv2_predict does, with heatmaps, lesion table, overlays and viewer",
     "predict-case": "predict one patient from image files or DICOM, with report, DICOM segmentation and SR",
     "plan": "plan a data set for this network: patch and batch that fit the GPU, all encoders counted",
+    "pseudo-label": "label patients who have a report and no outline with what a model finds and the report confirms",
     "prompts": "show, check and compare the prompts of a data set, plans, file or model",
     "threshold": "fit where a model's probabilities are cut, on its own validation, with a price of false volume",
     "demo": "train, predict and explain on a small synthetic data set, and write a report",

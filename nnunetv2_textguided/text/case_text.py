@@ -5,7 +5,8 @@ A file `case_text.json` (or `case_text.csv`) beside dataset.json; a case without
     {"CASE": {"findings": ["PI-RADS 5 lesion in the left posterior peripheral zone at mid-gland"],
               "clinical": {"psa_ng_per_ml": 12.3, "age_years": 68, "prostate_volume_ml": 58}}}
 
-The table has one row per finding, with the columns case, finding, psa_ng_per_ml, age_years, prostate_volume_ml.
+The table has one row per finding, with the columns case, finding, psa_ng_per_ml, age_years, prostate_volume_ml. What a
+report counts in a patient without an outline, the key "target", is described in report_target.py.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from nnunetv2_textguided.errors import DataError, PromptBankError
 from nnunetv2_textguided.files import read_json, write_json
 from nnunetv2_textguided.text.bank import valid_text
 from nnunetv2_textguided.text.clinical_facts import CLINICAL, ClinicalFacts, clinical_number
+from nnunetv2_textguided.text.report_target import ReportTarget, parse_target
 
 JSON_NAME, CSV_NAME = "case_text.json", "case_text.csv"
 MAX_FINDINGS = 64
@@ -37,10 +39,12 @@ class CaseText:
     Attributes:
         findings: sentences, whitespace-normalised.
         clinical: clinical facts.
+        target: what a report counts, to learn from where nobody outlined the lesions; no input of a model.
     """
 
     findings: tuple[str, ...] = ()
     clinical: ClinicalFacts = field(default_factory=ClinicalFacts)
+    target: ReportTarget | None = None
 
     def __bool__(self) -> bool:
         return bool(self.findings) or bool(self.clinical)
@@ -58,6 +62,7 @@ class CaseText:
         return {
             **({"findings": list(self.findings)} if self.findings else {}),
             **({"clinical": clinical} if clinical else {}),
+            **({"target": self.target.to_json()} if self.target is not None else {}),
         }
 
 
@@ -96,7 +101,8 @@ def read_case_text(path: str | Path, cases: Collection[str] | None = None) -> di
 
 def write_case_text(path: Path, texts: Mapping[str, CaseText]) -> None:
     """Write case_text.json, cases in order, those of which nothing is known left out."""
-    write_json(path, {case: texts[case].to_json() for case in sorted(texts) if texts[case]})
+    entries = {case: texts[case].to_json() for case in sorted(texts)}
+    write_json(path, {case: entry for case, entry in entries.items() if entry})
 
 
 def describe_kinds(texts: Mapping[str, CaseText]) -> str:
@@ -119,7 +125,7 @@ def parse_entry(entry: Any, where: str) -> CaseText:
     """
     if not isinstance(entry, Mapping):
         raise DataError(f"The entry is {entry!r}.", where=where, remedy='Write {"findings": [...], "clinical": {...}}.')
-    _check_keys(entry, ("findings", "clinical"), where)
+    _check_keys(entry, ("findings", "clinical", "target"), where)
     findings, clinical = entry.get("findings", []), entry.get("clinical", {})
     if not isinstance(findings, list) or len(findings) > MAX_FINDINGS:
         raise DataError(
@@ -132,9 +138,9 @@ def parse_entry(entry: Any, where: str) -> CaseText:
         sentences = tuple(valid_text(sentence, where) for sentence in findings)
     except PromptBankError as error:
         raise DataError(error.what, where=where, remedy=error.remedy) from error
-    return CaseText(
-        sentences, ClinicalFacts(**{key: clinical_number(key, value, where) for key, value in clinical.items()})
-    )
+    facts = ClinicalFacts(**{key: clinical_number(key, value, where) for key, value in clinical.items()})
+    target = parse_target(entry["target"], where) if "target" in entry else None
+    return CaseText(sentences, facts, target)
 
 
 def text_of(

@@ -1,0 +1,82 @@
+"""`nnUNetv2_textguided pseudo-label`: a data set from annotated cases and from reports of further ones."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections import Counter
+from pathlib import Path
+
+from nnunetv2_textguided.commands.model import add_model, model_folder
+from nnunetv2_textguided.commands.numbers import count
+
+_NAME = re.compile(r"Dataset\d{3,}_.+")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this subcommand's arguments; the model is named as in `predict`."""
+    from nnunetv2_textguided.reports.words import WORDS
+
+    add_model(parser)
+    parser.add_argument("-f", dest="folds", nargs="+", type=count("-f", 0), help="folds of the model (default: all)")
+    parser.add_argument("-i", "--images", type=Path, required=True, help="images of further patients")
+    parser.add_argument("-o", "--output", required=True, metavar="DATASET", help="the new data set, DatasetXXX_Name")
+    parser.add_argument("--case-text", type=Path, help="file with their reports (default: case_text.json of -d)")
+    parser.add_argument("--words", nargs="+", choices=WORDS, default=list(WORDS), help="what of a report is used")
+    parser.add_argument("--zones", type=Path, help="folder of zone masks CASE.nii.gz (1 PZ, 2 TZ); places need them")
+    parser.add_argument("--label", help="label of the lesions (default: csPCa, or the only label)")
+    parser.add_argument("--disable_tta", action="store_true", help="no test-time mirroring")
+    parser.add_argument("-device", "--device", choices=("cuda", "cpu", "mps"), default="cuda", help="default: cuda")
+    parser.add_argument("-npp", type=count("-npp", 0), default=3, help="background processes that preprocess")
+    parser.add_argument("-nps", type=count("-nps", 0), default=3, help="background processes that export")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the data set and say what became of the cases; the exit status is 0 if any was labelled."""
+    from nnunetv2_textguided.errors import DataError
+    from nnunetv2_textguided.evaluation.classes import choose_targets
+    from nnunetv2_textguided.inference.options import ModelOptions, WorkOptions
+    from nnunetv2_textguided.nnunet.datasets import dataset_name
+    from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RAW, required_path
+    from nnunetv2_textguided.reports.dataset import Annotated
+    from nnunetv2_textguided.reports.pseudo_labels import Plan, make_pseudo_labels
+    from nnunetv2_textguided.text.case_text import find_case_text
+
+    if args.dataset is None:
+        raise DataError("Which data set has the outlines?", where="-d", remedy="Name it with -d; -m names the model.")
+    if not _NAME.fullmatch(args.output):
+        raise DataError(f"{args.output!r} is no name of a data set.", where="-o", remedy="Write DatasetXXX_Name.")
+    required_path(PREPROCESSED)
+    raw = required_path(RAW)
+    annotated = Annotated.read(raw / dataset_name(args.dataset, RAW))
+    reports = args.case_text or find_case_text(annotated.folder)
+    if reports is None:
+        raise DataError("There is no case text.", where=annotated.folder, remedy="Name the file with --case-text.")
+    (label, *more) = choose_targets(annotated.description["labels"], args.label, annotated.folder / "dataset.json")
+    if more:
+        raise DataError("Which label are the lesions?", where="--label", remedy="Name it.")
+    plan = Plan(
+        annotated,
+        args.images,
+        reports,
+        raw / args.output,
+        ModelOptions(
+            model_folder(args),
+            None if args.folds is None else tuple(args.folds),
+            args.checkpoint,
+            device=args.device,
+            mirroring=not args.disable_tta,
+        ),
+        label,
+        tuple(dict.fromkeys(["count", *args.words])),
+        args.zones,
+        WorkOptions(args.npp, args.nps),
+    )
+    made = make_pseudo_labels(plan)
+    origins = Counter(one.origin for one in made)
+    print(f"{len(annotated.cases)} annotated; " + ", ".join(f"{number} {name}" for name, number in origins.items()))
+    for one in made:
+        if one.reason:
+            print(f"{one.case} ({one.origin}): {one.reason}")
+    print(plan.target)
+    return 0 if any(one.label is not None for one in made) else 1

@@ -1,0 +1,114 @@
+"""Which of a model's candidates a report confirms.
+
+Bosma et al., "Semisupervised learning with report-guided pseudo labels for deep learning-based prostate cancer
+detection using biparametric MRI", Radiology: Artificial Intelligence 2023: as many candidates as the report counts
+lesions, the most confident first; a case with fewer candidates is left out. Here a finding's place and size, where they
+are told, narrow down which candidate it can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+
+from nnunetv2_textguided.anatomy.sectors import values_within
+from nnunetv2_textguided.reports.words import Word
+from nnunetv2_textguided.text.report_target import ReportedLesion, ReportTarget
+
+TOLERANCE_MM = 5.0
+"""How far outside of the reported sector a candidate's voxels may lie: readers and planes of sectors differ by that."""
+INSIDE = 0.5
+"""Share of a candidate's voxels that has to lie in the reported sector and its margin."""
+FACTOR = 2.0
+"""A candidate's diameter may differ from the reported one by this factor."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One candidate.
+
+    Attributes:
+        number: its value in the map of candidates.
+        confidence: the model's.
+        diameter_mm: largest diameter, mm.
+    """
+
+    number: int
+    confidence: float
+    diameter_mm: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a report makes of the candidates.
+
+    Attributes:
+        numbers: of the candidates that it confirms; None: it cannot be told, the case is left out.
+        reason: why it is left out, or what was not used; empty: nothing to say.
+    """
+
+    numbers: tuple[int, ...] | None
+    reason: str = ""
+
+
+def choose(
+    found: Sequence[Found],
+    target: ReportTarget,
+    words: Collection[Word],
+    numbers: np.ndarray,
+    sectors: np.ndarray | None,
+    spacing: tuple[float, ...],
+) -> Choice:
+    """The candidates that a report confirms.
+
+    Args:
+        found: the candidates.
+        target: what the report counts.
+        words: which of its words count; the number of lesions always does.
+        numbers: (Z, Y, X) map of the candidates' numbers, 0 elsewhere.
+        sectors: (Z, Y, X) map of SECTORS' values; None: there are no zones, so nothing can be said of places.
+        spacing: (z, y, x) of a voxel, mm.
+    """
+    free = sorted(found, key=lambda one: (-one.confidence, one.number))
+    chosen: list[int] = []
+    unused = sectors is None and "sector" in words and any(one.located for one in target.findings)
+    # The narrowest finding first: it has the fewest candidates to choose from.
+    for finding in sorted(target.findings, key=lambda one: -_said(one)):
+        fitting = [one for one in free if _fits(one, finding, words, numbers, sectors, spacing)]
+        if not fitting:
+            return Choice(None, f"no candidate fits the finding {finding.to_json()}")
+        chosen.append(fitting[0].number)
+        free.remove(fitting[0])
+    missing = target.lesions - len(chosen)
+    if missing > len(free):
+        return Choice(None, f"{len(found)} candidates for {target.lesions} reported lesions")
+    chosen += [one.number for one in free[:missing]]
+    return Choice(tuple(sorted(chosen)), "places not used: no zones" if unused else "")
+
+
+def _said(finding: ReportedLesion) -> int:
+    return sum(word is not None for word in finding.sector) + (finding.diameter_mm is not None)
+
+
+def _fits(
+    one: Found,
+    finding: ReportedLesion,
+    words: Collection[Word],
+    numbers: np.ndarray,
+    sectors: np.ndarray | None,
+    spacing: tuple[float, ...],
+) -> bool:
+    if "diameter" in words and finding.diameter_mm is not None:
+        ratio = max(one.diameter_mm, min(spacing)) / finding.diameter_mm
+        if not 1 / FACTOR <= ratio <= FACTOR:
+            return False
+    if "sector" not in words or sectors is None or not finding.located:
+        return True
+    place = np.isin(sectors, values_within(finding.sector))
+    if not place.any():
+        return False
+    near = distance_transform_edt(~place, sampling=spacing) <= TOLERANCE_MM
+    return bool(near[numbers == one.number].mean() >= INSIDE)
