@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 class Gate(NamedTuple):
-    """The voxels that are refined, as a fixed number M of flat indices per sample.
+    """The voxels that are refined, as M flat indices per sample: a fixed number in training, so that shapes are static.
 
     A tuple, since torch.compile of torch 2.3 breaks its graph at a dataclass.
 
@@ -23,6 +23,12 @@ class Gate(NamedTuple):
 
     places: Tensor
     open: Tensor
+
+    def trimmed(self) -> Gate:
+        """Without places that no sample needs: as many as the fullest one has open, at least one; open ones first."""
+        most = max(1, int(self.open.sum(dim=1).max()))
+        order = self.open.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+        return Gate(self.places.gather(1, order), self.open.gather(1, order))
 
 
 class Refinement(NamedTuple):

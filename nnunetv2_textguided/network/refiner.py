@@ -42,8 +42,9 @@ class SurfaceRefiner(Refiner):
     The gate m lets the voxels nearest to the decision surface through. Each reads the cube of decoder features, base
     log-odds and image around it, the features of the stage before and the similarity at its place; two linear layers
     make a query of them, to which attention to the text tokens can add a residual, and a third layer Delta, which is
-    bounded by +-`bound` logits. Only gated voxels are read and computed, a fixed number per patch (static shapes for
-    torch.compile and CUDA graphs), so cost and memory follow that number and not the volume.
+    bounded by +-`bound` logits. Only gated voxels are read and computed, so cost and memory follow their number and not
+    the volume: a fixed number per patch where gradients are taken or torch.compile traces (static shapes), else those
+    that pass.
 
     Exactly the identity when alpha is 0, when nothing passes the gate, and outside the gate. No gradient reaches what
     it reads: the network is the same as without a refiner, which has a loss of its own (losses/refiner.py).
@@ -104,6 +105,8 @@ class SurfaceRefiner(Refiner):
         fraction = self.max_fraction if self.training else self.prediction_fraction
         count = max(1, int(fraction * given.logits[0, 0].numel()))
         gate = surface_gate(given.logits, self.regions, self.band, count)
+        if not (self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()):
+            gate = gate.trimmed()  # most windows hold few voxels near a surface, or none
         if torch.is_grad_enabled():
             # What it reads is kept by the network anyway: the copies of every voxel's neighbourhood need not be.
             query = checkpoint(self.local_queries, given, gate, use_reentrant=False)

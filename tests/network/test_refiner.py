@@ -113,6 +113,30 @@ def test_the_gate_takes_the_voxels_nearest_to_any_surface() -> None:
     assert gate.places.shape == (1, 3)
 
 
+def test_prediction_computes_the_voxels_that_pass_and_no_others() -> None:
+    open_ = torch.tensor([[False, True, False, True], [False, False, True, False]])
+    gate = Gate(torch.tensor([[7, 3, 5, 1], [2, 4, 6, 0]]), open_).trimmed()
+    assert gate.places.tolist() == [[3, 1], [6, 2]]
+    assert gate.open.tolist() == [[True, True], [True, False]]
+    nothing = Gate(torch.tensor([[7, 3]]), torch.zeros(1, 2, dtype=torch.bool)).trimmed()
+    assert (nothing.places.tolist(), nothing.open.tolist()) == ([[7]], [[False]])
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1e6])
+def test_prediction_is_what_the_fixed_number_gives(scale: float) -> None:
+    """Everything near a surface, some of it, nothing: the places that are left out change nothing."""
+    module, read = refiner(prediction_fraction=0.5).eval(), given()
+    read = read._replace(logits=scale * read.logits)
+    with torch.no_grad():
+        trimmed = module(read)
+    fixed = module(read)
+    assert fixed.gate.places.shape[1] == 96
+    assert trimmed.gate.places.shape[1] == max(1, int(fixed.gate.open.sum(dim=1).max()))
+    both = [module.refine(read.logits, one).detach() for one in (trimmed, fixed)]
+    torch.testing.assert_close(*both)
+    assert torch.equal(both[0], read.logits) == (scale == 1e6)
+
+
 def test_windows_that_overlap_agree_about_the_gate_while_there_is_room() -> None:
     logits = 5 * torch.randn(1, 2, 8, 8, 8, generator=torch.Generator().manual_seed(0))
     masks = []
