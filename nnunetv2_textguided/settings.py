@@ -344,7 +344,7 @@ class TrainingSettings(_Model):
     """Draw that share at random for each patch instead of fixing it per batch."""
     channel_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Probability of each image channel to be left out of a training image; never all. Above 0, the model can predict
-    patients who lack a channel (--missing allow); what accuracy is left without each has not been measured."""
+    patients who lack a channel (--missing allow), at a price: see docs/evidence.md, "Without a channel"."""
     seed: int | None = Field(default=None, ge=0, lt=2**32)
     """Seed of initial weights and of what the training process draws. None: drawn, and logged. nnU-Net's background
     processes that draw and augment patches seed themselves, so that two trainings of one seed still differ."""
