@@ -97,12 +97,14 @@ def _text_row(text: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _write_sentences(folder: Path) -> None:
-    told = [record for record in read_records(folder) if record.get("text", {}).get("sentences")]
-    if not told:
+    def told() -> Iterator[dict[str, Any]]:
+        return (record for record in read_records(folder) if record.get("text", {}).get("sentences"))
+
+    if next(told(), None) is None:
         (folder / "sentences.csv").unlink(missing_ok=True)
         return
     with _table(folder / "sentences.csv", SENTENCE_COLUMNS) as write:
-        for record in told:
+        for record in told():
             for number, one in enumerate(record["text"]["sentences"], start=1):
                 candidates = " ".join(map(str, one["candidates_from_it"]))
                 write({"case": record["case"], "number": number, **one, "candidates_from_it": candidates})

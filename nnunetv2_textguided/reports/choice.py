@@ -77,7 +77,13 @@ def choose(
     unused = sectors is None and "sector" in words and any(one.located for one in target.findings)
     # The narrowest finding first: it has the fewest candidates to choose from.
     for finding in sorted(target.findings, key=lambda one: -_said(one)):
-        fitting = [one for one in free if _fits(one, finding, words, numbers, sectors, spacing)]
+        place = _place(finding, sectors, spacing) if "sector" in words else None
+        fitting = [
+            one
+            for one in free
+            if ("diameter" not in words or _has_size(one, finding, min(spacing)))
+            and (place is None or place[numbers == one.number].mean() >= INSIDE)
+        ]
         if not fitting:
             return Choice(None, f"no candidate fits the finding {finding.to_json()}")
         chosen.append(fitting[0].number)
@@ -93,22 +99,17 @@ def _said(finding: ReportedLesion) -> int:
     return sum(word is not None for word in finding.sector) + (finding.diameter_mm is not None)
 
 
-def _fits(
-    one: Found,
-    finding: ReportedLesion,
-    words: Collection[Word],
-    numbers: np.ndarray,
-    sectors: np.ndarray | None,
-    spacing: tuple[float, ...],
-) -> bool:
-    if "diameter" in words and finding.diameter_mm is not None:
-        ratio = max(one.diameter_mm, min(spacing)) / finding.diameter_mm
-        if not 1 / FACTOR <= ratio <= FACTOR:
-            return False
-    if "sector" not in words or sectors is None or not finding.located:
+def _has_size(one: Found, finding: ReportedLesion, voxel_mm: float) -> bool:
+    if finding.diameter_mm is None:
         return True
+    return 1 / FACTOR <= max(one.diameter_mm, voxel_mm) / finding.diameter_mm <= FACTOR
+
+
+def _place(finding: ReportedLesion, sectors: np.ndarray | None, spacing: tuple[float, ...]) -> np.ndarray | None:
+    """(Z, Y, X) where a finding can be; None: anywhere, or it cannot be told."""
+    if sectors is None or not finding.located:
+        return None
     place = np.isin(sectors, values_within(finding.sector))
-    if not place.any():
-        return False
-    near = distance_transform_edt(~place, sampling=spacing) <= TOLERANCE_MM
-    return bool(near[numbers == one.number].mean() >= INSIDE)
+    if not place.any():  # of an empty place there is no distance
+        return place
+    return np.asarray(distance_transform_edt(~place, sampling=spacing) <= TOLERANCE_MM)

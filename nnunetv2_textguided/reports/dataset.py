@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_textguided.anatomy.labels import KEY, RAW_FOLDER
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.cases import read_case_table
 from nnunetv2_textguided.files import atomic_path, read_json, write_json
-from nnunetv2_textguided.inference.zones import zone_file
+from nnunetv2_textguided.inference.zones import read_zones
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, required_path
 from nnunetv2_textguided.nnunet.labels import Labels, read_labels
 from nnunetv2_textguided.nnunet.raw import training_cases
@@ -153,7 +154,9 @@ def write_dataset(
             _place(path, folder / "imagesTr" / path.name)
         sitk.WriteImage(label, str(folder / "labelsTr" / f"{one.case}{annotated.ending}"), True)
         if anatomy and zones is not None:
-            _place_mask(zone_file(zones, one.case), folder / RAW_FOLDER / f"{one.case}{annotated.ending}", label)
+            mask = sitk.GetImageFromArray(read_zones(zones, one.case, label).astype(np.uint8))
+            mask.CopyInformation(label)
+            sitk.WriteImage(mask, str(folder / RAW_FOLDER / f"{one.case}{annotated.ending}"), True)
     if not anatomy:
         shutil.rmtree(folder / RAW_FOLDER)
     cases = annotated.cases | {one.case for one, _ in kept}
@@ -176,11 +179,6 @@ def _place(source: Path, target: Path) -> None:
         os.link(source.resolve(), target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _place_mask(source: Path, target: Path, like: sitk.Image) -> None:
-    mask = sitk.Cast(sitk.ReadImage(str(source)), sitk.sitkUInt8)
-    sitk.WriteImage(sitk.Resample(mask, like, sitk.Transform(), sitk.sitkNearestNeighbor), str(target), True)
 
 
 def _write_cases(path: Path, annotated: Annotated, labelled: Sequence[Labelled]) -> None:

@@ -22,7 +22,7 @@ from nnunetv2_textguided.inference.cohort import Cohort, find_cases
 from nnunetv2_textguided.inference.loading import Session, open_session
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
 from nnunetv2_textguided.inference.run import predict_cases
-from nnunetv2_textguided.inference.zones import read_zones, zone_file
+from nnunetv2_textguided.inference.zones import read_zones
 from nnunetv2_textguided.nnunet.labels import Target
 from nnunetv2_textguided.reports.choice import Found, choose
 from nnunetv2_textguided.reports.dataset import Annotated, Labelled, check_target, write_dataset
@@ -151,6 +151,5 @@ def _empty_like(path: Path) -> sitk.Image:
 def _sectors(zones: Path | None, case: str, image: sitk.Image) -> np.ndarray | None:
     if zones is None:
         return None
-    zone_file(zones, case)
     affine = affine_of(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
     return sector_map(read_zones(zones, case, image), affine)

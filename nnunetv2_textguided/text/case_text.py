@@ -23,6 +23,7 @@ from nnunetv2_textguided.errors import DataError, PromptBankError
 from nnunetv2_textguided.files import read_json, write_json
 from nnunetv2_textguided.text.bank import valid_text
 from nnunetv2_textguided.text.clinical_facts import CLINICAL, ClinicalFacts, clinical_number
+from nnunetv2_textguided.text.keys import check_keys
 from nnunetv2_textguided.text.report_target import ReportTarget, parse_target
 
 JSON_NAME, CSV_NAME = "case_text.json", "case_text.csv"
@@ -125,7 +126,7 @@ def parse_entry(entry: Any, where: str) -> CaseText:
     """
     if not isinstance(entry, Mapping):
         raise DataError(f"The entry is {entry!r}.", where=where, remedy='Write {"findings": [...], "clinical": {...}}.')
-    _check_keys(entry, ("findings", "clinical", "target"), where)
+    check_keys(entry, ("findings", "clinical", "target"), where)
     findings, clinical = entry.get("findings", []), entry.get("clinical", {})
     if not isinstance(findings, list) or len(findings) > MAX_FINDINGS:
         raise DataError(
@@ -133,7 +134,7 @@ def parse_entry(entry: Any, where: str) -> CaseText:
         )
     if not isinstance(clinical, Mapping):
         raise DataError(f"'clinical' is {clinical!r}.", where=where, remedy='Write {"psa_ng_per_ml": 12.3}.')
-    _check_keys(clinical, tuple(CLINICAL), where)
+    check_keys(clinical, tuple(CLINICAL), where)
     try:
         sentences = tuple(valid_text(sentence, where) for sentence in findings)
     except PromptBankError as error:
@@ -153,17 +154,6 @@ def text_of(
     """
     facts = {"psa_ng_per_ml": psa, "age_years": age, "prostate_volume_ml": volume}
     return parse_entry({"findings": list(findings), "clinical": facts}, where)
-
-
-def _check_keys(entry: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    for key in entry:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.3)
-            raise DataError(
-                f"Unknown key {key!r}.",
-                where=where,
-                remedy=(f"Did you mean {near[0]!r}? " if near else "") + f"Known are {', '.join(known)}.",
-            )
 
 
 def _check_cases(entries: Iterable[str], cases: Collection[str], path: Path) -> None:
@@ -189,7 +179,7 @@ def _read_csv(path: Path) -> dict[str, Any]:
             names = [name for name in reader.fieldnames or () if name is not None]
             if "case" not in names:
                 raise DataError("The table has no column 'case'.", where=path, remedy=f"Columns: {', '.join(columns)}.")
-            _check_keys(dict.fromkeys(names), columns, str(path))
+            check_keys(names, columns, str(path))
             for row in reader:
                 where = f"{path}, line {reader.line_num}"
                 if None in row:

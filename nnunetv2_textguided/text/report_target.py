@@ -17,6 +17,7 @@ from typing import Any
 
 from nnunetv2_textguided.anatomy.sectors import DEPTHS, LEVELS, SIDES, ZONES, Sector
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.text.keys import check_keys
 
 MAX_LESIONS = 64
 SMALLEST_MM, LARGEST_MM = 3.0, 150.0
@@ -81,7 +82,7 @@ def parse_target(entry: Any, where: str) -> ReportTarget:
     where = f"{where}, target"
     if not isinstance(entry, Mapping):
         raise DataError(f"The target is {entry!r}.", where=where, remedy='Write {"lesions": 1, "findings": [...]}.')
-    _known_keys(entry, ("lesions", "findings"), where)
+    check_keys(entry, ("lesions", "findings"), where)
     findings = entry.get("findings", [])
     if not isinstance(findings, list):
         raise DataError("'findings' is no list.", where=where, remedy='Write [{"zone": "PZ", "side": "left"}].')
@@ -102,7 +103,7 @@ def parse_target(entry: Any, where: str) -> ReportTarget:
 def _lesion(entry: Any, where: str) -> ReportedLesion:
     if not isinstance(entry, Mapping):
         raise DataError(f"The finding is {entry!r}.", where=where, remedy='Write {"zone": "PZ", "side": "left"}.')
-    _known_keys(entry, (*_WORDS, "diameter_mm"), where)
+    check_keys(entry, (*_WORDS, "diameter_mm"), where)
     place = {key: _word(key, entry[key], where) for key in _WORDS if entry.get(key) is not None}
     return ReportedLesion(Sector(**place), _diameter(entry.get("diameter_mm"), where))
 
@@ -126,9 +127,3 @@ def _diameter(value: Any, where: str) -> float | None:
             remedy="Give it in mm (1 cm is 10 mm), or leave it out.",
         )
     return float(value)
-
-
-def _known_keys(entry: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    unknown = [key for key in entry if key not in known]
-    if unknown:
-        raise DataError(f"Unknown key {unknown[0]!r}.", where=where, remedy=f"Known are {', '.join(known)}.")
