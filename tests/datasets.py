@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,24 @@ def _write(path: Path, array: np.ndarray, spacing: tuple[float, float, float]) -
     image = sitk.GetImageFromArray(array if array.dtype == np.uint8 else array.astype(np.float32))
     image.SetSpacing(spacing)
     sitk.WriteImage(image, str(path))
+
+
+ZONES = {"peripheral zone": 1, "transition zone": 2}
+
+
+def add_zones(raw: Path, preprocessed: Path, draw: Callable[[np.ndarray], None]) -> None:
+    """Give a data set both zones as anatomy: `draw` marks them in an empty (z, y, x) map of each case."""
+    (raw / "anatomyTr").mkdir()
+    for path in (raw / "labelsTr").iterdir():
+        image = sitk.ReadImage(str(path))
+        zones = np.zeros_like(sitk.GetArrayFromImage(image))
+        draw(zones)
+        drawn = sitk.GetImageFromArray(zones)
+        drawn.CopyInformation(image)
+        sitk.WriteImage(drawn, str(raw / "anatomyTr" / path.name))
+    for folder in (raw, preprocessed):
+        content = json.loads((folder / "dataset.json").read_text())
+        (folder / "dataset.json").write_text(json.dumps({**content, "anatomy": ZONES}))
 
 
 class Workspace:

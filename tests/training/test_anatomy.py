@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +17,9 @@ from nnunetv2_textguided.anatomy.preprocessing import preprocess_anatomy
 from nnunetv2_textguided.errors import DataError, TrainingError
 from nnunetv2_textguided.training import nnUNetTrainerAlignRefine
 from nnunetv2_textguided.training.step import without_anatomy
-from tests.datasets import Workspace
+from tests.datasets import ZONES, Workspace, add_zones
 
 Make = Callable[..., nnUNetTrainerAlignRefine]
-ZONES = {"peripheral zone": 1, "transition zone": 2}
 BLOCK = {"alignment": {"anatomy": True}}
 
 
@@ -29,17 +27,11 @@ BLOCK = {"alignment": {"anatomy": True}}
 def described(workspace: Workspace) -> Workspace:
     """The tiny data set with a zone on either side, also under its lesions."""
     raw, preprocessed = _folders(workspace)
-    (raw / "anatomyTr").mkdir()
-    for path in (raw / "labelsTr").iterdir():
-        image = sitk.ReadImage(str(path))
-        zones = np.zeros_like(sitk.GetArrayFromImage(image))
+
+    def draw(zones: np.ndarray) -> None:
         zones[..., :12], zones[..., 20:] = 1, 2
-        drawn = sitk.GetImageFromArray(zones)
-        drawn.CopyInformation(image)
-        sitk.WriteImage(drawn, str(raw / "anatomyTr" / path.name))
-    for folder in (raw, preprocessed):
-        content = json.loads((folder / "dataset.json").read_text())
-        (folder / "dataset.json").write_text(json.dumps({**content, "anatomy": ZONES}))
+
+    add_zones(raw, preprocessed, draw)
     return workspace
 
 

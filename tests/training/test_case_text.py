@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import torch
 
 from nnunetv2_textguided.anatomy.sector_maps import anatomy_of_codes
@@ -21,10 +20,9 @@ from nnunetv2_textguided.text.encoder import Encoded
 from nnunetv2_textguided.text.phrases import training_phrases
 from nnunetv2_textguided.text.resolve import FILE_NAME
 from nnunetv2_textguided.training.augmentation import MAX_ROTATION, with_directions
-from tests.datasets import Workspace
+from tests.datasets import ZONES, Workspace, add_zones
 from tests.training.conftest import SHORT
 
-ZONES = {"peripheral zone": 1, "transition zone": 2}
 CASE = {"sentences": True, "clinical": True}
 ON: dict[str, Any] = {"grounding": {"enabled": True, "phrases": 6}, "text": {"case": CASE}}
 SENTENCES = ("PI-RADS 5 lesion in the left apex", "PI-RADS 3 lesion")
@@ -51,17 +49,11 @@ class HashEncoder:
 def told(workspace: Workspace) -> Workspace:
     """The tiny data set with zones, case text, and an embedding file for both."""
     (raw,), (preprocessed,) = (list((workspace.root / name).iterdir()) for name in ("raw", "preprocessed"))
-    (raw / "anatomyTr").mkdir()
-    for path in (raw / "labelsTr").iterdir():
-        image = sitk.ReadImage(str(path))
-        zones = np.zeros_like(sitk.GetArrayFromImage(image))
+
+    def draw(zones: np.ndarray) -> None:
         zones[:, 8:24, 4:28], zones[:, 10:16, 10:22] = 1, 2
-        drawn = sitk.GetImageFromArray(zones)
-        drawn.CopyInformation(image)
-        sitk.WriteImage(drawn, str(raw / "anatomyTr" / path.name))
-    for folder in (raw, preprocessed):
-        content = json.loads((folder / "dataset.json").read_text())
-        (folder / "dataset.json").write_text(json.dumps({**content, "anatomy": ZONES}))
+
+    add_zones(raw, preprocessed, draw)
     (raw / "case_text.json").write_text(json.dumps(TEXTS))
     encoder = HashEncoder()
     phrases = [phrase.text for phrase in training_phrases()]
