@@ -96,7 +96,7 @@ class SupervisionSettings(_Model):
     """Labels that reports count. None: all."""
     share: float = Field(default=0.5, gt=0.0, lt=1.0)
     """Share of training patches that are drawn from these cases."""
-    weight: float = Field(default=1.0, ge=0.0)
+    weight: float = Field(default=0.5, ge=0.0)
     """Weight of the losses made from reports, at full strength."""
     start: float = Field(default=0.3, ge=0.0, le=1.0)
     """Fraction of the epochs before lesions are learned from reports; reports without lesion count from the start."""

@@ -190,7 +190,7 @@ def sample_terms(
         settings: of these losses.
     """
     probability = torch.sigmoid(evidence)
-    gland = None if sectors is None or not report.has_places else Gland(sectors, report.extents)
+    gland = None if sectors is None or not report.has_places else Gland(sectors, report.extents, spacing)
     free = torch.ones_like(evidence, dtype=torch.bool)
     inside = torch.zeros_like(free)
     place = regions = reported = evidence.new_zeros(())

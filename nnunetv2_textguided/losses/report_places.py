@@ -16,6 +16,8 @@ FILLED = 0.25
 four of five fill 0.13 to 0.40 of it."""
 CUBE = (FILLED * math.pi / 6) ** (1 / 3)
 """Edge of a cube of a lesion's volume, relative to its largest diameter."""
+HOLE_MM = 15.0
+"""Holes of the zones belong to a place that reaches around them: to both sides of twice this distance."""
 GLAND = Sector()
 
 
@@ -25,11 +27,12 @@ class Gland:
     Args:
         sectors: (*S) map of them; other values above 0 are other structures.
         extents: (1 + K,) voxels of the whole case: all, then those of each sector.
+        spacing: of a voxel, mm, for each axis of S.
     """
 
-    def __init__(self, sectors: Tensor, extents: Sequence[int]) -> None:
+    def __init__(self, sectors: Tensor, extents: Sequence[int], spacing: Sequence[float]) -> None:
         # Outside of the image nnU-Net fills maps with -1.
-        self.sectors, self.extents = sectors.long().clamp(min=0), extents
+        self.sectors, self.extents, self.spacing = sectors.long().clamp(min=0), extents, spacing
         self.holes = enclosed((self.sectors > 0) & (self.sectors <= len(SECTORS))) & (self.sectors == 0)
 
     def region(self, place: Sector) -> tuple[Tensor, Tensor]:
@@ -43,8 +46,9 @@ class Gland:
         member = torch.zeros(256, dtype=torch.bool, device=self.sectors.device)
         member[values] = True
         region = member[self.sectors]
-        # Many zone masks have holes where lesions are: these belong to any place.
-        return region | self.holes, region.sum() / whole
+        # Many zone masks have holes where lesions are. They are filled from around, as if they told nothing.
+        closed = ~grow(~grow(region, HOLE_MM, self.spacing), HOLE_MM, self.spacing)
+        return region | (self.holes & closed), region.sum() / whole
 
 
 def enclosed(mask: Tensor) -> Tensor:

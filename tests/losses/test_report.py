@@ -173,19 +173,19 @@ def test_more_lesions_than_fit_and_a_region_of_the_whole_patch() -> None:
 
 
 def test_a_place_without_voxels_is_anywhere_in_the_gland() -> None:
-    region, share = Gland(gland(), extents(gland())).region(Sector(level="apex"))
+    region, share = Gland(gland(), extents(gland()), SPACING).region(Sector(level="apex"))
     assert share == 1
     assert torch.equal(region, gland() > 0)
 
 
-def test_holes_of_the_zones_belong_to_every_place_and_other_structures_to_none() -> None:
+def test_holes_of_the_zones_are_filled_from_around_and_other_structures_are_not() -> None:
     sectors = gland()
     hole, other = (slice(3, 5), slice(14, 18), slice(18, 22)), (slice(3, 5), slice(10, 12), slice(10, 12))
     sectors[hole], sectors[other] = 0, 30
-    places = Gland(sectors, extents(sectors))
-    for side in (LEFT, RIGHT):
+    places = Gland(sectors, extents(sectors), SPACING)
+    for side, within in ((LEFT, True), (RIGHT, False), (Sector(), True)):
         region, _ = places.region(side)
-        assert region[hole].all()
+        assert region[hole].all() == region[hole].any() == within
         assert not region[other].any()
         assert not region[:, :8].any()
     assert enclosed(sectors == 99).sum() == 0
