@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
 import random
 import shutil
@@ -72,8 +71,10 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "count": ("reader", ("count",)),
     "doubled": ("doubled", ("count", "sector", "diameter")),
     "permuted": ("permuted", ("count", "sector", "diameter")),
+    "candidates": ("reader", ("count", "sector", "diameter")),
 }
-"""Row -> reader and the words that are used; "masks": no report at all."""
+"""Row -> reader and the words that are used; "masks": no report at all. In "candidates", a patient with a reported
+lesion that is no candidate of the model is left out."""
 
 
 @dataclass(frozen=True)
@@ -270,7 +271,8 @@ def make_labels(study: Study, row: str, fold: int) -> None:
     write_json(of_fold, {case: reports[case] for case in study.split(fold)["others"]})
     what = ["--case-text", str(of_fold), "--words", *words, "--zones", str(study.work / "zones")]
     where = ["-d", study.dataset("masks", fold)[7:10], "-m", model, "-f", "0", "-i", images, "-o", name]
-    run("nnUNetv2_textguided", "pseudo-label", *where, *what, "--device", "cpu", "-npp", "1", "-nps", "1")
+    matched = ["--unmatched", "leave-out" if row == "candidates" else "place"]
+    run("nnUNetv2_textguided", "pseudo-label", *where, *what, "--device", "cpu", "-npp", "1", "-nps", "1", *matched)
     shutil.copy(raw / "dataset.json", preprocessed)
     copy_plans(study, name)
     run("nnUNetv2_preprocess", "-d", name[7:10], "-plans_name", PLANS, "-c", "3d_fullres", "-np", "1")

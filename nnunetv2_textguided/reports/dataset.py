@@ -93,7 +93,8 @@ class Labelled:
 
     Attributes:
         case: its identifier.
-        origin: of its label: "report", "report without lesion", or "left out".
+        origin: of its label: "report", "report, placed" (with a lesion that is no candidate of the model), "report
+            without lesion", or "left out".
         channels: its image files.
         label: its label map.
         reason: why it was left out, or what of the report was not used.
