@@ -9,7 +9,6 @@ from typing import Any
 
 from nnunetv2_textguided.benchmark.study import Cell, Study, find_repeats
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.evaluation.classes import ignored_value
 from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.predictions import Files, find_predictions
 from nnunetv2_textguided.evaluation.score import ScoreJob
@@ -71,10 +70,9 @@ class Collected:
 
     def score_jobs(self, targets: tuple[Target, ...], scoring: Scoring) -> Iterator[ScoreJob]:
         """What has to be scored."""
-        ignored = ignored_value(self.dataset_json.get("labels") or {})
         for case, label in self.labels.items():
             files = {model.name: found[case] for model, found in self.predictions.items()}
-            yield ScoreJob(case, label, files, targets, scoring, ignored)
+            yield ScoreJob(case, label, files, targets, scoring)
 
     def model_folder(self, variant: Variant) -> Path:
         """nnU-Net's folder of a model."""
