@@ -120,3 +120,13 @@ def test_an_order_that_makes_no_sense_is_an_error() -> None:
     ):
         with pytest.raises(Exception, match=message):
             settings(**bad)
+
+
+def test_reports_teach_from_their_start_on_and_not_a_network_that_is_finished() -> None:
+    supervision = {"enabled": True, "weight": 0.4, "start": 0.3, "ramp": 0.2}
+    for components, end in (([], 10), (["alignment", "heatmap", "refiner"], 9)):
+        settings = resolve({"components": components, "text": {"supervision": supervision}})
+        weights = [phase_weights(epoch, 10, settings, History()).report for epoch in range(10)]
+        assert weights == [0, 0, 0, 0.2, *[0.4] * (end - 4), *[0] * (10 - end)]
+    off = resolve({"text": {"supervision": {**supervision, "enabled": False}}})
+    assert not any(phase_weights(epoch, 10, off, History()).report for epoch in range(10))
