@@ -46,12 +46,12 @@ def methods(analysis: Analysis) -> Iterator[str]:
         "the variants."
     )
     yield (
-        "Calibration: of a case's score, the maximum of its detection map, and of its likelihood, a logistic regression "
-        "on the score's logit, fitted within each repeat on the other folds. Slope and intercept are those of a logistic "
-        f"regression of the reference on the logit (0 and 1 are taken as {CERTAIN:g} and {1 - CERTAIN:g}). Intervals are "
-        "over patients and trainings, by each case's influence. Decision curves: net benefit by the likelihood, "
-        f"intervals over patients. Differences in subgroups ({analysis.primary.title} and the other metrics of overlap) "
-        "are made as the others, without any correction: exploratory."
+        "Calibration: of a case's score, the maximum of its detection map, and of its likelihood, a logistic "
+        "regression on the score's logit, fitted within each repeat on the other folds. Slope and intercept are those "
+        f"of a logistic regression of the reference on the logit (kept {CERTAIN:g} away from 0 and 1). Intervals are "
+        "over patients and trainings, by each case's influence. Decision curves: net benefit by the likelihood, with "
+        "intervals over patients. Differences in subgroups are made as the others, but without any correction: they "
+        "are exploratory."
     )
     yield (
         "Effect sizes: d_z is the mean difference in standard deviations of the differences; r the matched-pairs "
