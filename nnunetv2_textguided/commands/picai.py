@@ -14,8 +14,9 @@ from nnunetv2_textguided.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nnunetv2_textguided.picai.marksheet import Row
     from nnunetv2_textguided.picai.options import PrepareOptions
+    from nnunetv2_textguided.picai.plan import Plan
+    from nnunetv2_textguided.text.case_text import CaseText
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,16 +63,23 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
         "--matrix-size", type=count("--matrix-size"), nargs=3, metavar=("Z", "Y", "X"), help="crop or pad to this size"
     )
     parser.add_argument("--crop-centre", choices=("image", "gland"), default="image", help="what the crop is about")
+    parser.add_argument("--masks", metavar="N|FILE", help="only N cases (drawn by --seed, as many of them csPCa as in "
+                        "all) or those that FILE lists keep their masks; the others are left out")  # fmt: skip
+    parser.add_argument("--text-cases", action="store_true",
+                        help="cases without a mask are kept as text-only: label map all ignored, lesions counted in "
+                        "case_text.json")  # fmt: skip
+    parser.add_argument("--seed", type=count("--seed", 0), default=0, help="of the cases that --masks N draws")
     parser.add_argument("--case-text", nargs="+", choices=("clinical", "pirads", "findings", "none"), default=["none"],
                         help="write case_text.json (default: none)")  # fmt: skip
     parser.add_argument("--prostatex-findings", type=Path, metavar="FILE",
-                        help="ProstateX's table of findings, for --case-text findings")  # fmt: skip
+                        help="ProstateX's table of findings, for --case-text findings and --text-cases")  # fmt: skip
     parser.add_argument("--jobs", type=count("--jobs"), help="worker processes (default: one per processor, at most 8)")
     parser.add_argument("--overwrite", action="store_true", help="prepare every case again")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
 
 
 def _prepare(args: argparse.Namespace) -> int:
+    from nnunetv2_textguided.picai.masks import limit_masks
     from nnunetv2_textguided.picai.plan import make_plan
     from nnunetv2_textguided.picai.preparation import dataset_folder, prepare_dataset
     from nnunetv2_textguided.processes.pool import default_workers
@@ -80,6 +88,7 @@ def _prepare(args: argparse.Namespace) -> int:
     _check_case_text(args)
     dataset = dataset_folder(args.raw or _nnunet_raw(), args.dataset, args.name)
     plan = make_plan(args.images, args.labels, dataset, options)
+    plan, options = limit_masks(plan, options, args.masks, args.seed)
     print(plan.describe())
     if args.dry_run:
         for case, reason in plan.skipped.items():
@@ -87,10 +96,12 @@ def _prepare(args: argparse.Namespace) -> int:
         for case, error in plan.failed.items():
             print(f"FAILED {case}: {error}", file=sys.stderr)
         return 1 if plan.failed else 0
+    texts = _case_text(args, plan, dataset)  # before anything is written: it may be refused
     summary = prepare_dataset(plan, dataset, options, workers=args.jobs or default_workers(), overwrite=args.overwrite)
     for line in summary.lines():
         print(line, file=sys.stderr if line.startswith("FAILED") else sys.stdout)
-    _write_case_text(args, plan.rows, dataset)
+    if texts is not None:
+        _write_case_text(texts, dataset)
     print(dataset)
     return 0 if summary.succeeded else 1
 
@@ -98,30 +109,45 @@ def _prepare(args: argparse.Namespace) -> int:
 def _check_case_text(args: argparse.Namespace) -> None:
     if "none" in args.case_text and len(args.case_text) > 1:
         raise DataError("'none' excludes other kinds of case text.", where="--case-text")
-    if ("findings" in args.case_text) != (args.prostatex_findings is not None):
+    wanted, given = "findings" in args.case_text, args.prostatex_findings is not None
+    if wanted != given and not (given and args.text_cases):
         raise DataError(
-            "--case-text findings and --prostatex-findings FILE belong together.",
+            "--case-text findings (or --text-cases) and --prostatex-findings FILE belong together.",
             where="--case-text",
             remedy="The table is ProstateX-Findings-Train.csv of the ProstateX collection.",
         )
 
 
-def _write_case_text(args: argparse.Namespace, rows: Mapping[str, Row], dataset: Path) -> None:
-    """Write case_text.json for the cases that the data set holds, or leave it alone where none is asked for."""
-    from nnunetv2_textguided.picai.case_text import archive_case_text
+def _case_text(args: argparse.Namespace, plan: Plan, dataset: Path) -> dict[str, CaseText] | None:
+    """The text and the targets that are asked for; None where none are."""
+    from nnunetv2_textguided.picai.report_targets import texts_and_targets
+
+    kinds = [kind for kind in args.case_text if kind != "none"]
+    if not kinds and not args.text_cases:
+        return None
+    texts, remarks = texts_and_targets(plan, dataset, args.labels, kinds, args.prostatex_findings)
+    for remark in remarks:
+        print(f"warning: {remark}")
+    return texts
+
+
+def _write_case_text(texts: Mapping[str, CaseText], dataset: Path) -> None:
+    """Write case_text.json for the cases that the data set holds."""
     from nnunetv2_textguided.picai.dataset_files import CASES, read_cases
     from nnunetv2_textguided.text.case_text import JSON_NAME, write_case_text
 
-    if "none" in args.case_text or not (dataset / CASES).is_file():
+    if not (dataset / CASES).is_file():
         return
-    cases = [case for case in read_cases(dataset / CASES) if case in rows]
-    texts, remarks = archive_case_text(rows, cases, args.labels, args.case_text, args.prostatex_findings)
+    cases = read_cases(dataset / CASES)
+    texts = {case: text for case, text in texts.items() if case in cases}
     write_case_text(dataset / JSON_NAME, texts)
-    for remark in remarks:
-        print(f"warning: {remark}")
     sentences = sum(bool(text.findings) for text in texts.values())
     clinical = sum(bool(text.clinical) for text in texts.values())
-    print(f"{JSON_NAME}: {sentences} of {len(cases)} cases with sentences, {clinical} with clinical facts")
+    targets = sum(text.target is not None for text in texts.values())
+    print(
+        f"{JSON_NAME}: {sentences} of {len(cases)} cases with sentences, {clinical} with clinical facts"
+        + (f", {targets} whose lesions are counted" if targets else "")
+    )
 
 
 def _options(args: argparse.Namespace) -> PrepareOptions:
@@ -129,7 +155,8 @@ def _options(args: argparse.Namespace) -> PrepareOptions:
 
     from nnunetv2_textguided.picai.options import GEOMETRY, PrepareOptions
 
-    chosen = {k: getattr(args, k) for k in ("folds", "classes", "zone_source", "ai_labels", "contradictions", "adc")}
+    names = ("folds", "classes", "zone_source", "ai_labels", "contradictions", "adc", "text_cases")
+    chosen = {name: getattr(args, name) for name in names}
     geometry: dict[str, Any] = {**GEOMETRY[args.geometry], "crop_centre": args.crop_centre}
     geometry |= {k: getattr(args, k) for k in ("spacing", "matrix_size") if getattr(args, k) is not None}
     try:
@@ -161,15 +188,18 @@ def _check(args: argparse.Namespace) -> int:
     from nnunetv2_textguided.files import write_json
     from nnunetv2_textguided.nnunet.folders import PREPROCESSED, nnunet_path
     from nnunetv2_textguided.picai.check_dataset import check_dataset
+    from nnunetv2_textguided.picai.kinds import describe
     from nnunetv2_textguided.picai.problems import Severity
     from nnunetv2_textguided.processes.pool import default_workers
 
     workers = args.jobs or default_workers()
-    problems = check_dataset(args.folder, workers=workers, preprocessed=nnunet_path(PREPROCESSED))
+    kinds: dict[str, str] = {}
+    problems = check_dataset(args.folder, workers=workers, preprocessed=nnunet_path(PREPROCESSED), kinds=kinds)
     for problem in problems:
         print(problem)
     if args.json:
         write_json(args.json, [problem.as_json() for problem in problems])
+    print(f"cases: {describe(kinds.values())}")
     errors = sum(problem.severity is Severity.ERROR for problem in problems)
     print(f"{errors} errors, {len(problems) - errors} warnings in {args.folder}")
     return 1 if errors else 0

@@ -24,6 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--case-text", type=Path, help="file with their reports (default: case_text.json of -d)")
     parser.add_argument("--words", nargs="+", choices=WORDS, default=list(WORDS), help="what of a report is used")
     parser.add_argument("--zones", type=Path, help="folder of zone masks CASE.nii.gz (1 PZ, 2 TZ); places need them")
+    parser.add_argument(
+        "--unmatched",
+        choices=("place", "leave-out"),
+        default="place",
+        help="a reported lesion that is no candidate: outlined where its place is most probable, or its case left out",
+    )
     parser.add_argument("--label", help="label of the lesions (default: csPCa, or the only label)")
     parser.add_argument("--disable_tta", action="store_true", help="no test-time mirroring")
     parser.add_argument("-device", "--device", choices=("cuda", "cpu", "mps"), default="cuda", help="default: cuda")
@@ -70,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         label,
         tuple(dict.fromkeys(["count", *args.words])),
         args.zones,
+        args.unmatched == "place",
         WorkOptions(args.npp, args.nps),
     )
     made = make_pseudo_labels(plan)

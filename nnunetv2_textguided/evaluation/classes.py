@@ -33,9 +33,3 @@ def describe_targets(targets: tuple[Target, ...]) -> str:
     if len(targets) == 1:
         return f"label {names}"
     return f"the mean of the labels {names} (--label chooses one)"
-
-
-def ignored_value(labels: Mapping[str, Any]) -> int | None:
-    """nnU-Net's ignore label: voxels with it count for nothing."""
-    value = labels.get("ignore")
-    return None if value is None else int(value)

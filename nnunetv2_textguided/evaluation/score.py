@@ -32,7 +32,6 @@ class ScoreJob:
         predictions: name of a model -> its files.
         targets: the classes that are scored.
         scoring: the choices.
-        ignored: value of the ignore label, which counts for nothing.
     """
 
     case: str
@@ -40,7 +39,6 @@ class ScoreJob:
     predictions: dict[str, Files]
     targets: tuple[Target, ...]
     scoring: Scoring
-    ignored: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,12 +73,19 @@ def score_case(job: ScoreJob) -> CaseScores:
     """Score a case.
 
     Raises:
-        DataError: a file is missing or damaged, has values that the data set has no label for, or a prediction is on
-            another grid than the reference.
+        DataError: a file is missing or damaged, has values that the data set has no label for, a prediction is on
+            another grid than the reference, or all of the reference is ignored: it is no negative.
     """
     label = read_mask(job.label, job.targets[0].known, UNKNOWN_VALUES)
     values = sitk.GetArrayFromImage(label)
-    counts = None if job.ignored is None else values != job.ignored
+    ignored = job.targets[0].ignored
+    counts = None if ignored is None else values != ignored
+    if counts is not None and not counts.any():
+        raise DataError(
+            f"Case {job.case} has no reference: its label map holds the ignore label alone.",
+            where=job.label,
+            remedy="Score annotated cases only, such as a fold's validation cases.",
+        )
     scores: CaseScores = {}
     for name, files in job.predictions.items():
         predictions = read_predictions(files, job.targets, job.scoring.mask_threshold)

@@ -65,7 +65,7 @@ def _made_with(job: ScoreJob) -> dict[str, Any]:
         "format": _FORMAT,
         "label": _stamp(job.label),
         "targets": [[t.name, sorted(t.values), t.channel, t.regions] for t in job.targets],
-        "ignored": job.ignored,
+        "ignored": job.targets[0].ignored,
         "scoring": job.scoring.fingerprint,
     }
 

@@ -26,6 +26,7 @@ class Target:
         channel: its channel in nnU-Net's probabilities (background is channel 0, except with regions).
         regions: whether the probabilities are of overlapping regions (sigmoid) and not of classes (softmax).
         known: every value that a label map of the data set may have; None: that is not known.
+        ignored: nnU-Net's ignore label, whose voxels count for nothing; None: there is none.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Target:
     channel: int
     regions: bool = False
     known: frozenset[int] | None = None
+    ignored: int | None = None
 
 
 # Without a dataset.json: picai_labels' own masks, where 1 is csPCa and 2 to 5 are ISUP grades.
@@ -52,6 +54,11 @@ class Labels:
     foreground: tuple[str, ...]
     values: Mapping[str, tuple[int, ...]]
     regions: bool
+
+    @property
+    def ignored(self) -> int | None:
+        """The value of nnU-Net's ignore label; None: there is none."""
+        return self.values[IGNORE][0] if IGNORE in self.values else None
 
     @property
     def map_values(self) -> frozenset[int]:
@@ -164,7 +171,7 @@ def target_of(labels: Mapping[str, Any], name: str, where: object) -> Target:
     described = read_labels({"labels": labels}, where)
     values = frozenset(described.values[name])
     channel = described.foreground.index(name) if described.regions else min(values)
-    return Target(name, values, channel, described.regions, described.map_values | {0})
+    return Target(name, values, channel, described.regions, described.map_values | {0}, described.ignored)
 
 
 def find_target(folders: tuple[Path, ...], name: str) -> tuple[Target, Path | None]:

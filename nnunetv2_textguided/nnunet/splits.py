@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from nnunetv2_textguided.errors import DataError, TextGuidedError
@@ -40,6 +40,28 @@ def write_splits(path: Path, cases: Sequence[str]) -> None:
 
     splits = generate_crossval_split(list(cases), seed=12345, n_splits=5)
     write_json(path, [{part: list(map(str, keys)) for part, keys in split.items()} for split in splits])
+
+
+def restrict(splits: Splits, cases: Collection[str]) -> Splits:
+    """The folds without the cases that are not in `cases`: nnU-Net stops at a case that it cannot find."""
+    kept = set(cases)
+    return [{part: [c for c in fold[part] if c in kept] for part in PARTS} for fold in splits]
+
+
+def with_further(splits: Splits, further: Collection[str], patient: Callable[[str], str]) -> Splits:
+    """Folds that also learn from cases nobody outlined.
+
+    Args:
+        splits: folds of the outlined cases, which alone are validated.
+        further: the other cases; a fold learns from those whose patient it does not validate.
+        patient: whose a case is.
+    """
+    made = []
+    for fold in splits:
+        validated = {patient(case) for case in fold["val"]}
+        learned = [case for case in further if patient(case) not in validated]
+        made.append({"train": sorted([*fold["train"], *learned]), "val": sorted(fold["val"])})
+    return made
 
 
 def fold_problems(

@@ -18,7 +18,7 @@ class CaseJob:
     Attributes:
         case: `<patient>_<study>`.
         images: T2W, ADC and HBV files.
-        lesion: the lesion mask and its source.
+        lesion: the lesion mask and its source; None: the case is text-only, and its label map all ignored.
         gland: the AI whole-gland mask, where there is one.
         zones: zone source -> file, in order of preference; empty unless zones are asked for.
         cspca, isup: the marksheet's verdict.
@@ -28,8 +28,8 @@ class CaseJob:
 
     case: str
     images: tuple[Path, ...]
-    lesion: Path
-    source: LesionSource
+    lesion: Path | None
+    source: LesionSource | None
     gland: Path | None
     zones: dict[str, Path]
     cspca: bool
@@ -40,7 +40,7 @@ class CaseJob:
     @property
     def inputs(self) -> tuple[Path, ...]:
         """Every file that is read."""
-        return (*self.images, self.lesion, *((self.gland,) if self.gland else ()), *self.zones.values())
+        return (*self.images, *filter(None, (self.lesion, self.gland)), *self.zones.values())
 
     @property
     def outputs(self) -> tuple[Path, ...]:

@@ -1,6 +1,7 @@
 """Case text of the public archive: from the marksheet, and from ProstateX's table of findings.
 
-What pathology found (GS, ISUP, csPCa, ClinSig) is what models are to predict: it never becomes text.
+What pathology found (GS, ISUP, csPCa, ClinSig) is what models are to predict: it never becomes text. The targets of
+cases without an outline, which are no text, are in report_targets.py.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 GLAND_FOLDER = Path("anatomical_delineations") / "whole_gland" / "AI" / "Bosma22b"
 MAPPING = Path("additional_resources") / "ProstateX-mapping.json"
 FINDING_COLUMNS = ("ProxID", "fid", "pos", "zone")
+VERDICT = "ClinSig"
 PROSTATEX_ZONES = {
     "PZ": "peripheral zone",
     "TZ": "transition zone",
@@ -108,23 +110,29 @@ def _pirads_sentences(row: Row) -> tuple[str, ...]:
     return (f"no suspicious lesion, PI-RADS {max(grades)}",) if grades else ()
 
 
-def read_prostatex(path: Path) -> list[ProstateXFinding]:
-    """Read ProstateX's table of findings (ProstateX-Findings-Train.csv); its verdict ClinSig is not read.
+def read_prostatex(path: Path, *, significant: bool = False) -> list[ProstateXFinding]:
+    """Read ProstateX's table of findings (ProstateX-Findings-Train.csv).
+
+    Args:
+        path: the table.
+        significant: only findings that pathology confirmed, for targets; by default its verdict is not read.
 
     Raises:
         DataError: it is not that table.
     """
+    columns = (*FINDING_COLUMNS, *((VERDICT,) if significant else ()))
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
-            missing = [name for name in FINDING_COLUMNS if name not in (reader.fieldnames or ())]
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:
                 raise DataError(
                     f"The table of findings lacks the columns {', '.join(missing)}.",
                     where=path,
                     remedy="Use ProstateX-Findings-Train.csv of the ProstateX collection.",
                 )
-            return [_finding(row, f"{path}, line {reader.line_num}") for row in reader]
+            found = [(row, _finding(row, f"{path}, line {reader.line_num}")) for row in reader]
+            return [one for row, one in found if not significant or (row[VERDICT] or "").strip().upper() == "TRUE"]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"The table of findings cannot be read: {error}.", where=path) from error
 
@@ -154,29 +162,41 @@ def prostatex_studies(labels: Path) -> dict[str, str]:
     return {patient: next(iter(cases)) for patient, cases in studies.items() if len(cases) == 1}
 
 
-def location_sentences(findings: Sequence[ProstateXFinding], gland_file: Path) -> tuple[tuple[str, ...], list[str]]:
-    """A sentence for each finding: zone, side, level and depth within the gland.
+def findings_by_study(
+    table: Path, labels: Path, cases: Collection[str], *, significant: bool = False
+) -> dict[str, list[ProstateXFinding]]:
+    """The table's findings of each of `cases` that has any; arguments and errors as in the functions above."""
+    studies = prostatex_studies(labels)
+    found: dict[str, list[ProstateXFinding]] = {}
+    for finding in read_prostatex(table, significant=significant):
+        if studies.get(finding.patient) in cases:
+            found.setdefault(studies[finding.patient], []).append(finding)
+    return found
+
+
+def locate(findings: Sequence[ProstateXFinding], gland_file: Path) -> tuple[list[Sector], list[str]]:
+    """Where each finding is: zone, side, level and depth within the gland.
 
     Args:
         findings: of one study.
         gland_file: the study's whole-gland mask, in the patient's coordinates.
 
     Returns:
-        Sentences, and remarks on findings whose position does not fit the gland: they keep their zone alone.
+        Places, and remarks on findings whose position does not fit the gland: they keep their zone alone.
     """
     gland = read_mask(gland_file)
     affine = affine_of(gland.GetSpacing(), gland.GetOrigin(), gland.GetDirection())
     mask = sitk.GetArrayViewFromImage(gland) > 0
     frame = GlandFrame.of(mask, affine)
-    sentences, remarks = [], []
+    places, remarks = [], []
     for finding in findings:
         sector = Sector(zone=finding.zone)
         if frame is None or _is_far(finding, mask, gland):
             remarks.append(f"{gland_file.name}: a finding at {finding.position} lies far from the gland")
         elif finding.zone != PROSTATEX_ZONES["SV"]:
             sector = _sector(finding, frame)
-        sentences.append(f"finding in the {sector}")
-    return tuple(sentences), remarks
+        places.append(sector)
+    return places, remarks
 
 
 def _is_far(finding: ProstateXFinding, mask: np.ndarray, gland: sitk.Image) -> bool:
@@ -218,13 +238,9 @@ def archive_case_text(
         texts[case], new = from_marksheet(rows[case], kinds)
         remarks += new
     if "findings" in kinds and table is not None:
-        studies = prostatex_studies(labels)
-        by_study: dict[str, list[ProstateXFinding]] = {}
-        for finding in read_prostatex(table):
-            if studies.get(finding.patient) in texts:
-                by_study.setdefault(studies[finding.patient], []).append(finding)
-        for case, findings in by_study.items():
-            sentences, new = location_sentences(findings, labels / GLAND_FOLDER / f"{case}.nii.gz")
+        for case, findings in findings_by_study(table, labels, texts).items():
+            places, new = locate(findings, labels / GLAND_FOLDER / f"{case}.nii.gz")
+            sentences = tuple(f"finding in the {place}" for place in places)
             texts[case] = replace(texts[case], findings=texts[case].findings + sentences)
             remarks += new
     return {case: text for case, text in texts.items() if text}, remarks

@@ -23,7 +23,7 @@ _UPDATE = "Check that this is the right file; update the checkout of picai_label
 
 @dataclass
 class CaseVolumes:
-    """A case on its way: scans in channel order, masks on the T2W grid, and the remarks collected."""
+    """A case on its way: scans in channel order, masks on the T2W grid (no lesion in text-only cases), remarks."""
 
     scans: list[sitk.Image]
     lesion: sitk.Image
@@ -42,12 +42,13 @@ def read_case(job: CaseJob) -> CaseVolumes:
     check_axial(scans[0], job.images[0])
     for scan, path in zip(scans[1:], job.images[1:], strict=True):
         check_same_anatomy(scan, scans[0], path)
-    mask = read_mask(job.lesion, job.source.values, _UPDATE)
-    volumes = CaseVolumes(scans, mask > 0)
-    mismatch = grade_mismatch(mask_values(mask), job.isup)
-    if mismatch:
-        volumes.remarks.append(mismatch)
-    volumes.lesion = _lesion_onto_t2w(job, volumes)
+    volumes = CaseVolumes(scans, _empty(scans[0]))
+    if job.lesion is not None and job.source is not None:
+        mask = read_mask(job.lesion, job.source.values, _UPDATE)
+        mismatch = grade_mismatch(mask_values(mask), job.isup)
+        if mismatch:
+            volumes.remarks.append(mismatch)
+        volumes.lesion = _lesion_onto_t2w(job, mask > 0, volumes)
     if job.gland is not None:
         volumes.gland = _onto_t2w(volumes, read_mask(job.gland) > 0, "whole-gland mask")
     if job.options.needs_zones:
@@ -67,9 +68,15 @@ def _onto_t2w(volumes: CaseVolumes, mask: sitk.Image, name: str) -> sitk.Image:
     return moved
 
 
-def _lesion_onto_t2w(job: CaseJob, volumes: CaseVolumes) -> sitk.Image:
-    before = measure(volumes.lesion)
-    moved = _onto_t2w(volumes, volumes.lesion, "lesion mask")
+def _empty(scan: sitk.Image) -> sitk.Image:
+    empty = sitk.Image(scan.GetSize(), sitk.sitkUInt8)
+    empty.CopyInformation(scan)
+    return empty
+
+
+def _lesion_onto_t2w(job: CaseJob, lesion: sitk.Image, volumes: CaseVolumes) -> sitk.Image:
+    before = measure(lesion)
+    moved = _onto_t2w(volumes, lesion, "lesion mask")
     check_lesions(before, measure(moved), job, "resampling the mask onto the T2W grid")
     return moved
 

@@ -13,6 +13,7 @@ from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.imaging.grids import check_on_grid
 from nnunetv2_textguided.imaging.images import check_mask_values, check_voxels
 from nnunetv2_textguided.imaging.volumes import Volume, load_volume
+from nnunetv2_textguided.picai.kinds import ANNOTATED, NEITHER, kind_of
 from nnunetv2_textguided.picai.problems import Problem, error, warning
 
 
@@ -29,6 +30,8 @@ class CheckJob:
         values: the values that dataset.json allows.
         lesion_value: the value of csPCa, None where the data set has no such label.
         cspca: the marksheet's verdict, None where it is not known.
+        ignored: the value of nnU-Net's ignore label, None where the data set has none.
+        counted: how many lesions the case's text counts, None where it counts none.
         anatomy: the label map of what is no class, None where the data set has none.
         anatomy_values: the values that dataset.json allows in it.
         again: what to do about a file that has to be made again.
@@ -42,6 +45,8 @@ class CheckJob:
     values: frozenset[int]
     lesion_value: int | None = None
     cspca: bool | None = None
+    ignored: int | None = None
+    counted: int | None = None
     anatomy: Path | None = None
     anatomy_values: frozenset[int] = frozenset()
     again: str = ""
@@ -49,11 +54,19 @@ class CheckJob:
 
 @dataclass(frozen=True)
 class CaseCheck:
-    """Findings of one case, and a hash of its first channel's voxels (empty where it could not be read)."""
+    """Findings of one case.
+
+    Attributes:
+        case: its identifier.
+        problems: what is wrong with it.
+        voxels: a hash of its first channel's voxels, empty where it could not be read.
+        kind: of KINDS; empty where the label could not be read.
+    """
 
     case: str
     problems: tuple[Problem, ...]
     voxels: str
+    kind: str = ""
 
 
 def check_case(job: CheckJob) -> CaseCheck:
@@ -71,12 +84,14 @@ def check_case(job: CheckJob) -> CaseCheck:
         # An unreadable channel is reported; which grid is meant is not known then.
         problems.extend(_check_channels(images, job))
     label = _read_mask(job.label, job.values, job, problems)
+    kind = ""
     if label is not None:
-        problems.extend(_check_label(label, images[0] if images else None, job))
+        kind = _kind(label, job)
+        problems.extend(_check_label(label, images[0] if images else None, kind, job))
     if job.anatomy is not None:
         problems.extend(_check_anatomy(job.anatomy, label, job))
     voxels = hashlib.blake2b(np.ascontiguousarray(images[0].values).tobytes()).hexdigest() if images else ""
-    return CaseCheck(job.case, tuple(problems), voxels)
+    return CaseCheck(job.case, tuple(problems), voxels, kind)
 
 
 def _check_channels(images: list[Volume], job: CheckJob) -> list[Problem]:
@@ -108,11 +123,21 @@ def _read_mask(path: Path, values: frozenset[int], job: CheckJob, problems: list
     return mask
 
 
-def _check_label(mask: Volume, reference: Volume | None, job: CheckJob) -> list[Problem]:
+def _kind(mask: Volume, job: CheckJob) -> str:
+    if job.ignored is not None and bool((mask.values == job.ignored).all()):
+        return kind_of(False, None if job.counted is None else job.counted > 0)
+    lesion = mask.values == job.lesion_value if job.lesion_value is not None else mask.values > 0
+    return kind_of(True, bool(lesion.any()))
+
+
+def _check_label(mask: Volume, reference: Volume | None, kind: str, job: CheckJob) -> list[Problem]:
     found = []
+    if kind == NEITHER:
+        what = "The case has no outline, and its text counts no lesions: it teaches nothing."
+        found.append(warning(what, job.label, 'Give it {"target": {"lesions": 1}} in case_text.json, or remove it.'))
     if reference is not None:
         found.extend(_check_grid(mask, reference, "The label is not on the grid of channel 0", job.label, job.again))
-    if job.cspca is not None and job.lesion_value is not None:
+    if job.cspca is not None and job.lesion_value is not None and kind in ANNOTATED:
         has_lesion = bool((mask.values == job.lesion_value).any())
         if has_lesion != job.cspca:
             verdict, content = ("csPCa", "no lesion") if job.cspca else ("no csPCa", "a lesion")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,22 @@ from nnunetv2_textguided.picai.check_anatomy import anatomy_values, check_anatom
 from nnunetv2_textguided.picai.check_case import CaseCheck, CheckJob, check_case
 from nnunetv2_textguided.picai.dataset_files import CASES, OPTIONS, SPLITS, read_cases
 from nnunetv2_textguided.picai.folds import leaks
+from nnunetv2_textguided.picai.kinds import ANNOTATED
 from nnunetv2_textguided.picai.problems import Problem, Severity, error, warning
 from nnunetv2_textguided.processes.pool import run_jobs
+from nnunetv2_textguided.text.case_text import find_case_text, read_case_text
 
 _PREPARE = "Run `nnUNetv2_textguided picai prepare` again; it makes anew what was deleted."
-_FOLDS = "Correct the folds, or delete the file: nnU-Net then makes new ones."
 _FOLDS = "Correct the folds, or delete the file: nnU-Net then makes new ones."
 
 
 def check_dataset(
-    folder: Path, *, workers: int, preprocessed: Path | None = None, progress: bool = True
+    folder: Path,
+    *,
+    workers: int,
+    preprocessed: Path | None = None,
+    progress: bool = True,
+    kinds: dict[str, str] | None = None,
 ) -> list[Problem]:
     """Everything that is wrong with a raw data set, errors first.
 
@@ -38,6 +45,7 @@ def check_dataset(
         workers: processes.
         preprocessed: nnUNet_preprocessed; the folds that training will really use lie in there.
         progress: show a progress bar.
+        kinds: where to put the kind of each case, of kinds.KINDS.
 
     Raises:
         DataError: the folder has no readable dataset.json.
@@ -53,23 +61,30 @@ def check_dataset(
     problems += _check_names(folder, images, labels, suffix, channels, again)
     problems += check_anatomy(folder, dataset, labels, _files(folder / ANATOMY, suffix))
     table = read_cases(folder / CASES) if (folder / CASES).is_file() else {}
-    jobs = [_job(folder, case, channels, reader, dataset, table, again) for case in sorted(labels)]
+    counted = _counted(folder, problems)
+    jobs = [_job(folder, case, channels, reader, dataset, table, counted, again) for case in sorted(labels)]
     jobs = [job for job in jobs if all(p.name[: -len(suffix)] in images for p in job.channels)]
-    problems += _check_cases(jobs, workers, progress)
+    kinds = {} if kinds is None else kinds
+    problems += _check_cases(jobs, kinds, workers, progress)
+    text_only = {case for case, kind in kinds.items() if kind not in ANNOTATED}
     if dataset.get("numTraining") != len(labels):
         what = f"dataset.json says {dataset.get('numTraining')} training cases, labelsTr has {len(labels)}."
         problems.append(error(what, folder / "dataset.json", again or "Correct numTraining, or add what is missing."))
     patients = {case: _patient(case) for case in labels} | {case: row["patient"] for case, row in table.items()}
     places = [folder / SPLITS] + ([preprocessed / folder.name / SPLITS] if preprocessed else [])
     for path in filter(Path.is_file, places):
-        problems += check_split_file(path, labels, patients, again)
+        problems += check_split_file(path, labels, patients, again, text_only)
     if not any(map(Path.is_file, places)):
         problems.append(warning("No folds: nnU-Net will split at random, and may split a patient.", places[0]))
     return sorted(problems, key=lambda f: f.severity is not Severity.ERROR)
 
 
 def check_split_file(
-    path: Path, cases: set[str], patients: dict[str, str] | None = None, again: str = ""
+    path: Path,
+    cases: set[str],
+    patients: dict[str, str] | None = None,
+    again: str = "",
+    text_only: Collection[str] = (),
 ) -> list[Problem]:
     """Findings about one splits_final.json: leakage, unknown cases, empty parts, cases in no fold.
 
@@ -78,6 +93,7 @@ def check_split_file(
         cases: the cases of the data set.
         patients: case -> patient; by default, identifiers <patient>_<study> of two numbers name their patient.
         again: what to do about folds that name unknown cases.
+        text_only: cases without an outline, which no fold can validate.
     """
     try:
         splits = read_splits(path)
@@ -89,6 +105,9 @@ def check_split_file(
         # Empty parts are told below.
         problems = fold_problems(fold, cases) if fold["train"] else []
         found += [error(f"Fold {number} {what}.", path, again or remedy) for what, remedy in problems]
+        if blind := sorted(set(fold["val"]) & set(text_only)):
+            what = f"Fold {number} validates {len(blind)} cases without an outline, for example {blind[0]}."
+            found.append(error(what, path, "Let folds validate annotated cases only."))
     named = {case for fold in splits for part in PARTS for case in fold[part]}
     if cases - named:
         what = f"{len(cases - named)} cases are in no fold, for example {min(cases - named)}: no fold trains on them."
@@ -167,6 +186,7 @@ def _job(
     reader: type[Any],
     dataset: dict[str, Any],
     table: dict[str, dict[str, str]],
+    counted: dict[str, int],
     again: str,
 ) -> CheckJob:
     verdict, suffix = table.get(case, {}).get("csPCa"), dataset["file_ending"]
@@ -180,13 +200,26 @@ def _job(
         values=label_values(dataset["labels"]),
         lesion_value=dataset["labels"].get(LESION_LABEL),
         cspca=None if verdict is None else verdict == "YES",
+        ignored=read_labels(dataset).ignored,
+        counted=counted.get(case),
         anatomy=anatomy if allowed and anatomy.is_file() else None,
         anatomy_values=allowed,
         again=again,
     )
 
 
-def _check_cases(jobs: list[CheckJob], workers: int, progress: bool) -> list[Problem]:
+def _counted(folder: Path, problems: list[Problem]) -> dict[str, int]:
+    """How many lesions the text of each case counts."""
+    try:
+        path = find_case_text(folder)
+        texts = {} if path is None else read_case_text(path)
+    except DataError as problem:
+        problems.append(error(problem.what, problem.where or folder, problem.remedy or ""))
+        return {}
+    return {case: text.target.lesions for case, text in texts.items() if text.target is not None}
+
+
+def _check_cases(jobs: list[CheckJob], kinds: dict[str, str], workers: int, progress: bool) -> list[Problem]:
     problems: list[Problem] = []
     same_voxels: dict[str, list[str]] = defaultdict(list)
     outcomes = run_jobs(check_case, jobs, workers=min(workers, len(jobs)))
@@ -195,6 +228,8 @@ def _check_cases(jobs: list[CheckJob], workers: int, progress: bool) -> list[Pro
             problems.append(error(outcome.error.what, outcome.error.where or outcome.job.case))
         elif outcome.value is not None:
             problems.extend(outcome.value.problems)
+            if outcome.value.kind:
+                kinds[outcome.job.case] = outcome.value.kind
             _remember(outcome.value, same_voxels)
     for cases in same_voxels.values():
         if len({_patient(case) for case in cases}) > 1:

@@ -13,6 +13,7 @@ from nnunetv2_textguided import __version__
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json, write_json, write_text
 from nnunetv2_textguided.nnunet.splits import SPLITS, Splits
+from nnunetv2_textguided.picai.label_sources import LEFT_OUT, TEXT_ONLY
 from nnunetv2_textguided.picai.options import PrepareOptions
 
 CASES = "cases.csv"
@@ -116,7 +117,7 @@ def write_splits(folder: Path, splits: Splits, preprocessed: Path | None) -> str
 
 
 def write_cases(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write cases.csv: one row per prepared case, columns as in COLUMNS."""
+    """Write cases.csv: one row per case, columns as in COLUMNS."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()
@@ -125,7 +126,7 @@ def write_cases(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_cases(path: Path) -> dict[str, dict[str, str]]:
-    """Read a cases.csv; keys are case identifiers.
+    """Read the rows of a cases.csv whose case the data set holds; keys are case identifiers.
 
     Raises:
         DataError: unreadable, or without the columns `case` and `patient`.
@@ -135,14 +136,14 @@ def read_cases(path: Path) -> dict[str, dict[str, str]]:
             reader = csv.DictReader(handle)
             if not {"case", "patient"} <= set(reader.fieldnames or ()):
                 raise DataError("The table lacks the columns case and patient.", where=path)
-            return {row["case"]: row for row in reader}
+            return {row["case"]: row for row in reader if row.get("label_source") != LEFT_OUT}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"The table cannot be read: {error}.", where=path) from error
 
 
 def write_licence(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write LICENCE.md: sources, licences and what to cite for what this data set really contains."""
-    sources = Counter(str(row["label_source"]) for row in rows)
+    sources = Counter(str(row["label_source"]) for row in rows if row["label_source"] != TEXT_ONLY)
     used = {*sources, *(str(row.get("zone_source")) for row in rows)}
     write_text(
         folder / LICENCE,

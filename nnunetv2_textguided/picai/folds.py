@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from nnunetv2_textguided.extras import require
 from nnunetv2_textguided.nnunet.splits import Splits
@@ -25,12 +25,6 @@ def official_folds(version: str) -> Splits:
 def validation_fold(splits: Splits) -> dict[str, int]:
     """Case -> the fold that validates it."""
     return {case: number for number, fold in enumerate(splits) for case in fold["val"]}
-
-
-def restrict(splits: Splits, cases: Collection[str]) -> Splits:
-    """The folds without the cases that are not in `cases`: nnU-Net stops at a case that it cannot find."""
-    kept = set(cases)
-    return [{part: [c for c in fold[part] if c in kept] for part in ("train", "val")} for fold in splits]
 
 
 def leaks(splits: Splits, patients: Mapping[str, str] | None = None) -> list[str]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from nnunetv2_textguided.errors import DataError
 
 SUFFIX = ".nii.gz"
+TEXT_ONLY, LEFT_OUT = "text only", "left out"
+"""What cases.csv has in place of a source where a case has no outline, and where the data set does not have it."""
 GLAND_FOLDER = Path("anatomical_delineations/whole_gland/AI/Bosma22b")
 ZONE_FOLDER = Path("anatomical_delineations/zonal_pz_tz/AI")
 
@@ -81,6 +83,11 @@ def scan_labels(folder: str | Path) -> LabelFolder:
 
 def _cases(folder: Path) -> Iterable[str]:
     return (p.name[: -len(SUFFIX)] for p in folder.glob(f"*{SUFFIX}") if not p.name.startswith("."))
+
+
+def source_label(source: LesionSource | None) -> str:
+    """How cases.csv names a source, or that there is none."""
+    return TEXT_ONLY if source is None else source.label
 
 
 def choose_source(case: str, labels: LabelFolder, *, allow_ai: bool) -> LesionSource | None:

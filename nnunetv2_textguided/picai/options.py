@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, model_validator
 
+from nnunetv2_textguided.nnunet.labels import IGNORE
 from nnunetv2_textguided.picai.contradictions import Rule
 
 # Channel name that makes nnU-Net use this normalisation: any name it does not know means z-score per image.
@@ -49,6 +50,11 @@ class PrepareOptions(BaseModel):
     crop_centre: Literal["image", "gland"] = "image"
     """What the crop is centred on: the image, or the AI whole-gland mask's bounding box."""
 
+    masks: tuple[str, ...] | None = None
+    """The cases that keep their outlines; None: all that have one."""
+    text_cases: bool = False
+    """Whether cases without an outline are written too, their label maps all ignored; else they are left out."""
+
     @model_validator(mode="after")
     def _consistent(self) -> PrepareOptions:
         if self.crop_centre == "gland" and self.matrix_size is None:
@@ -62,8 +68,9 @@ class PrepareOptions(BaseModel):
 
     @property
     def labels(self) -> dict[str, int]:
-        """nnU-Net's labels."""
-        return dict(CLASSES[self.classes])
+        """nnU-Net's labels; with text-only cases its ignore label, the highest as nnU-Net asks."""
+        classes = CLASSES[self.classes]
+        return {**classes, **({IGNORE: len(classes)} if self.text_cases else {})}
 
     @property
     def anatomy(self) -> dict[str, int]:
@@ -76,9 +83,15 @@ class PrepareOptions(BaseModel):
         return self.classes != "lesion"
 
     @property
+    def stored(self) -> dict[str, Any]:
+        """As JSON values; what only some data sets have is not in the others, so that older ones stay up to date."""
+        absent = {"masks"} if self.masks is None else set()
+        return self.model_dump(mode="json", exclude=absent | (set() if self.text_cases else {"text_cases"}))
+
+    @property
     def fingerprint(self) -> str:
         """A short hash over everything that changes the written voxels of a case."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.stored, sort_keys=True).encode()).hexdigest()[:16]
 
 
 # The geometry of the two official baselines (github.com/DIAGNijmegen/picai_baseline).

@@ -11,6 +11,7 @@ from nnunetv2_textguided.nnunet.splits import Splits
 from nnunetv2_textguided.picai.archive import Archive, Study, scan_archive
 from nnunetv2_textguided.picai.case_job import CaseJob
 from nnunetv2_textguided.picai.folds import official_folds
+from nnunetv2_textguided.picai.kinds import describe, kind_of
 from nnunetv2_textguided.picai.label_sources import LabelFolder, choose_source, scan_labels
 from nnunetv2_textguided.picai.marksheet import MARKSHEET, Row, read_marksheet
 from nnunetv2_textguided.picai.options import PrepareOptions
@@ -39,14 +40,17 @@ class Plan:
 
     def describe(self) -> str:
         """A few lines: how many studies, from which label source, in which folds."""
-        sources = Counter(job.source.label for job in self.jobs.values())
+        outlined = {case: job.source for case, job in self.jobs.items() if job.source is not None}
+        sources = Counter(source.label for source in outlined.values())
         patients = {case.split("_")[0] for case in self.jobs}
         positive = sum(self.rows[case].cspca for case in self.jobs)
         lines = [
             f"{len(self.jobs)} studies of {len(patients)} patients to prepare, {positive} with csPCa; lesion masks: "
             + (", ".join(f"{name} {count}" for name, count in sorted(sources.items())) or "none")
         ]
-        sizes = "/".join(str(sum(case in self.jobs for case in fold["val"])) for fold in self.splits)
+        if len(outlined) < len(self.jobs):
+            lines.append(describe(kind_of(job.source is not None, job.cspca) for job in self.jobs.values()))
+        sizes = "/".join(str(sum(case in outlined for case in fold["val"])) for fold in self.splits)
         lines.append(f"validation cases in the five official folds: {sizes}")
         if self.absent:
             lines.append(f"{len(self.absent)} studies of the official folds are not in the image folder")
@@ -110,7 +114,7 @@ def _plan_case(
         return f"not in the official folds of {options.folds} studies"
     channels = study.channels()
     source = choose_source(study.case, labels, allow_ai=options.ai_labels)
-    if source is None:
+    if source is None and not options.text_cases:
         return "no human lesion mask (update picai_labels for Pooch25, or ask for AI masks with --ai-labels)"
     gland = labels.gland_file(study.case)
     zones: dict[str, Path] = {}
@@ -121,7 +125,7 @@ def _plan_case(
     return CaseJob(
         case=study.case,
         images=channels,
-        lesion=labels.lesion_file(study.case, source),
+        lesion=None if source is None else labels.lesion_file(study.case, source),
         source=source,
         gland=gland if gland.is_file() else None,
         zones=zones,

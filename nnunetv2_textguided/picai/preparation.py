@@ -12,15 +12,17 @@ from nnunetv2_textguided.anatomy.labels import RAW_FOLDER
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json, write_json
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, nnunet_path
+from nnunetv2_textguided.nnunet.splits import restrict, with_further
 from nnunetv2_textguided.picai import dataset_files
+from nnunetv2_textguided.picai.archive import patient_of
 from nnunetv2_textguided.picai.case_job import CaseJob, CaseResult
-from nnunetv2_textguided.picai.folds import restrict, validation_fold
-from nnunetv2_textguided.picai.label_sources import LesionSource
+from nnunetv2_textguided.picai.folds import validation_fold
+from nnunetv2_textguided.picai.label_sources import LEFT_OUT, LesionSource, source_label
 from nnunetv2_textguided.picai.marksheet import Row
 from nnunetv2_textguided.picai.options import PrepareOptions
 from nnunetv2_textguided.picai.plan import Plan
 from nnunetv2_textguided.picai.prepare_case import prepare_case
-from nnunetv2_textguided.picai.records import discard, read_all, read_record, write_record
+from nnunetv2_textguided.picai.records import discard, discard_others, read_all, read_record, write_record
 from nnunetv2_textguided.picai.summary import Summary
 from nnunetv2_textguided.processes.pool import run_jobs
 
@@ -76,8 +78,10 @@ def _prepare_locked(
     plan: Plan, dataset: Path, options: PrepareOptions, workers: int, overwrite: bool, progress: bool
 ) -> Summary:
     _check_options(dataset, options, overwrite)
-    write_json(dataset / dataset_files.OPTIONS, options.model_dump(mode="json"))
+    write_json(dataset / dataset_files.OPTIONS, options.stored)
     _remove_partial_files(dataset)
+    if overwrite:
+        discard_others(dataset, options)
     summary = Summary(skipped=dict(plan.skipped), failed=dict(plan.failed), absent=len(plan.absent))
     waiting = [job for job in plan.jobs.values() if overwrite or read_record(job) is None]
     for job in waiting:
@@ -116,14 +120,19 @@ def _check_options(dataset: Path, options: PrepareOptions, overwrite: bool) -> N
     path = dataset / dataset_files.OPTIONS
     if overwrite or not path.is_file():
         return
-    earlier, now = read_json(path, error=DataError), options.model_dump(mode="json")
-    changed = [f"{k}: {earlier.get(k)} -> {v}" for k, v in now.items() if earlier.get(k) != v]
+    earlier, now = read_json(path, error=DataError), options.stored
+    pairs = {key: (earlier.get(key), now.get(key)) for key in {**earlier, **now}}
+    changed = [f"{key}: {_brief(old)} -> {_brief(new)}" for key, (old, new) in pairs.items() if old != new]
     if changed:
         raise DataError(
             f"The data set was made with other options ({'; '.join(changed)}).",
             where=path,
             remedy="Choose another -d, or --overwrite to make it again from the start.",
         )
+
+
+def _brief(value: Any) -> str:
+    return f"{len(value)} cases" if isinstance(value, list) and value and isinstance(value[0], str) else str(value)
 
 
 def _remove_partial_files(dataset: Path) -> None:
@@ -137,7 +146,7 @@ def _write_dataset(
     plan: Plan,
     dataset: Path,
     options: PrepareOptions,
-    on_disk: dict[str, tuple[CaseResult, LesionSource]],
+    on_disk: dict[str, tuple[CaseResult, LesionSource | None]],
     summary: Summary,
 ) -> None:
     folds = validation_fold(plan.splits)
@@ -149,20 +158,27 @@ def _write_dataset(
         written = {case: found for case, found in written.items() if case in plan.rows}
     if not written:
         return
-    rows = [_row(plan.rows[case], folds[case], *found) for case, found in written.items()]
-    splits = restrict(plan.splits, written)
+    text_only = [case for case, (_, source) in written.items() if source is None]
+    outlined = written.keys() - set(text_only)
+    rows = [
+        _row(plan.rows[case], result, source_label(source), folds[case] if source else None)
+        for case, (result, source) in written.items()
+    ]
+    splits = with_further(restrict(plan.splits, outlined), text_only, patient_of)
     summary.fold_sizes = [(len(fold["train"]), len(fold["val"])) for fold in splits]
     preprocessed = nnunet_path(PREPROCESSED)
     warning = dataset_files.write_splits(dataset, splits, preprocessed / dataset.name if preprocessed else None)
     if warning:
         summary.warnings.append(warning)
-    dataset_files.write_cases(dataset, rows)
+    skipped = summary.skipped if options.text_cases else {}
+    left = [_row(plan.rows[case], CaseResult(case, remarks=(why,)), LEFT_OUT) for case, why in skipped.items()]
+    dataset_files.write_cases(dataset, [*rows, *left])
     dataset_files.write_licence(dataset, rows)
     # Last, because nnU-Net takes a folder with a dataset.json for a complete data set.
     dataset_files.write_dataset_json(dataset, options, len(written))
 
 
-def _row(row: Row, fold: int, result: CaseResult, source: LesionSource) -> dict[str, Any]:
+def _row(row: Row, result: CaseResult, label_source: str, fold: int | None = None) -> dict[str, Any]:
     return {
         "case": row.case,
         "patient": row.patient,
@@ -178,7 +194,7 @@ def _row(row: Row, fold: int, result: CaseResult, source: LesionSource) -> dict[
         "PSAD": row.psad,
         "age": row.age,
         "prostate_volume": row.prostate_volume,
-        "label_source": source.label,
+        "label_source": label_source,
         "remarks": "; ".join(result.remarks),
         **result.facts,
     }

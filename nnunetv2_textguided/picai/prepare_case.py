@@ -13,6 +13,7 @@ from nnunetv2_textguided.extras import require
 from nnunetv2_textguided.files import atomic_path
 from nnunetv2_textguided.imaging.geometry import centred_on
 from nnunetv2_textguided.imaging.images import mask_values
+from nnunetv2_textguided.nnunet.labels import IGNORE
 from nnunetv2_textguided.picai import zones as zone_masks
 from nnunetv2_textguided.picai.case_job import CaseJob, CaseResult
 from nnunetv2_textguided.picai.case_volumes import CaseVolumes, check_lesions, read_case
@@ -28,7 +29,8 @@ def prepare_case(job: CaseJob) -> CaseResult:
     start = time.perf_counter()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # the cases are what runs in parallel
     volumes = read_case(job)
-    has_lesion = bool(mask_values(volumes.lesion))
+    # A text-only case has no mask that could contradict the marksheet.
+    has_lesion = bool(mask_values(volumes.lesion)) if job.lesion is not None else job.cspca
     conflict = contradiction(cspca=job.cspca, has_lesion=has_lesion)
     action = decide(job.options.contradictions, cspca=job.cspca, has_lesion=has_lesion)
     if action is Action.EXCLUDE:
@@ -39,7 +41,7 @@ def prepare_case(job: CaseJob) -> CaseResult:
     if action is Action.EMPTY:
         volumes.lesion = volumes.lesion * 0
     before = measure(volumes.lesion)
-    facts = _facts(volumes, before)
+    facts = _facts(volumes, before if job.lesion is not None else None)
     images = _resample(job, volumes, before)
     for image, path in zip(images, job.outputs, strict=True):
         with atomic_path(path) as temporary:
@@ -48,10 +50,10 @@ def prepare_case(job: CaseJob) -> CaseResult:
     return CaseResult(job.case, None, facts, tuple(volumes.remarks), time.perf_counter() - start)
 
 
-def _facts(volumes: CaseVolumes, lesions: Lesions) -> dict[str, Any]:
+def _facts(volumes: CaseVolumes, lesions: Lesions | None) -> dict[str, Any]:
     return {
-        "lesions": lesions.count,
-        "lesion_ml": round(lesions.millilitres, 4),
+        "lesions": None if lesions is None else lesions.count,
+        "lesion_ml": None if lesions is None else round(lesions.millilitres, 4),
         "gland_ml": None if volumes.gland is None else round(volume_ml(volumes.gland), 3),
         "zone_source": "" if volumes.zones is None else volumes.zones.source,
         "zone_gland_dice": None
@@ -90,10 +92,11 @@ def _resample(job: CaseJob, volumes: CaseVolumes, before: Lesions) -> list[sitk.
 
 def _label_maps(lesion: sitk.Image, zones: sitk.Image | None, job: CaseJob) -> list[sitk.Image]:
     """The label map, and after it the anatomy where the zones are no classes of the label map."""
-    if zones is None:
-        return [lesion]
     # The anatomy keeps the zones under lesions: whoever trains on it decides what a lesion's voxels count as.
-    return [lesion, zones] if job.options.anatomy else [zone_masks.compose(zones, lesion)]
+    anatomy = [zones] if zones is not None and job.options.anatomy else []
+    if job.lesion is None:
+        return [lesion * 0 + job.options.labels[IGNORE], *anatomy]
+    return [lesion if zones is None or anatomy else zone_masks.compose(zones, lesion), *anatomy]
 
 
 def _gland_centre(job: CaseJob, gland: sitk.Image | None) -> tuple[float, float, float]:

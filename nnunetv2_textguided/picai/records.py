@@ -32,7 +32,7 @@ def write_record(job: CaseJob, result: CaseResult) -> None:
         {
             "format": _FORMAT,
             "options": job.options.fingerprint,
-            "source": job.source.name,
+            "source": _name(job.source),
             "inputs": {str(p): _stamp(p) for p in job.inputs},
             "outputs": {p.relative_to(job.dataset).as_posix(): p.stat().st_size for p in written},
             "result": asdict(result),
@@ -43,25 +43,45 @@ def write_record(job: CaseJob, result: CaseResult) -> None:
 def read_record(job: CaseJob) -> CaseResult | None:
     """The result of an earlier run, if it is up to date; None where the case has to be prepared."""
     record = _load(_path(job.dataset, job.case), job.dataset, job.options)
-    if record is None or record["source"] != job.source.name or record["inputs"] != _stamps(job.inputs):
+    if record is None or record["source"] != _name(job.source) or record["inputs"] != _stamps(job.inputs):
         return None
     return _result(record)
 
 
-def read_all(dataset: Path, options: PrepareOptions) -> dict[str, tuple[CaseResult, LesionSource]]:
-    """Every case that is whole in `dataset` and was made with `options`, with its label source."""
+def read_all(dataset: Path, options: PrepareOptions) -> dict[str, tuple[CaseResult, LesionSource | None]]:
+    """Every case that is whole in `dataset` and was made with `options`, with its label source (None: text-only)."""
     records = (_load(path, dataset, options) for path in visible(dataset / FOLDER, "*.json"))
-    return {r["result"]["case"]: (_result(r), LesionSource[r["source"]]) for r in records if r is not None}
+    made = [record for record in records if record is not None]
+    return {r["result"]["case"]: (_result(r), LesionSource[r["source"]] if r["source"] else None) for r in made}
 
 
-def _load(path: Path, dataset: Path, options: PrepareOptions) -> dict[str, Any] | None:
+def discard_others(dataset: Path, options: PrepareOptions) -> None:
+    """Remove the cases that were made with other options: nnU-Net takes every image of the folder for a case."""
+    for path in visible(dataset / FOLDER, "*.json"):
+        record = _read(path)
+        if record is not None and record["options"] != options.fingerprint:
+            path.unlink()
+            for name in record["outputs"]:
+                (dataset / name).unlink(missing_ok=True)
+
+
+def _name(source: LesionSource | None) -> str | None:
+    return None if source is None else source.name
+
+
+def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
         record: dict[str, Any] = read_json(path, error=DataError)
     except DataError:
         return None  # a damaged record only costs preparing the case again
-    if record.get("format") != _FORMAT or record.get("options") != options.fingerprint:
+    return record if record.get("format") == _FORMAT else None
+
+
+def _load(path: Path, dataset: Path, options: PrepareOptions) -> dict[str, Any] | None:
+    record = _read(path)
+    if record is None or record["options"] != options.fingerprint:
         return None
     if any(_size(dataset / name) != size for name, size in record["outputs"].items()):
         return None

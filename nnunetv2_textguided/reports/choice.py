@@ -48,10 +48,12 @@ class Choice:
     Attributes:
         numbers: of the candidates that it confirms; None: it cannot be told, the case is left out.
         reason: why it is left out, or what was not used; empty: nothing to say.
+        unmatched: findings that no candidate fits, whose place is known; none unless they are to be kept.
     """
 
     numbers: tuple[int, ...] | None
     reason: str = ""
+    unmatched: tuple[ReportedLesion, ...] = ()
 
 
 def choose(
@@ -61,6 +63,7 @@ def choose(
     numbers: np.ndarray,
     sectors: np.ndarray | None,
     spacing: tuple[float, ...],
+    keep_unmatched: bool = False,
 ) -> Choice:
     """The candidates that a report confirms.
 
@@ -71,28 +74,33 @@ def choose(
         numbers: (Z, Y, X) map of the candidates' numbers, 0 elsewhere.
         sectors: (Z, Y, X) map of SECTORS' values; None: there are no zones, so nothing can be said of places.
         spacing: (z, y, x) of a voxel, mm.
+        keep_unmatched: keep findings that no candidate fits, if their place is known, instead of leaving the case out.
     """
     free = sorted(found, key=lambda one: (-one.confidence, one.number))
     chosen: list[int] = []
+    unmatched: list[ReportedLesion] = []
     unused = sectors is None and "sector" in words and any(one.located for one in target.findings)
     # The narrowest finding first: it has the fewest candidates to choose from.
     for finding in sorted(target.findings, key=lambda one: -_said(one)):
-        place = _place(finding, sectors, spacing) if "sector" in words else None
+        place = place_of(finding, sectors, spacing) if "sector" in words else None
         fitting = [
             one
             for one in free
             if ("diameter" not in words or _has_size(one, finding, min(spacing)))
             and (place is None or place[numbers == one.number].mean() >= INSIDE)
         ]
+        if not fitting and keep_unmatched and place is not None and place.any():
+            unmatched.append(finding)
+            continue
         if not fitting:
             return Choice(None, f"no candidate fits the finding {finding.to_json()}")
         chosen.append(fitting[0].number)
         free.remove(fitting[0])
-    missing = target.lesions - len(chosen)
+    missing = target.lesions - len(chosen) - len(unmatched)
     if missing > len(free):
         return Choice(None, f"{len(found)} candidates for {target.lesions} reported lesions")
     chosen += [one.number for one in free[:missing]]
-    return Choice(tuple(sorted(chosen)), "places not used: no zones" if unused else "")
+    return Choice(tuple(sorted(chosen)), "places not used: no zones" if unused else "", tuple(unmatched))
 
 
 def _said(finding: ReportedLesion) -> int:
@@ -105,7 +113,7 @@ def _has_size(one: Found, finding: ReportedLesion, voxel_mm: float) -> bool:
     return 1 / FACTOR <= max(one.diameter_mm, voxel_mm) / finding.diameter_mm <= FACTOR
 
 
-def _place(finding: ReportedLesion, sectors: np.ndarray | None, spacing: tuple[float, ...]) -> np.ndarray | None:
+def place_of(finding: ReportedLesion, sectors: np.ndarray | None, spacing: tuple[float, ...]) -> np.ndarray | None:
     """(Z, Y, X) where a finding can be; None: anywhere, or it cannot be told."""
     if sectors is None or not finding.located:
         return None

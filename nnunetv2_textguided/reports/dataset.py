@@ -22,7 +22,7 @@ from nnunetv2_textguided.inference.zones import read_zones
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, required_path
 from nnunetv2_textguided.nnunet.labels import Labels, read_labels
 from nnunetv2_textguided.nnunet.raw import training_cases
-from nnunetv2_textguided.nnunet.splits import SPLITS, Splits, check_folds, write_splits
+from nnunetv2_textguided.nnunet.splits import SPLITS, Splits, check_folds, with_further, write_splits
 from nnunetv2_textguided.picai.archive import patient_of
 from nnunetv2_textguided.text.case_text import JSON_NAME, CaseText, write_case_text
 
@@ -93,7 +93,8 @@ class Labelled:
 
     Attributes:
         case: its identifier.
-        origin: of its label: "report", "report without lesion", or "left out".
+        origin: of its label: "report", "report, placed" (with a lesion that is no candidate of the model), "report
+            without lesion", or "left out".
         channels: its image files.
         label: its label map.
         reason: why it was left out, or what of the report was not used.
@@ -200,9 +201,4 @@ def _write_folds(name: str, annotated: Annotated, further: Sequence[str]) -> Non
     else:  # nnU-Net has yet to make them: the same ones
         write_splits(target, sorted(annotated.cases))
         splits = check_folds(target, annotated.cases)
-    made = []
-    for fold in splits:
-        validated = {annotated.patient(case) for case in fold["val"]}
-        learned = [case for case in further if annotated.patient(case) not in validated]
-        made.append({"train": sorted([*fold["train"], *learned]), "val": sorted(fold["val"])})
-    write_json(target, made)
+    write_json(target, with_further(splits, further, annotated.patient))

@@ -17,15 +17,16 @@ import SimpleITK as sitk
 from nnunetv2_textguided.anatomy.sectors import affine_of, sector_map
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
-from nnunetv2_textguided.inference.cases import CASES, LESIONS, Case
+from nnunetv2_textguided.inference.cases import CASES, LESIONS, PROBABILITIES, Case
 from nnunetv2_textguided.inference.cohort import Cohort, find_cases
 from nnunetv2_textguided.inference.loading import Session, open_session
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
 from nnunetv2_textguided.inference.run import predict_cases
 from nnunetv2_textguided.inference.zones import read_zones
 from nnunetv2_textguided.nnunet.labels import Target
-from nnunetv2_textguided.reports.choice import Found, choose
+from nnunetv2_textguided.reports.choice import Found, choose, place_of
 from nnunetv2_textguided.reports.dataset import Annotated, Labelled, check_target, write_dataset
+from nnunetv2_textguided.reports.placing import most_probable
 from nnunetv2_textguided.reports.words import Word
 from nnunetv2_textguided.text.case_text import CaseText, read_case_text
 
@@ -46,6 +47,7 @@ class Plan:
         label: the lesion's label.
         words: which of a report's words count.
         zones: folder of zone masks, for places; None: places are not used.
+        keep_unmatched: outline a located lesion that is no candidate at its most probable place (placing.py).
         work: how predicting is divided.
     """
 
@@ -57,6 +59,7 @@ class Plan:
     label: Target
     words: tuple[Word, ...]
     zones: Path | None
+    keep_unmatched: bool
     work: WorkOptions
 
 
@@ -126,17 +129,26 @@ def _label_case(session: Session, case: Case, text: CaseText, plan: Plan, predic
     found = [Found(c["candidate"], c["confidence"], c["diameter_mm"]) for c in record["candidates"]]
     numbers = sitk.GetArrayFromImage(numbers_image)
     sectors = _sectors(plan.zones, case.name, numbers_image)
-    chosen = choose(found, text.target, plan.words, numbers, sectors, numbers_image.GetSpacing()[::-1])
+    size = numbers_image.GetSpacing()[::-1]
+    chosen = choose(found, text.target, plan.words, numbers, sectors, size, plan.keep_unmatched)
     lesions, candidates = text.target.lesions, len(found)
     if chosen.numbers is None:
         return Labelled(case.name, "left out", reason=chosen.reason, reported=lesions, candidates=candidates)
     values = sitk.GetArrayFromImage(mask).astype(np.int16)
     values[np.isin(values, list(plan.label.values))] = 0
     values[np.isin(numbers, chosen.numbers)] = min(plan.label.values)
+    if chosen.unmatched:
+        probability = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / PROBABILITIES / f"{case.name}.nii.gz")))
+        for finding in chosen.unmatched:
+            place = place_of(finding, sectors, size)
+            assert place is not None
+            diameter = finding.diameter_mm if "diameter" in plan.words else None
+            values[most_probable(probability, place, diameter, size)] = min(plan.label.values)
     image = sitk.Cast(sitk.GetImageFromArray(values), sitk.sitkUInt8)
     image.CopyInformation(numbers_image)
     sure = [one.confidence for one in found if one.number in chosen.numbers]
-    origin = "report" if chosen.numbers else "report without lesion"
+    origin = "report" if text.target.lesions else "report without lesion"
+    origin = "report, placed" if chosen.unmatched else origin
     lowest = min(sure, default=None)
     return Labelled(case.name, origin, channels, image, chosen.reason, lesions, candidates, lowest)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from nnunetv2_textguided.cli import main
+from nnunetv2_textguided.nnunet.splits import restrict
 from nnunetv2_textguided.picai.contradictions import contradiction, grade_mismatch
-from nnunetv2_textguided.picai.folds import leaks, official_folds, restrict, validation_fold
+from nnunetv2_textguided.picai.folds import leaks, official_folds, validation_fold
 from nnunetv2_textguided.picai.label_sources import LesionSource
 from nnunetv2_textguided.picai.options import PrepareOptions
 from nnunetv2_textguided.picai.plan import Plan, make_plan

@@ -15,7 +15,7 @@ from nnunetv2_textguided.picai.case_text import (
     ProstateXFinding,
     archive_case_text,
     from_marksheet,
-    location_sentences,
+    locate,
     prostatex_studies,
     read_prostatex,
 )
@@ -100,14 +100,14 @@ def test_positions_become_words(tmp_path: Path) -> None:
         ProstateXFinding("ProstateX-0000", (x + 4, y + 4, 20.0), "seminal vesicles"),
         ProstateXFinding("ProstateX-0000", (x + 90, y, 11.0), "peripheral zone"),
     ]
-    sentences, remarks = location_sentences(findings, builder.label_file(GLAND, CASES[0]))
-    assert sentences == (
-        "finding in the left posterior peripheral zone at the apex",
-        "finding in the right anterior transition zone at the base",
-        "finding in the anterior fibromuscular stroma at mid-gland",
-        "finding in the seminal vesicles",
-        "finding in the peripheral zone",
-    )
+    places, remarks = locate(findings, builder.label_file(GLAND, CASES[0]))
+    assert list(map(str, places)) == [
+        "left posterior peripheral zone at the apex",
+        "right anterior transition zone at the base",
+        "anterior fibromuscular stroma at mid-gland",
+        "seminal vesicles",
+        "peripheral zone",
+    ]
     assert len(remarks) == 1
     assert "far from the gland" in remarks[0]
 

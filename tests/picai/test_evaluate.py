@@ -337,3 +337,16 @@ def test_an_extraction_that_does_not_exist_is_an_error(folders, capsys, extracti
 def test_a_fixed_threshold_drops_what_is_below_it(folders) -> None:
     _, found = evaluate(folders, "--extraction", "0.7")
     assert found["detection"]["auroc"]["value"] == pytest.approx(0.75)  # the false alarm of 0.6 is gone
+
+
+def test_a_case_that_nobody_outlined_is_no_negative(folders, capsys) -> None:
+    predictions, labels = folders
+    (labels.parent / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "csPCa": 1, "ignore": 2}}))
+    save(labels / "4_1.nii.gz", np.full(SHAPE, 2, dtype=np.uint8))
+    np.savez_compressed(predictions / "4_1.npz", probabilities=softmax(probability(0.9)))
+    before = evaluate(folders)[1]["detection"]["auroc"]["cases"]
+    assert run(folders) == 1
+    told = capsys.readouterr()
+    assert "FAILED 4_1: Case 4_1 has no reference" in told.err
+    assert "3 cases, 2 with csPCa, 2 lesions" in told.out
+    assert before == 3

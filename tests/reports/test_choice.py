@@ -84,3 +84,15 @@ def test_a_place_near_its_border_counts_and_without_zones_it_is_said(numbers: np
     blind = choose(FOUND, ReportTarget(1, (ReportedLesion(Sector(side="left")),)), WORDS, numbers, None, SPACING)
     assert blind.numbers == (1,)
     assert blind.reason == "places not used: no zones"
+
+
+def test_a_located_lesion_without_a_candidate_can_be_kept(numbers: np.ndarray, sectors: np.ndarray) -> None:
+    located = ReportedLesion(Sector(zone="transition zone"), 90.0)
+    target = ReportTarget(2, (located,))
+    kept = choose(FOUND, target, WORDS, numbers, sectors, SPACING, keep_unmatched=True)
+    assert kept.unmatched == (located,)
+    assert len(kept.numbers or ()) == 1
+    # Nowhere in particular is no place where it could be outlined.
+    nowhere = ReportTarget(1, (ReportedLesion(diameter_mm=90.0),))
+    assert choose(FOUND, nowhere, WORDS, numbers, sectors, SPACING, keep_unmatched=True).numbers is None
+    assert choose(FOUND, target, WORDS, numbers, None, SPACING, keep_unmatched=True).numbers is None

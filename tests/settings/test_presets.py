@@ -59,7 +59,6 @@ def test_an_earlier_release_s_completed_block_means_what_it_meant() -> None:
     del block["grounding"]
     block["preset"] = "paper"
     assert complete_settings(block) == resolve(block)
-    assert resolve(None).alignment.negatives == "all"
     assert resolve(block).alignment.negatives == "context"
     assert not resolve(block).grounding.enabled
     there = resolve(block)

@@ -11,7 +11,6 @@ from nnunetv2_textguided.anatomy.labels import RAW_FOLDER, anatomy_labels
 from nnunetv2_textguided.anatomy.sectors import ZONES
 from nnunetv2_textguided.benchmark.study import Cell, Study, find_repeats
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.evaluation.classes import ignored_value
 from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.predictions import Files, find_predictions
 from nnunetv2_textguided.evaluation.score import ScoreJob
@@ -74,10 +73,9 @@ class Collected:
 
     def score_jobs(self, targets: tuple[Target, ...], scoring: Scoring) -> Iterator[ScoreJob]:
         """What has to be scored."""
-        ignored = ignored_value(self.dataset_json.get("labels") or {})
         for case, label in self.labels.items():
             files = {model.name: found[case] for model, found in self.predictions.items()}
-            yield ScoreJob(case, label, files, targets, scoring, ignored)
+            yield ScoreJob(case, label, files, targets, scoring)
 
     def zone_jobs(self, targets: tuple[Target, ...]) -> Iterator[ZoneJob]:
         """The cases that have a zone mask in the raw data set."""

@@ -1,0 +1,335 @@
+"""What reports are worth beside a few masks (docs/reports.md): trainings, and the cases of reports.csv.
+
+    python docs/evidence/reports.py --study FOLDER --work FOLDER --marksheet FILE prepare
+    python docs/evidence/reports.py --study FOLDER --work FOLDER --marksheet FILE train ROW FOLD
+    python docs/evidence/reports.py --study FOLDER --work FOLDER --marksheet FILE keep
+
+FOLDER of --study is that of study.py (rendered bpMRI of real anatomy, preprocessed); of each of its folds' training
+cases, MASKS keep their outlines, half of them with a lesion, and the others have a report only. A report counts the
+lesions that the marksheet's histology found; where they are and how large comes from a simulated reader with errors,
+stated in READERS. Every row learns for the same number of iterations and is validated on the same outlined cases.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from nnunetv2_textguided.anatomy.sectors import SECTORS, Sector, affine_of, sector_map
+from nnunetv2_textguided.evaluation.options import Scoring
+from nnunetv2_textguided.evaluation.predictions import Files, find_predictions
+from nnunetv2_textguided.evaluation.score import ScoreJob, score_case
+from nnunetv2_textguided.evaluation.thresholds import curves_as_text
+from nnunetv2_textguided.files import atomic_path, read_json, write_json
+from nnunetv2_textguided.nnunet.labels import Target
+
+SOURCE = "Dataset501_Lesion"
+PLANS = "nnUNetPlans_no_text"
+"""No text in the network: what is learned here is learned by any trainer."""
+MASKS = 15
+FOLDS = 5
+CASES = Path(__file__).with_suffix(".csv")
+SIDES = {"right": "left", "left": "right"}
+FLIPPED = {"anterior": "posterior", "posterior": "anterior"}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How often a simulated reader errs, per lesion.
+
+    Attributes:
+        neighbour: names the sector beside, of another level or depth.
+        side: names the other side.
+        missed: does not report the lesion.
+        size: standard deviation of the logarithm of the reported diameter.
+    """
+
+    neighbour: float = 0.2
+    side: float = 0.05
+    missed: float = 0.05
+    size: float = 0.2
+
+
+READERS = {"reader": Reader(), "doubled": Reader(0.4, 0.1, 0.1, 0.4), "permuted": Reader()}
+ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "masks": ("", ()),
+    "reports": ("reader", ("count", "sector", "diameter")),
+    "place": ("reader", ("count", "sector")),
+    "count": ("reader", ("count",)),
+    "doubled": ("doubled", ("count", "sector", "diameter")),
+    "permuted": ("permuted", ("count", "sector", "diameter")),
+    "candidates": ("reader", ("count", "sector", "diameter")),
+}
+"""Row -> reader and the words that are used; "masks": no report at all. In "candidates", a patient with a reported
+lesion that is no candidate of the model is left out."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where everything is.
+
+    Attributes:
+        source: work folder of study.py, with raw and preprocessed.
+        work: folder for nnU-Net's three folders, the reports and the images without outlines.
+        marksheet: PI-CAI's.
+        masks: number of cases of a fold's training part that keep their outlines.
+    """
+
+    source: Path
+    work: Path
+    marksheet: Path
+    masks: int = MASKS
+
+    @property
+    def raw(self) -> Path:
+        """The source's raw data set."""
+        return self.source / "raw" / SOURCE
+
+    @property
+    def preprocessed(self) -> Path:
+        """The source's preprocessed data set."""
+        return self.source / "preprocessed" / SOURCE
+
+    def dataset(self, row: str, fold: int) -> str:
+        """Name of a row's data set: its number tells row and fold."""
+        return f"Dataset{600 + 10 * list(ROWS).index(row) + fold}_{row.capitalize()}{self.masks}"
+
+    def validation(self, row: str, fold: int) -> Path:
+        """Folder of a training's validation."""
+        model = f"nnUNetTrainerAlignRefine__{PLANS}__3d_fullres"
+        return self.work / "results" / self.dataset(row, fold) / model / "fold_0" / "validation"
+
+    def split(self, fold: int) -> dict[str, list[str]]:
+        """The fold's outlined training cases, the others, and the validation's."""
+        cases = read_json(self.preprocessed / "splits_final.json", error=ValueError)[fold]
+        lesions = {row["id"]: int(row["n_lesions"]) for row in _rows(self.raw / "cases.csv")}
+        chosen: list[str] = []
+        for positive, number in ((True, (self.masks + 1) // 2), (False, self.masks // 2)):
+            group = sorted(case for case in cases["train"] if (lesions[case] > 0) == positive)
+            chosen += random.Random(fold).sample(group, number)
+        others = sorted(set(cases["train"]) - set(chosen))
+        return {"outlined": sorted(chosen), "others": others, "val": sorted(cases["val"])}
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def prepare(study: Study) -> None:
+    """Zone masks without holes, and what the simulated readers report of every case."""
+    (study.work / "zones").mkdir(parents=True, exist_ok=True)
+    counted = {
+        f"{row['patient_id']}_{row['study_id']}": sum(
+            grade.strip().isdigit() and int(grade) >= 2 for grade in row["lesion_ISUP"].split(",")
+        )
+        for row in _rows(study.marksheet)
+    }
+    found: dict[str, list[tuple[Sector, float]]] = {}
+    for path in sorted((study.raw / "labelsTr").glob("*.nii.gz")):
+        case = path.name.removesuffix(".nii.gz")
+        found[case] = list(lesions_of(study, path, study.work / "zones" / path.name))
+    for name, reader in READERS.items():
+        rng = random.Random(name)
+        said = {case: report(lesions, counted[case], reader, rng) for case, lesions in found.items()}
+        if name == "permuted":
+            cases, targets = list(said), list(said.values())
+            rng.shuffle(targets)
+            said = dict(zip(cases, targets, strict=True))
+        write_json(study.work / f"{name}.json", {case: {"target": target} for case, target in said.items()})
+
+
+def lesions_of(study: Study, path: Path, zones: Path) -> Iterator[tuple[Sector, float]]:
+    """Sector and largest diameter (mm) of each lesion; writes the case's zone mask.
+
+    The challenge's zone masks have holes where lesions are, which would tell where they are: such voxels get the
+    nearest zone.
+    """
+    label = sitk.ReadImage(str(path))
+    lesion = sitk.GetArrayFromImage(label) == 1
+    anatomy = sitk.GetArrayFromImage(sitk.ReadImage(str(study.raw / "anatomyTr" / path.name)))
+    size = label.GetSpacing()[::-1]
+    nearest = ndimage.distance_transform_edt(anatomy == 0, sampling=size, return_distances=False, return_indices=True)
+    filled = np.where(lesion & (anatomy == 0), anatomy[tuple(nearest)], anatomy).astype(np.uint8)
+    image = sitk.GetImageFromArray(filled)
+    image.CopyInformation(label)
+    sitk.WriteImage(image, str(zones), True)
+    sectors = sector_map(filled, affine_of(label.GetSpacing(), label.GetOrigin(), label.GetDirection()))
+    parts, number = ndimage.label(lesion, np.ones((3, 3, 3)))
+    for part in range(1, number + 1):
+        points = np.argwhere(parts == part) * np.asarray(size)
+        diameter = max(float(np.linalg.norm(points - point, axis=1).max()) for point in points)
+        values = sectors[(parts == part) & (sectors > 0)]
+        if len(values):
+            yield SECTORS[int(np.bincount(values).argmax()) - 1], max(diameter, min(size))
+
+
+def report(lesions: list[tuple[Sector, float]], counted: int, reader: Reader, rng: random.Random) -> dict[str, Any]:
+    """The target that a reader's report gives."""
+    said = []
+    for sector, diameter in lesions:
+        place = misread(sector, reader, rng)
+        measured = diameter * rng.lognormvariate(0, reader.size)
+        if place is not None:
+            words = {key: word for key, word in place._asdict().items() if word is not None}
+            said.append({**words, "diameter_mm": round(min(max(measured, 3), 150), 1)})
+    number = counted - (len(lesions) - len(said))
+    return {"lesions": number, **({"findings": said} if said else {})}
+
+
+def misread(sector: Sector, reader: Reader, rng: random.Random) -> Sector | None:
+    """The sector that the reader names; None: the lesion is missed."""
+    drawn = rng.random()
+    if drawn < reader.missed:
+        return None
+    if drawn < reader.missed + reader.side:
+        return sector._replace(side=SIDES[str(sector.side)])
+    if drawn < reader.missed + reader.side + reader.neighbour:
+        if rng.random() < 0.5:
+            return sector._replace(depth=FLIPPED[str(sector.depth)])
+        level = rng.choice(["apex", "base"]) if sector.level == "mid-gland" else "mid-gland"
+        return sector._replace(level=level)
+    return sector
+
+
+def make_outlined(study: Study, fold: int) -> None:
+    """The data set of the outlined cases, on the source's preprocessed images, and the folder of the others' images."""
+    name, split = study.dataset("masks", fold), study.split(fold)
+    raw, preprocessed = study.work / "raw" / name, study.work / "preprocessed" / name
+    if (preprocessed / "splits_final.json").is_file():
+        return
+    kept = [*split["outlined"], *split["val"]]
+    for folder, cases in ((raw / "imagesTr", kept), (study.work / f"others{fold}_{study.masks}", split["others"])):
+        for case in cases:
+            _link(study.raw / "imagesTr", folder, f"{case}_*")
+    for case in kept:
+        _link(study.raw / "labelsTr", raw / "labelsTr", f"{case}.nii.gz")
+        _link(study.preprocessed / "nnUNetPlans_3d_fullres", preprocessed / "nnUNetPlans_3d_fullres", f"{case}*")
+        _link(study.preprocessed / "gt_segmentations", preprocessed / "gt_segmentations", f"{case}.nii.gz")
+    description = {**read_json(study.raw / "dataset.json", error=ValueError), "numTraining": len(kept), "name": name}
+    description.pop("anatomy")
+    for folder in (raw, preprocessed):
+        write_json(folder / "dataset.json", description)
+    copy_plans(study, name)
+    write_json(preprocessed / "splits_final.json", [{"train": split["outlined"], "val": split["val"]}])
+
+
+def copy_plans(study: Study, name: str) -> None:
+    """The study's plans, for another data set."""
+    plans = read_json(study.preprocessed / f"{PLANS}.json", error=ValueError)
+    folder = study.work / "preprocessed" / name
+    write_json(folder / f"{PLANS}.json", {**plans, "dataset_name": name})
+    shutil.copy(study.preprocessed / "dataset_fingerprint.json", folder)
+
+
+def _link(source: Path, target: Path, pattern: str) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.glob(pattern):
+        if not (target / path.name).exists():
+            os.link(path.resolve(), target / path.name)
+
+
+def train(study: Study, row: str, fold: int) -> None:
+    """One row's training in one fold; the model of the outlines alone teaches the others."""
+    make_outlined(study, fold)
+    name = study.dataset(row, fold)
+    if row != "masks":
+        make_labels(study, row, fold)
+    if not (study.validation(row, fold) / "summary.json").is_file():
+        done = study.validation(row, fold).parent / "checkpoint_latest.pth"
+        common = ["-p", PLANS, "-tr", "nnUNetTrainerAlignRefine", "-device", "cpu", "--npz"]
+        run("nnUNetv2_train", name[7:10], "3d_fullres", "0", *common, *(["--c"] if done.is_file() else []))
+
+
+def make_labels(study: Study, row: str, fold: int) -> None:
+    """Pseudo-labels of the others, preprocessed. What was predicted for another row is the same model's, and used."""
+    name, (reader, words) = study.dataset(row, fold), ROWS[row]
+    raw, preprocessed = study.work / "raw" / name, study.work / "preprocessed" / name
+    if (preprocessed / "gt_segmentations").is_dir():
+        return
+    predicted = [study.work / "raw" / study.dataset(other, fold) / "pseudo_labels" for other in ROWS if other != row]
+    for folder in predicted:
+        if folder.is_dir() and not (raw / "pseudo_labels").is_dir():
+            shutil.copytree(folder, raw / "pseudo_labels")
+    images = str(study.work / f"others{fold}_{study.masks}")
+    model = str(study.validation("masks", fold).parent.parent)
+    reports = read_json(study.work / f"{reader}.json", error=ValueError)
+    of_fold = study.work / f"{reader}_{fold}_{study.masks}.json"
+    write_json(of_fold, {case: reports[case] for case in study.split(fold)["others"]})
+    what = ["--case-text", str(of_fold), "--words", *words, "--zones", str(study.work / "zones")]
+    where = ["-d", study.dataset("masks", fold)[7:10], "-m", model, "-f", "0", "-i", images, "-o", name]
+    matched = ["--unmatched", "leave-out" if row == "candidates" else "place"]
+    run("nnUNetv2_textguided", "pseudo-label", *where, *what, "--device", "cpu", "-npp", "1", "-nps", "1", *matched)
+    shutil.copy(raw / "dataset.json", preprocessed)
+    copy_plans(study, name)
+    run("nnUNetv2_preprocess", "-d", name[7:10], "-plans_name", PLANS, "-c", "3d_fullres", "-np", "1")
+
+
+def keep(study: Study) -> None:
+    """Make reports.csv of every training that is finished; `nnUNetv2_textguided benchmark compare` reads it."""
+    table = []
+    for row in ROWS:
+        for fold in range(FOLDS):
+            folder = study.validation(row, fold)
+            if (folder / "summary.json").is_file():
+                table += [scored(study, case, files, row, fold) for case, files in find_predictions(folder).items()]
+    with atomic_path(CASES) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(table[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+
+
+def scored(study: Study, case: str, files: Files, row: str, fold: int) -> dict[str, Any]:
+    """A case's row."""
+    target = Target("csPCa", frozenset({1}), 1, known=frozenset({0, 1}))
+    job = ScoreJob(case, study.raw / "labelsTr" / f"{case}.nii.gz", {row: files}, (target,), Scoring())
+    score = score_case(job)[row][target.name]
+    dice = f"{score.overlap['dice']:.5g}" if score.lesions else ""
+    where = {"model": row, "repeat": 1, "fold": fold, "case": case, "lesions": len(score.lesions), "dice": dice}
+    return {**where, "score": f"{score.score:.5g}", "curve": curves_as_text([score.curve])}
+
+
+def run(*command: str) -> None:
+    """Run a command of this environment."""
+    own = Path(sys.executable).parent / command[0]
+    subprocess.run([str(own) if own.exists() else command[0], *command[1:]], check=True)
+
+
+def main() -> None:
+    """Do what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", type=Path, required=True, help="work folder of study.py")
+    parser.add_argument("--work", type=Path, required=True, help="folder for what is made here")
+    parser.add_argument("--marksheet", type=Path, required=True, help="PI-CAI's marksheet.csv")
+    parser.add_argument("--masks", type=int, default=MASKS, help="outlined cases (default: %(default)s)")
+    parser.add_argument("what", choices=["prepare", "train", "keep"])
+    parser.add_argument("row", nargs="?", choices=list(ROWS))
+    parser.add_argument("fold", nargs="?", type=int)
+    args = parser.parse_args()
+    study = Study(args.study, args.work, args.marksheet, args.masks)
+    for name in ("raw", "preprocessed", "results"):
+        (args.work / name).mkdir(parents=True, exist_ok=True)
+        os.environ[f"nnUNet_{name}"] = str((args.work / name).resolve())
+    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "nnUNet_n_proc_DA": "1"}
+    os.environ |= {"nnUNet_def_n_proc": "1", "nnUNet_compile": "f"}
+    if args.what == "train":
+        train(study, args.row, args.fold)
+    else:
+        {"prepare": prepare, "keep": keep}[args.what](study)
+
+
+if __name__ == "__main__":
+    main()
