@@ -109,7 +109,7 @@ class Bin:
 
 
 def reliability(predicted: np.ndarray, positive: np.ndarray, level: float) -> list[Bin]:
-    """At most BINS bins of equally many cases; equal probabilities stay together.
+    """At most BINS bins of about equally many cases; equal probabilities stay together.
 
     Args:
         predicted: (R, C) of each training and case.
@@ -119,9 +119,16 @@ def reliability(predicted: np.ndarray, positive: np.ndarray, level: float) -> li
     repeats, cases = predicted.shape
     observed = np.broadcast_to(positive, predicted.shape).ravel()
     values = predicted.ravel()
-    number = max(1, min(BINS, cases // FEWEST_IN_BIN))
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, number + 1)[1:-1]))
-    place = np.searchsorted(edges, values, side="left")
+    wanted = values.size / max(1, min(BINS, cases // FEWEST_IN_BIN))
+    highest, held = [], 0
+    for value, count in zip(*np.unique(values, return_counts=True), strict=True):
+        held += int(count)
+        if held >= wanted:
+            highest.append(float(value))
+            held = 0
+    if highest and held < wanted / 2:  # the rest joins the last bin
+        highest.pop()
+    place = np.searchsorted(highest, values, side="left")
     made = []
     for one in np.unique(place):
         inside = place == one

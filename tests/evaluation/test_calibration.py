@@ -99,9 +99,10 @@ def test_bins_hold_equally_many_cases_and_keep_equal_scores_together() -> None:
     assert [list(vars(one).values()) for one in twice] == [pytest.approx(list(vars(one).values())) for one in bins], (
         "a second training on the same cases does not narrow the intervals"
     )
-    predicted[0, :90] = 0
-    first = reliability(predicted, positive, 0.95)[0]
-    assert (first.cases, first.predicted) == (90, 0)
+    predicted[0, :93] = 0
+    first, *others = reliability(predicted, positive, 0.95)
+    assert (first.cases, first.predicted) == (93, 0)
+    assert [one.cases for one in others] == [20, 20, 20, 20, 27]
     assert len(reliability(predicted[:, :9], positive[:9], 0.95)) == 1
 
 

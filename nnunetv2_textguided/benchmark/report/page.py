@@ -173,6 +173,10 @@ def _subgroup_rows(analysis: Analysis) -> list[dict[str, Any]]:
     rows = []
     for stratum in analysis.strata:
         cells = []
+        if analysis.headline in stratum.differences:
+            metric = analysis.primary
+            difference = stratum.differences[analysis.headline][metric.name]
+            cells.append((metric.text(difference.value, sign=True), _ends(metric, difference.ends, sign=True)))
         for variant in _shown_in_subgroups(analysis):
             table = stratum.table[variant]
             for name in (analysis.options.primary, "auroc", "ap"):
@@ -180,10 +184,6 @@ def _subgroup_rows(analysis: Analysis) -> list[dict[str, Any]]:
                 cells.append((METRICS[name].text(table[name].value), interval))
             found = table[FOUND].value
             cells.append((f"{found:.0%}" if math.isfinite(found) else DASH, ""))
-        if analysis.headline in stratum.differences:
-            metric = analysis.primary
-            difference = stratum.differences[analysis.headline][metric.name]
-            cells.append((metric.text(difference.value, sign=True), _ends(metric, difference.ends, sign=True)))
         rows.append({"by": stratum.by, "name": stratum.name, "cases": int(stratum.cases.sum()),
                      "positives": stratum.positives, "cells": cells})  # fmt: skip
     return rows
