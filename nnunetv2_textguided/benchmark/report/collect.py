@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import Any
 
 from nnunetv2_textguided.benchmark.study import Cell, Study, find_repeats
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.cases import read_case_table
 from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.predictions import Files, find_predictions
 from nnunetv2_textguided.evaluation.score import ScoreJob
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.nnunet.folders import Folders
 from nnunetv2_textguided.nnunet.labels import Target
-from nnunetv2_textguided.nnunet.splits import Splits, read_splits
+from nnunetv2_textguided.nnunet.splits import PARTS, Splits, read_splits
 from nnunetv2_textguided.nnunet.variant import Variant
 from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS
 
@@ -67,6 +69,14 @@ class Collected:
         parents = (self.folders.raw, self.folders.preprocessed)
         found = (parent / self.study.dataset / CASES for parent in parents if parent is not None)
         return next((path for path in found if path.is_file()), None)
+
+    @property
+    def learned_only(self) -> Counter[str]:
+        """How many cases are learned from and validated by no fold, by the origin of their labels in cases.csv."""
+        known = {} if self.cases_table is None else read_case_table(self.cases_table)
+        learned, validated = ({case for fold in self.splits for case in fold[part]} for part in PARTS)
+        origins = (known[case].origin if case in known else "" for case in learned - validated)
+        return Counter(origin or "origin not known" for origin in origins)
 
     def score_jobs(self, targets: tuple[Target, ...], scoring: Scoring) -> Iterator[ScoreJob]:
         """What has to be scored."""
