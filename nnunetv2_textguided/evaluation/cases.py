@@ -1,4 +1,4 @@
-"""What is known about each case beside its images: patient, fold, centre, ISUP, PI-RADS."""
+"""What is known about each case beside its images: patient, fold, centre, ISUP, PI-RADS, zone."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class CaseInfo:
         centre: where it was acquired; empty where unknown.
         isup: its highest ISUP grade; None where unknown.
         pirads: its highest PI-RADS score; None where unknown.
+        zone: that holds most of its lesions' voxels; empty where unknown, or without a lesion. See zones.py.
         origin: of its label; empty where unknown.
     """
 
@@ -39,6 +40,7 @@ class CaseInfo:
     centre: str = ""
     isup: int | None = None
     pirads: int | None = None
+    zone: str = ""
     origin: str = ""
 
 
@@ -85,7 +87,7 @@ def _info(case: str, row: Mapping[str, str]) -> CaseInfo:
         return value.strip()
 
     grades = _highest(text("isup")), _highest(text("pirads"))
-    return CaseInfo(case, text("patient") or case, text("centre"), *grades, text("origin"))
+    return CaseInfo(case, text("patient") or case, text("centre"), *grades, origin=text("origin"))
 
 
 def _highest(text: str) -> int | None:
