@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from nnunetv2_textguided.settings import ScheduleSettings, Settings
+from nnunetv2_textguided.settings import ScheduleSettings, Settings, SupervisionSettings
 
 Phase = Literal["segmentation", "warm-up", "ramp", "align", "refine"]
 
@@ -22,6 +22,7 @@ class PhaseWeights:
         alpha: strength of the refiner.
         refine: weight of the refiner's own loss.
         fitting: only the refiner learns; the rest of the network is finished.
+        report: weight of the losses made from reports.
     """
 
     phase: Phase
@@ -30,6 +31,7 @@ class PhaseWeights:
     alpha: float
     refine: float = 0.0
     fitting: bool = False
+    report: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.phase} (lambda_align {self.align:.4g}, lambda_heat {self.heat:.4g}, alpha {self.alpha:.4g})"
@@ -59,8 +61,9 @@ def phase_weights(epoch: int, num_epochs: int, settings: Settings, history: Hist
         settings: complete settings.
         history: values of at least the epochs before `epoch`; later ones are not looked at.
     """
+    report = _report_weight(epoch, num_epochs, settings.text.supervision)
     if not settings.uses_text:
-        return PhaseWeights("segmentation", 0.0, 0.0, 0.0)
+        return PhaseWeights("segmentation", 0.0, 0.0, 0.0, report=report)
     schedule, parts = settings.schedule, settings.components
     start = ramp_start(epoch, num_epochs, settings, history)
     strength = _rise(epoch, start, schedule.ramp * num_epochs)
@@ -79,7 +82,14 @@ def phase_weights(epoch: int, num_epochs: int, settings: Settings, history: Hist
         alpha=settings.refiner.alpha * refining if "refiner" in parts else 0.0,
         refine=settings.refiner.weight if fitting else 0.0,
         fitting=fitting,
+        report=0.0 if fitting else report,
     )
+
+
+def _report_weight(epoch: int, num_epochs: int, supervision: SupervisionSettings) -> float:
+    if not supervision.enabled:
+        return 0.0
+    return supervision.weight * _rise(epoch, round(supervision.start * num_epochs), supervision.ramp * num_epochs)
 
 
 def refine_epoch(num_epochs: int, settings: Settings) -> int:

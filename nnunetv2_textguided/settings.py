@@ -87,6 +87,35 @@ class CaseTextSettings(_Model):
     """Sentences of a case that are used at a time; of more, a random choice."""
 
 
+class SupervisionSettings(_Model):
+    """Losses made from reports, the targets in case_text.json, of cases without outlines (docs/reports.md)."""
+
+    enabled: bool = False
+    """Learn from them. They have nnU-Net's ignore label everywhere; validation cases need outlines."""
+    labels: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Labels that reports count. None: all."""
+    share: float = Field(default=0.5, gt=0.0, lt=1.0)
+    """Share of training patches that are drawn from these cases."""
+    weight: float = Field(default=0.5, ge=0.0)
+    """Weight of the losses made from reports, at full strength."""
+    start: float = Field(default=0.3, ge=0.0, le=1.0)
+    """Fraction of the epochs before lesions are learned from reports; reports without lesion count from the start."""
+    ramp: float = Field(default=0.2, ge=0.0, le=1.0)
+    """Duration of the linear ramp of their weight, as a fraction of the epochs."""
+    tolerance_mm: float = Field(default=5.0, ge=0.0, le=50.0)
+    """How far outside of the reported place a lesion's centre may be, along each axis."""
+    diameter_mm: float = Field(default=15.0, ge=3.0, le=150.0)
+    """Largest diameter of a lesion whose report gives none."""
+    outside_weight: float = Field(default=1.0, ge=0.0)
+    """Weight of what is segmented outside of all reported places, relative to that of the places."""
+    hardest: float = Field(default=0.01, gt=0.0, le=1.0)
+    """Share of a patch's voxels, the hardest ones, that count there."""
+    volume_weight: float = Field(default=1.0, ge=0.0)
+    """Weight of the volume, relative to that of the places."""
+    volume_factor: float = Field(default=2.0, ge=1.0)
+    """The volume may differ from the reported one by this factor."""
+
+
 class TextSettings(_Model):
     """Where the words come from."""
 
@@ -101,6 +130,7 @@ class TextSettings(_Model):
     geometry: Literal["raw", "centred", "whitened"] = "raw"
     """Embeddings as the encoder gives them, without the mean over prompts, or made orthogonal as well."""
     case: CaseTextSettings = CaseTextSettings()
+    supervision: SupervisionSettings = SupervisionSettings()
     resolved: ResolvedText | None = None
     """Filled in by the trainer."""
 

@@ -1,4 +1,4 @@
-"""What is known about each case beside its images: patient, fold, centre, ISUP, PI-RADS."""
+"""What is known about each case beside its images: patient, fold, centre, ISUP, PI-RADS, zone."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class CaseInfo:
         centre: where it was acquired; empty where unknown.
         isup: its highest ISUP grade; None where unknown.
         pirads: its highest PI-RADS score; None where unknown.
+        zone: that holds most of its lesions' voxels; empty where unknown, or without a lesion. See zones.py.
     """
 
     case: str
@@ -37,6 +38,7 @@ class CaseInfo:
     centre: str = ""
     isup: int | None = None
     pirads: int | None = None
+    zone: str = ""
 
 
 def read_case_infos(cases: Iterable[str], table: Path | None) -> dict[str, CaseInfo]:

@@ -118,7 +118,7 @@ class TrainingCaseText:
             network.clinical.standardise(torch.stack(known or [facts_tensor(ClinicalFacts())]))
         self.others = [self.sentences[case] for case in cases if case in self.sentences]
         if self.case.sentences:
-            self.lesion_free = {case for case in cases if not _has_foreground(Path(preprocessed) / f"{case}.pkl")}
+            self.lesion_free = {case for case in cases if _is_lesion_free(Path(preprocessed) / f"{case}.pkl")}
 
     def draw(self, cases: Sequence[str], device: torch.device) -> Told:
         """What is told in one step of the batch's cases, in their order."""
@@ -196,6 +196,8 @@ def _read_texts(dataset: str, sentences: bool, clinical: bool) -> dict[str, Case
     return texts
 
 
-def _has_foreground(properties: Path) -> bool:
+def _is_lesion_free(properties: Path) -> bool:
+    """Whether a case has no foreground. With an ignore label, nnU-Net lists all annotated voxels, too, as a tuple."""
     locations: dict[Any, Any] = load_pickle(str(properties))["class_locations"]
-    return any(len(places) for places in locations.values())
+    annotated = [len(places) for key, places in locations.items() if isinstance(key, tuple)]
+    return not any(len(places) for key, places in locations.items() if not isinstance(key, tuple)) and all(annotated)

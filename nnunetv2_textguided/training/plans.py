@@ -16,6 +16,7 @@ from nnunetv2_textguided.nnunet.plans import LabelManager
 from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK, Settings
 from nnunetv2_textguided.training.configuration import read_configuration, read_label_manager
+from nnunetv2_textguided.training.supervision import reported_channels
 from nnunetv2_textguided.training.text import TrainingText, load_text
 
 
@@ -54,6 +55,8 @@ def describe_training(
         )
     settings = resolve(merged.get(BLOCK), fixed, where=f"{origin}, configuration {configuration!r}, {BLOCK}")
     manager = read_label_manager(plans, dataset_json, origin)
+    if settings.text.supervision.enabled:
+        reported_channels(settings.text.supervision, dataset_json, manager, len(merged["patch_size"]))
     text = None
     if settings.uses_text:
         labels = list(read_labels(dataset_json).foreground)

@@ -17,6 +17,7 @@ from torch import Tensor
 from nnunetv2_textguided.losses.grounding import grounding_loss
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.losses.refiner import RefinerLoss
+from nnunetv2_textguided.losses.report import BatchReports, ReportTerms
 from nnunetv2_textguided.network.grounding import CaseInput
 from nnunetv2_textguided.network.guided import Guided
 from nnunetv2_textguided.settings import GroundingSettings
@@ -31,6 +32,9 @@ class StepTerms(NamedTuple):
     loss_heat: Tensor
     loss_refine: Tensor
     loss_ground: Tensor
+    loss_report_place: Tensor
+    loss_report_outside: Tensor
+    loss_report_volume: Tensor
     similarity_foreground: Tensor
     similarity_background: Tensor
 
@@ -56,17 +60,20 @@ class StepLosses:
         guidance: the text losses; None: a training without text.
         refiner: of a refiner that has a loss of its own, whose change the segmentation loss then does not see.
         grounding: the settings of the grounding loss; None: phrases are not grounded.
+        reports: what reports count in the batch's cases, and the losses made of it; None: nothing is learned from them.
     """
 
     segmentation: Callable[[Any, Any], Tensor]
     guidance: GuidanceLoss | None
     refiner: RefinerLoss | None = None
     grounding: GroundingSettings | None = None
+    reports: BatchReports | None = None
 
     @property
     def has_anatomy(self) -> bool:
         """Whether label maps have the anatomy as a second channel."""
-        return self.grounding is not None or (self.guidance is not None and bool(self.guidance.anatomy))
+        aligned = self.guidance is not None and bool(self.guidance.anatomy)
+        return aligned or self.grounding is not None or (self.reports is not None and self.reports.sectors)
 
 
 def compute_terms(
@@ -91,15 +98,20 @@ def compute_terms(
     with precision or nullcontext():
         guided = _forward(network, data, losses.refiner is not None, told)
         output, similarity = guided.segmentation, guided.similarity
-        if callable(target):
-            target = target(output)
-        labels = without_anatomy(target) if losses.has_anatomy else target
+        full = target(output) if callable(target) else target
+        if losses.reports is not None:
+            full = losses.reports.with_negatives(full)
+        labels = without_anatomy(full) if losses.has_anatomy else full
         segmentation = losses.segmentation(output, labels)
     zero = segmentation.new_zeros(())
+    report = ReportTerms(zero, zero, zero, zero)
+    if losses.reports is not None:
+        report = losses.reports(_finest(output), _finest(full))
     if losses.guidance is None or similarity is None:
         unknown = segmentation.new_full((), float("nan"))
-        return StepTerms(segmentation, segmentation, zero, zero, zero, zero, unknown, unknown)
-    finest, refine, ground, weighted = _finest(target), zero, zero, zero
+        loss = segmentation if losses.reports is None else segmentation + report.weighted
+        return StepTerms(loss, segmentation, zero, zero, zero, zero, *report[1:], unknown, unknown)
+    finest, refine, ground, weighted = _finest(full), zero, zero, zero
     if losses.refiner is not None and guided.refinement is not None:
         refine = losses.refiner(_finest(output), guided.refinement, _finest(labels))
     if losses.grounding is not None and told is not None and guided.grounded.phrases is not None:
@@ -108,12 +120,15 @@ def compute_terms(
         weighted = losses.grounding.weight * ground
     text = losses.guidance(similarity, finest)
     return StepTerms(
-        loss=segmentation + text.weighted + refine + weighted,
+        loss=segmentation + text.weighted + refine + weighted + report.weighted,
         loss_seg=segmentation,
         loss_align=text.align,
         loss_heat=text.heat,
         loss_refine=refine,
         loss_ground=ground,
+        loss_report_place=report.place,
+        loss_report_outside=report.outside,
+        loss_report_volume=report.volume,
         similarity_foreground=text.similarity_foreground,
         similarity_background=text.similarity_background,
     )

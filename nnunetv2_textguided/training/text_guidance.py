@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -10,12 +11,14 @@ import torch
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.losses.refiner import RefinerLoss, own_loss
 from nnunetv2_textguided.network import AlignRefineUNet
+from nnunetv2_textguided.nnunet.loaders import drawn_with
 from nnunetv2_textguided.nnunet.plans import LabelManager
 from nnunetv2_textguided.schedule import PhaseWeights
 from nnunetv2_textguided.settings import Settings
 from nnunetv2_textguided.training.anatomy import TrainingAnatomy
 from nnunetv2_textguided.training.case_text import TrainingCaseText
 from nnunetv2_textguided.training.step import StepLosses, Told
+from nnunetv2_textguided.training.supervision import ReportSupervision
 from nnunetv2_textguided.training.text import TrainingText
 
 
@@ -26,14 +29,21 @@ class TextGuidance:
         text: the embeddings; None: a training without text.
         settings: complete settings.
         case: what the network is told of each case; None: nothing.
+        reports: what is learned from reports of cases without outlines; None: nothing.
 
     Attributes:
         loss: the text losses, once they are built.
         refiner_loss: the refiner's own, where it has one.
     """
 
-    def __init__(self, text: TrainingText | None, settings: Settings, case: TrainingCaseText | None = None) -> None:
-        self.text, self.settings, self.case = text, settings, case
+    def __init__(
+        self,
+        text: TrainingText | None,
+        settings: Settings,
+        case: TrainingCaseText | None = None,
+        reports: ReportSupervision | None = None,
+    ) -> None:
+        self.text, self.settings, self.case, self.reports = text, settings, case, reports
         self.loss: GuidanceLoss | None = None
         self.refiner_loss: RefinerLoss | None = None
 
@@ -51,10 +61,23 @@ class TextGuidance:
         refiner = own_loss(self.settings, labels is None, manager.ignore_label)
         self.refiner_loss = None if refiner is None else refiner.to(device)
 
-    def losses(self, segmentation: Any) -> StepLosses:
-        """All losses of a step."""
-        grounding = self.settings.grounding
-        return StepLosses(segmentation, self.loss, self.refiner_loss, grounding if grounding.enabled else None)
+    def losses(self, segmentation: Any, cases: Sequence[str]) -> StepLosses:
+        """All losses of a step on a batch's cases."""
+        grounding = self.settings.grounding if self.settings.grounding.enabled else None
+        reports = None if self.reports is None else self.reports.of(cases)
+        return StepLosses(segmentation, self.loss, self.refiner_loss, grounding, reports)
+
+    def split(self, train: list[str], validation: list[str], fold: int | str) -> tuple[list[str], list[str]]:
+        """A fold's cases; errors as `ReportSupervision.split` has them."""
+        return (train, validation) if self.reports is None else self.reports.split(train, validation, fold == "all")
+
+    def datasets(self, train: Any, validation: Any) -> tuple[Any, Any]:
+        """nnU-Net's data sets of a fold; errors as `ReportSupervision.placed` has them."""
+        return train if self.reports is None else self.reports.placed(train), validation
+
+    def drawing(self) -> AbstractContextManager[None]:
+        """A context in which nnU-Net's loaders draw cases as often as the settings say."""
+        return nullcontext() if self.reports is None else drawn_with(self.reports.probabilities)
 
     def tell(self, cases: Sequence[str], device: torch.device) -> Told | None:
         """What the network is told of a batch's cases."""
@@ -67,6 +90,8 @@ class TextGuidance:
 
     def set_weights(self, weights: PhaseWeights, network: AlignRefineUNet) -> None:
         """Give losses and refiner the weights of an epoch."""
+        if self.reports is not None:
+            self.reports.weight = weights.report
         if self.loss is not None:
             self.loss.lambda_align.fill_(weights.align)
             self.loss.lambda_heat.fill_(weights.heat)
@@ -85,12 +110,17 @@ class TextGuidance:
             parameter.requires_grad_(not weights.fitting or name.startswith("refiner."))
 
     def describe(self) -> str | None:
-        """A line for the training log; None without text."""
+        """Lines for the training log; None where there is nothing to say."""
+        reports = [] if self.reports is None else [self.reports.describe()]
+        lines = [*self._describe_text(), *reports]
+        return "\n".join(lines) or None
+
+    def _describe_text(self) -> list[str]:
         if self.text is None:
-            return None
+            return []
         resolved = self.text.resolved
         case = "" if self.case is None else f"\n{self.case.describe()}"
-        return (
+        return [
             f"Text: {len(resolved.prompts)} prompts for {', '.join(resolved.labels)} and context, encoded by "
             f"{resolved.encoder.get('id', '?')}, control '{self.settings.text.control}', from {resolved.source}{case}"
-        )
+        ]

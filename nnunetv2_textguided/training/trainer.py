@@ -33,6 +33,7 @@ from nnunetv2_textguided.training.seed import describe_seed, set_seed
 from nnunetv2_textguided.training.segmentation import segmentation_loss
 from nnunetv2_textguided.training.splits import check_fold, ensure_splits
 from nnunetv2_textguided.training.statistics import means_of_steps, on_any_rank
+from nnunetv2_textguided.training.supervision import load_supervision, uses_places
 from nnunetv2_textguided.training.text_guidance import TextGuidance
 from nnunetv2_textguided.training.validation import OnlineValidation, random_patches
 from nnunetv2_textguided.training.watch import NonFiniteWatch
@@ -77,14 +78,15 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
             setattr(self, attribute, value)
         resolved, grounded = None if text is None else text.resolved, self.settings.grounding.enabled
         case = load_case_text(self.settings, resolved, self.plans_manager.dataset_name)
-        self.text_guidance = TextGuidance(text, self.settings, case)
         self.anatomy: TrainingAnatomy | None = None
-        if resolved is not None and (resolved.anatomy or grounded):
-            at = self.preprocessed_dataset_folder
-            self.anatomy = TrainingAnatomy.of(at, self.plans_manager, configuration, dataset_json, grounded)
+        at, sectors = self.preprocessed_dataset_folder, grounded or uses_places(self.settings, dataset_json)
+        if sectors or (resolved is not None and resolved.anatomy):
+            self.anatomy = TrainingAnatomy.of(at, self.plans_manager, configuration, dataset_json, sectors)
             # What a cascade's loader reads from there is appended to the label and augmented with it; only a cascaded
             # configuration would then move it into the image.
             self.folder_with_segs_from_previous_stage = str(self.anatomy.folder)
+        reports = load_supervision(self.settings, self.plans_manager, configuration, dataset_json, at, self.anatomy)
+        self.text_guidance = TextGuidance(text, self.settings, case, reports)
         self.checkpoints = Checkpoints(self.plans_manager.plans, configuration, continued)
         labels = self.label_manager
         self.online_validation = OnlineValidation(Edits(labels.has_regions, labels.ignore_label))
@@ -137,13 +139,18 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         """nnU-Net's split, from a file that is whole; a TrainingError where there is none to be had (splits.py)."""
         if self.fold != "all" and self.preprocessed_dataset_folder_base is not None:
             ensure_splits(self.preprocessed_dataset_folder, int(self.fold))
-        return check_fold(super().do_split(), self.fold)
+        return self.text_guidance.split(*check_fold(super().do_split(), self.fold), self.fold)
 
     def get_tr_and_val_datasets(self) -> Any:
         """nnU-Net's data sets, whose cases all have the anatomy that is used."""
         if self.anatomy is not None:
             self.anatomy.check(case for cases in self.do_split() for case in cases)
-        return super().get_tr_and_val_datasets()
+        return self.text_guidance.datasets(*super().get_tr_and_val_datasets())
+
+    def get_dataloaders(self) -> Any:
+        """nnU-Net's loaders, which draw cases without outlines as often as the settings say."""
+        with self.text_guidance.drawing():
+            return super().get_dataloaders()
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> Any:
         """nnU-Net's augmentation, which keeps the directions that phrases name (augmentation.py)."""
@@ -191,8 +198,8 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         data, target = (step.to_device(batch[name], self.device) for name in ("data", "target"))
         self.optimizer.zero_grad(set_to_none=True)
         told = self.text_guidance.tell(batch.get("keys", ()), self.device)
-        losses, precision = self.text_guidance.losses(self.loss), step.autocast(self.device)
-        terms = step.compute_terms(self.network, data, target, losses, precision, told)
+        losses = self.text_guidance.losses(self.loss, batch.get("keys", ()))
+        terms = step.compute_terms(self.network, data, target, losses, step.autocast(self.device), told)
         values, failed = step.optimise(terms, self.optimizer, self.grad_scaler)
         failed = on_any_rank(failed, self.is_ddp, self.device)
         self.watch.update(failed, step.losses_of(values), self.current_epoch, list(batch.get("keys", ())))

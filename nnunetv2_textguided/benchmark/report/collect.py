@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_textguided.anatomy.labels import RAW_FOLDER, anatomy_labels
+from nnunetv2_textguided.anatomy.sectors import ZONES
 from nnunetv2_textguided.benchmark.study import Cell, Study, find_repeats
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.predictions import Files, find_predictions
 from nnunetv2_textguided.evaluation.score import ScoreJob
+from nnunetv2_textguided.evaluation.zones import ZoneJob
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.nnunet.folders import Folders
 from nnunetv2_textguided.nnunet.labels import Target
@@ -73,6 +76,19 @@ class Collected:
         for case, label in self.labels.items():
             files = {model.name: found[case] for model, found in self.predictions.items()}
             yield ScoreJob(case, label, files, targets, scoring)
+
+    def zone_jobs(self, targets: tuple[Target, ...]) -> Iterator[ZoneJob]:
+        """The cases that have a zone mask in the raw data set."""
+        raw = None if self.folders.raw is None else self.folders.raw / self.study.dataset
+        if raw is None or not (raw / RAW_FOLDER).is_dir():
+            return
+        path = raw / "dataset.json"
+        named = anatomy_labels(read_json(path, error=DataError), path)
+        zones = {name: value for name, value in named.items() if name in ZONES}
+        lesion = frozenset(value for target in targets for value in target.values)
+        for case, label in self.labels.items():
+            if zones and (mask := raw / RAW_FOLDER / label.name).is_file():
+                yield ZoneJob(case, label, mask, lesion, zones)
 
     def model_folder(self, variant: Variant) -> Path:
         """nnU-Net's folder of a model."""
