@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import fftconvolve
 
+from nnunetv2_textguided.text.report_target import FILLED
+
 DIAMETER_MM = 15.0
 """Of a lesion whose diameter is not reported."""
 CORE, REACH = 0.4, 0.55
 """Radii, in diameters, of the ball that finds a lesion and of the one that holds its voxels."""
-FILLED = 0.45
-"""Volume of a lesion as a share of the sphere of its largest diameter: the other two diameters are 2/3 of it."""
 
 
 def most_probable(

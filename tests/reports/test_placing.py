@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnunetv2_textguided.reports.placing import FILLED, most_probable
+from nnunetv2_textguided.reports.placing import most_probable
+from nnunetv2_textguided.text.report_target import FILLED
 
 SPACING = (3.0, 1.0, 1.0)
 DIAMETER = 12.0
