@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Collected:
         predictions: model -> case -> files.
         models: variant that is compared -> its trained repeats, each a model.
         missing: what keeps the study from being complete, in words.
+        unknown: validated cases that nobody outlined, which are left out.
     """
 
     study: Study
@@ -50,6 +51,12 @@ class Collected:
     predictions: Mapping[Variant, Mapping[str, Files]]
     models: Mapping[Variant, tuple[Variant, ...]]
     missing: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
+
+    def without_reference(self, unknown: Collection[str]) -> Collected:
+        """Without validated cases that nobody outlined."""
+        cases = {case: fold for case, fold in self.cases.items() if case not in unknown}
+        return replace(self, cases=cases, unknown=tuple(sorted(unknown)))
 
     @property
     def variants(self) -> tuple[Variant, ...]:
