@@ -24,6 +24,7 @@ from nnunetv2_textguided.evaluation.comparison import Comparison, compare_all
 from nnunetv2_textguided.evaluation.estimates import Estimates, estimate_all
 from nnunetv2_textguided.evaluation.metrics import METRICS, Metric
 from nnunetv2_textguided.evaluation.results import Results, build_results
+from nnunetv2_textguided.evaluation.score import NoReferenceError
 from nnunetv2_textguided.evaluation.scoring import score_all
 from nnunetv2_textguided.evaluation.strata import Stratum, stratify
 from nnunetv2_textguided.evaluation.zones import read_lesion_zones
@@ -103,10 +104,14 @@ def analyse(study: Study, folders: Folders, options: ReportOptions, output: Path
     targets = choose_targets(labels, options.label, where)
     jobs = collected.score_jobs(targets, options.scoring)
     scores, failed = score_all(jobs, workers=options.jobs, cache_folder=output / SCORES)
-    if failed:  # none is left out silently: that would favour who fails on hard cases
-        first = next(iter(failed.values()))
+    # A case that nobody outlined is left out for all models; any other, silently, would favour who fails on hard cases.
+    unknown = {case for case, error in failed.items() if isinstance(error, NoReferenceError)}
+    others = [error for case, error in failed.items() if case not in unknown]
+    if others or not scores:
+        first = next(iter(others or failed.values()))
         what = f"{len(failed)} cases cannot be scored; one: {first.what}"
         raise DataError(what, where=first.where, remedy=first.remedy)
+    collected = collected.without_reference(unknown)
     zones = read_lesion_zones(collected.zone_jobs(targets), options.jobs)
     infos = {case: replace(info, zone=zones.get(case, ""))
              for case, info in read_case_infos(collected.cases, _table(collected, options)).items()}  # fmt: skip
