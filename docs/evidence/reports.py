@@ -19,9 +19,10 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -72,9 +73,10 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "doubled": ("doubled", ("count", "sector", "diameter")),
     "permuted": ("permuted", ("count", "sector", "diameter")),
     "candidates": ("reader", ("count", "sector", "diameter")),
+    "losses": ("reader", ()),
 }
 """Row -> reader and the words that are used; "masks": no report at all. In "candidates", a patient with a reported
-lesion that is no candidate of the model is left out."""
+lesion that is no candidate of the model is left out; "losses" are made of the reports in one training."""
 
 
 @dataclass(frozen=True)
@@ -227,9 +229,10 @@ def make_outlined(study: Study, fold: int) -> None:
     write_json(preprocessed / "splits_final.json", [{"train": split["outlined"], "val": split["val"]}])
 
 
-def copy_plans(study: Study, name: str) -> None:
-    """The study's plans, for another data set."""
+def copy_plans(study: Study, name: str, settings: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """The study's plans, for another data set, with further settings."""
     plans = read_json(study.preprocessed / f"{PLANS}.json", error=ValueError)
+    plans["configurations"]["3d_fullres"]["text_guidance"] |= settings
     folder = study.work / "preprocessed" / name
     write_json(folder / f"{PLANS}.json", {**plans, "dataset_name": name})
     shutil.copy(study.preprocessed / "dataset_fingerprint.json", folder)
@@ -246,7 +249,9 @@ def train(study: Study, row: str, fold: int) -> None:
     """One row's training in one fold; the model of the outlines alone teaches the others."""
     make_outlined(study, fold)
     name = study.dataset(row, fold)
-    if row != "masks":
+    if row == "losses":
+        make_ignored(study, fold)
+    elif row != "masks":
         make_labels(study, row, fold)
     if not (study.validation(row, fold) / "summary.json").is_file():
         done = study.validation(row, fold).parent / "checkpoint_latest.pth"
@@ -300,6 +305,35 @@ def scored(study: Study, case: str, files: Files, row: str, fold: int) -> dict[s
     dice = f"{score.overlap['dice']:.5g}" if score.lesions else ""
     where = {"model": row, "repeat": 1, "fold": fold, "case": case, "lesions": len(score.lesions), "dice": dice}
     return {**where, "score": f"{score.score:.5g}", "curve": curves_as_text([score.curve])}
+
+
+def make_ignored(study: Study, fold: int) -> None:
+    """The data set in which the others have the ignore label everywhere, zones, and a report; preprocessed."""
+    name, split = study.dataset("losses", fold), study.split(fold)
+    raw, preprocessed = study.work / "raw" / name, study.work / "preprocessed" / name
+    if (preprocessed / "splits_final.json").is_file():
+        return
+    kept = [*split["outlined"], *split["val"]]
+    for case in [*kept, *split["others"]]:
+        _link(study.raw / "imagesTr", raw / "imagesTr", f"{case}_*")
+        _link(study.work / "zones", raw / "anatomyTr", f"{case}.nii.gz")
+    for case in kept:
+        _link(study.raw / "labelsTr", raw / "labelsTr", f"{case}.nii.gz")
+    for case in split["others"]:
+        image = sitk.ReadImage(str(study.raw / "labelsTr" / f"{case}.nii.gz"))
+        sitk.WriteImage(image * 0 + 2, str(raw / "labelsTr" / f"{case}.nii.gz"), True)
+    reports = read_json(study.work / f"{ROWS['losses'][0]}.json", error=ValueError)
+    write_json(raw / "case_text.json", {case: reports[case] for case in split["others"]})
+    description = read_json(study.raw / "dataset.json", error=ValueError)
+    labels = {**description["labels"], "ignore": 2}
+    number = len(kept) + len(split["others"])
+    for folder in (raw, preprocessed):
+        write_json(folder / "dataset.json", {**description, "labels": labels, "numTraining": number, "name": name})
+    copy_plans(study, name, {"text": {"supervision": {"enabled": True}}})
+    run("nnUNetv2_preprocess", "-d", name[7:10], "-plans_name", PLANS, "-c", "3d_fullres", "-np", "1")
+    run("nnUNetv2_textguided", "anatomy", "-d", name[7:10], "-p", PLANS, "-np", "1")
+    learned = sorted([*split["outlined"], *split["others"]])
+    write_json(preprocessed / "splits_final.json", [{"train": learned, "val": split["val"]}])
 
 
 def run(*command: str) -> None:

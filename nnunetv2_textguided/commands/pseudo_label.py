@@ -19,11 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_model(parser)
     parser.add_argument("-f", dest="folds", nargs="+", type=count("-f", 0), help="folds of the model (default: all)")
-    parser.add_argument("-i", "--images", type=Path, required=True, help="images of further patients")
+    parser.add_argument("-i", "--images", type=Path, help="images of further patients (default: -d's text-only cases)")
     parser.add_argument("-o", "--output", required=True, metavar="DATASET", help="the new data set, DatasetXXX_Name")
     parser.add_argument("--case-text", type=Path, help="file with their reports (default: case_text.json of -d)")
     parser.add_argument("--words", nargs="+", choices=WORDS, default=list(WORDS), help="what of a report is used")
-    parser.add_argument("--zones", type=Path, help="folder of zone masks CASE.nii.gz (1 PZ, 2 TZ); places need them")
+    parser.add_argument("--zones", type=Path, help="folder of zone masks CASE.nii.gz (1 PZ, 2 TZ); places need them "
+                        "(default: those of -d for its own text-only cases)")  # fmt: skip
     parser.add_argument(
         "--unmatched",
         choices=("place", "leave-out"),
@@ -55,6 +56,15 @@ def run(args: argparse.Namespace) -> int:
     required_path(PREPROCESSED)
     raw = required_path(RAW)
     annotated = Annotated.read(raw / dataset_name(args.dataset, RAW))
+    images, zones = args.images, args.zones
+    if images is None:
+        if not annotated.text_only:
+            raise DataError(
+                "Whose reports? Every case of the data set has an outline.",
+                where=annotated.folder,
+                remedy="Name the folder with the images of further patients with -i.",
+            )
+        images, zones = annotated.folder / "imagesTr", zones or annotated.zones
     reports = args.case_text or find_case_text(annotated.folder)
     if reports is None:
         raise DataError("There is no case text.", where=annotated.folder, remedy="Name the file with --case-text.")
@@ -63,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError("Which label are the lesions?", where="--label", remedy="Name it.")
     plan = Plan(
         annotated,
-        args.images,
+        images,
         reports,
         raw / args.output,
         ModelOptions(
@@ -75,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         ),
         label,
         tuple(dict.fromkeys(["count", *args.words])),
-        args.zones,
+        zones,
         args.unmatched == "place",
         WorkOptions(args.npp, args.nps),
     )

@@ -1,4 +1,4 @@
-"""What is known about each case beside its images: patient, fold, centre, ISUP, PI-RADS."""
+"""What is known about each case beside its images: patient, fold, centre, ISUP, PI-RADS, zone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ COLUMNS = {
     "centre": ("centre", "center", "site"),
     "isup": ("ISUP", "case_ISUP", "isup"),
     "pirads": ("PI_RADS", "lesion_PIRADS", "PIRADS", "pirads"),
+    "origin": ("origin", "label_source"),
 }
 
 
@@ -30,6 +31,8 @@ class CaseInfo:
         centre: where it was acquired; empty where unknown.
         isup: its highest ISUP grade; None where unknown.
         pirads: its highest PI-RADS score; None where unknown.
+        zone: that holds most of its lesions' voxels; empty where unknown, or without a lesion. See zones.py.
+        origin: of its label; empty where unknown.
     """
 
     case: str
@@ -37,6 +40,8 @@ class CaseInfo:
     centre: str = ""
     isup: int | None = None
     pirads: int | None = None
+    zone: str = ""
+    origin: str = ""
 
 
 def read_case_infos(cases: Iterable[str], table: Path | None) -> dict[str, CaseInfo]:
@@ -81,7 +86,8 @@ def _info(case: str, row: Mapping[str, str]) -> CaseInfo:
         value = next((row[name] for name in COLUMNS[field] if row.get(name)), "")
         return value.strip()
 
-    return CaseInfo(case, text("patient") or case, text("centre"), _highest(text("isup")), _highest(text("pirads")))
+    grades = _highest(text("isup")), _highest(text("pirads"))
+    return CaseInfo(case, text("patient") or case, text("centre"), *grades, origin=text("origin"))
 
 
 def _highest(text: str) -> int | None:

@@ -108,6 +108,7 @@ class CaseTable:
                     "centre": info.centre,
                     "ISUP": info.isup,
                     "PI_RADS": info.pirads,
+                    "zone": info.zone,
                     "prediction": kinds[r][c],
                     "lesions": int(self.lesions[c]),
                     "reference_ml": float(self.reference_ml[c]),

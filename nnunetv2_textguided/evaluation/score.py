@@ -22,6 +22,10 @@ from nnunetv2_textguided.imaging.images import read_mask
 from nnunetv2_textguided.nnunet.labels import Target
 
 
+class NoReferenceError(DataError):
+    """A case cannot be scored because nobody outlined it; that says nothing about any prediction."""
+
+
 @dataclass(frozen=True)
 class ScoreJob:
     """What a worker needs; picklable.
@@ -73,15 +77,16 @@ def score_case(job: ScoreJob) -> CaseScores:
     """Score a case.
 
     Raises:
-        DataError: a file is missing or damaged, has values that the data set has no label for, a prediction is on
-            another grid than the reference, or all of the reference is ignored: it is no negative.
+        DataError: a file is missing or damaged, has values that the data set has no label for, or a prediction
+            is on another grid than the reference.
+        NoReferenceError: all of the reference is ignored; the case is no negative.
     """
     label = read_mask(job.label, job.targets[0].known, UNKNOWN_VALUES)
     values = sitk.GetArrayFromImage(label)
     ignored = job.targets[0].ignored
     counts = None if ignored is None else values != ignored
     if counts is not None and not counts.any():
-        raise DataError(
+        raise NoReferenceError(
             f"Case {job.case} has no reference: its label map holds the ignore label alone.",
             where=job.label,
             remedy="Score annotated cases only, such as a fold's validation cases.",

@@ -1,4 +1,4 @@
-"""Results by subgroup: fold, centre, ISUP grade, PI-RADS, lesion volume."""
+"""Results by subgroup: fold, centre, ISUP grade, PI-RADS, zone, lesion volume."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunetv2_textguided.evaluation.bootstrap import Interval, interval
+from nnunetv2_textguided.evaluation.difference import Difference
 from nnunetv2_textguided.evaluation.estimates import Estimate, macro_detection, mean_estimate
 from nnunetv2_textguided.evaluation.metrics import DASH, OVERLAP
 from nnunetv2_textguided.evaluation.results import Results
+from nnunetv2_textguided.evaluation.trainings import folds_of_means
 from nnunetv2_textguided.nnunet.variant import Variant
 
 FOUND = "lesions_found"
@@ -30,6 +32,8 @@ class Stratum:
         positives: how many of them have a lesion.
         table: variant -> metric -> estimate. AUROC and AP are of the subgroup alone; `lesions_found` is the share of
             its lesions that are found with the confidence at which the whole set has one false positive per case.
+        differences: variant -> overlap metric -> difference to the baseline, over patients and trainings. Exploratory:
+            there are many subgroups, and nothing is corrected for their number.
     """
 
     by: str
@@ -37,13 +41,17 @@ class Stratum:
     cases: np.ndarray
     positives: int
     table: Mapping[Variant, Mapping[str, Estimate]]
+    differences: Mapping[Variant, Mapping[str, Difference]]
 
 
-def stratify(results: Results, weights: np.ndarray, level: float, edges: tuple[float, ...]) -> list[Stratum]:
+def stratify(
+    results: Results, baseline: Variant, weights: np.ndarray, level: float, edges: tuple[float, ...]
+) -> list[Stratum]:
     """All subgroups that the data set allows; a division into a single group says nothing and is left out.
 
     Args:
         results: the scores.
+        baseline: what the others are compared with.
         weights: (R, C) bootstrap replicates.
         level: nominal coverage.
         edges: limits between groups of lesion volume in mL; empty: terciles.
@@ -55,8 +63,21 @@ def stratify(results: Results, weights: np.ndarray, level: float, edges: tuple[f
             continue
         for name, chosen in groups.items():
             table = {v: _estimates(results, v, chosen, weights, level, thresholds[v]) for v in results.variants}
-            strata.append(Stratum(by, name, chosen, int((results.lesions[chosen] > 0).sum()), table))
+            differences = {v: _differences(results, v, baseline, chosen, level)
+                           for v in results.variants if v != baseline}  # fmt: skip
+            strata.append(Stratum(by, name, chosen, int((results.lesions[chosen] > 0).sum()), table, differences))
     return strata
+
+
+def _differences(
+    results: Results, variant: Variant, baseline: Variant, chosen: np.ndarray, level: float
+) -> dict[str, Difference]:
+    folds, patients = results.folds[chosen], np.asarray(results.patients)[chosen]
+    found = {}
+    for metric in OVERLAP:
+        ours, theirs = (results.tables[v].overlap_of_repeats[metric.name][:, chosen] for v in (variant, baseline))
+        found[metric.name] = Difference(tuple(folds_of_means(ours, theirs, folds, patients.tolist())), level)
+    return found
 
 
 def _divisions(results: Results, edges: tuple[float, ...]) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
@@ -64,6 +85,7 @@ def _divisions(results: Results, edges: tuple[float, ...]) -> Iterator[tuple[str
     yield "centre", _groups([info.centre for info in results.infos])
     yield "ISUP", _groups(["" if i.isup is None else str(i.isup) for i in results.infos])
     yield "PI-RADS", _groups(["" if i.pirads is None else str(i.pirads) for i in results.infos])
+    yield "zone", _groups([info.zone for info in results.infos])
     yield "lesion volume", volume_groups(results.reference_ml, edges)
 
 

@@ -42,10 +42,10 @@ class Trainings:
     @property
     def spread_of_patients(self) -> float:
         """The part of `spread` that chance in single patients explains: it is also in the variance over patients."""
-        if self.repeats < 2:
-            return math.nan
         own = self.influence - self.influence.mean(axis=0)
         patients = own.shape[1]
+        if self.repeats < 2 or patients < 2:
+            return math.nan
         return float((own**2).sum() / ((self.repeats - 1) * patients * (patients - 1)))
 
 

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nnunetv2_textguided.losses.report_places import FILLED, Gland, around, body_average, grow
+from nnunetv2_textguided.losses.report_places import Gland, around, body_average, grow
 from nnunetv2_textguided.settings import SupervisionSettings
-from nnunetv2_textguided.text.report_target import ReportedLesion, ReportTarget
+from nnunetv2_textguided.text.report_target import FILLED, ReportedLesion, ReportTarget
 
 INSIDE = 0.5
 """A region of which less lies within the patch says nothing of the patch."""

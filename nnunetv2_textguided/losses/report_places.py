@@ -10,10 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nnunetv2_textguided.anatomy.sectors import SECTORS, Sector, values_within
+from nnunetv2_textguided.text.report_target import FILLED
 
-FILLED = 0.25
-"""Share of the ball of its largest diameter that a lesion fills: the median over outlines of the public archive, where
-four of five fill 0.13 to 0.40 of it."""
 CUBE = (FILLED * math.pi / 6) ** (1 / 3)
 """Edge of a cube of a lesion's volume, relative to its largest diameter."""
 HOLE_MM = 15.0

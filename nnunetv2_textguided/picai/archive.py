@@ -67,6 +67,11 @@ def patient_of(case: str) -> str:
     return case.split("_")[0]
 
 
+def owner_of(case: str) -> str:
+    """The patient, where the identifier is the archive's; of another data set's case_1 and case_2 nothing is known."""
+    return patient_of(case) if re.fullmatch(r"\d+_\d+", case) else case
+
+
 def scan_archive(folder: str | Path) -> Archive:
     """Find every study below `folder`.
 

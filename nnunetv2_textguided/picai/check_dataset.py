@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
@@ -16,7 +15,7 @@ from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.nnunet.labels import LESION_LABEL, label_values, read_labels, trainable_labels
 from nnunetv2_textguided.nnunet.readers import files_per_case, reader_class
 from nnunetv2_textguided.nnunet.splits import PARTS, Splits, fold_problems, read_splits
-from nnunetv2_textguided.picai.archive import patient_of
+from nnunetv2_textguided.picai.archive import owner_of
 from nnunetv2_textguided.picai.check_anatomy import anatomy_values, check_anatomy
 from nnunetv2_textguided.picai.check_case import CaseCheck, CheckJob, check_case
 from nnunetv2_textguided.picai.dataset_files import CASES, OPTIONS, SPLITS, read_cases
@@ -70,7 +69,7 @@ def check_dataset(
     if dataset.get("numTraining") != len(labels):
         what = f"dataset.json says {dataset.get('numTraining')} training cases, labelsTr has {len(labels)}."
         problems.append(error(what, folder / "dataset.json", again or "Correct numTraining, or add what is missing."))
-    patients = {case: _patient(case) for case in labels} | {case: row["patient"] for case, row in table.items()}
+    patients = {case: owner_of(case) for case in labels} | {case: row["patient"] for case, row in table.items()}
     places = [folder / SPLITS] + ([preprocessed / folder.name / SPLITS] if preprocessed else [])
     for path in filter(Path.is_file, places):
         problems += check_split_file(path, labels, patients, again, text_only)
@@ -121,13 +120,8 @@ def check_split_file(
     return found
 
 
-def _patient(case: str) -> str:
-    """PI-CAI's identifiers name the patient; of another data set's case_1 and case_2 nothing is known."""
-    return patient_of(case) if re.fullmatch(r"\d+_\d+", case) else case
-
-
 def _patients(splits: Splits) -> dict[str, str]:
-    return {case: _patient(case) for fold in splits for part in fold.values() for case in part}
+    return {case: owner_of(case) for fold in splits for part in fold.values() for case in part}
 
 
 def _dataset_json(folder: Path) -> dict[str, Any]:
@@ -232,7 +226,7 @@ def _check_cases(jobs: list[CheckJob], kinds: dict[str, str], workers: int, prog
                 kinds[outcome.job.case] = outcome.value.kind
             _remember(outcome.value, same_voxels)
     for cases in same_voxels.values():
-        if len({_patient(case) for case in cases}) > 1:
+        if len({owner_of(case) for case in cases}) > 1:
             names = ", ".join(sorted(cases))
             problems.append(
                 error("Different patients have voxel for voxel the same images.", names, "Keep one of them.")

@@ -103,6 +103,26 @@ def choose(
     return Choice(tuple(sorted(chosen)), "places not used: no zones" if unused else "", tuple(unmatched))
 
 
+def misfit(target: ReportTarget, sectors: np.ndarray, spacing: tuple[float, ...]) -> str:
+    """What a report says that cannot be in this patient's zones; empty: all of it can be.
+
+    Args:
+        target: what the report counts.
+        sectors: (Z, Y, X) map of SECTORS' values.
+        spacing: (z, y, x) of a voxel, mm.
+    """
+    places = np.argwhere(sectors > 0)
+    extent = (np.ptp(places, axis=0) + 1) * spacing if len(places) else np.zeros(3)
+    longest = float(np.linalg.norm(extent)) + 2 * TOLERANCE_MM
+    for finding in target.findings:
+        if finding.located and not np.isin(sectors, values_within(finding.sector)).any():
+            return f"a finding in the {finding.sector}, where the zone mask has no voxel"
+        if finding.diameter_mm is not None and len(places) and finding.diameter_mm > longest:
+            return f"a finding of {finding.diameter_mm:g} mm; the zone mask measures {longest:.0f} mm"
+    held = len(np.unique(sectors[sectors > 0]))
+    return f"{target.lesions} lesions; the zone mask has {held} sectors" if held and target.lesions > held else ""
+
+
 def _said(finding: ReportedLesion) -> int:
     return sum(word is not None for word in finding.sector) + (finding.diameter_mm is not None)
 

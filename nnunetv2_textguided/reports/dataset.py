@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,43 +13,47 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from nnunetv2_textguided.anatomy.labels import KEY, RAW_FOLDER
+from nnunetv2_textguided.anatomy.labels import KEY, RAW_FOLDER, anatomy_labels
+from nnunetv2_textguided.anatomy.sectors import ZONES
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.cases import read_case_table
 from nnunetv2_textguided.files import atomic_path, read_json, write_json
+from nnunetv2_textguided.imaging.images import read_image
 from nnunetv2_textguided.inference.zones import read_zones
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, required_path
-from nnunetv2_textguided.nnunet.labels import Labels, read_labels
+from nnunetv2_textguided.nnunet.labels import IGNORE, Labels, read_labels
 from nnunetv2_textguided.nnunet.raw import training_cases
-from nnunetv2_textguided.nnunet.splits import SPLITS, Splits, check_folds, with_further, write_splits
-from nnunetv2_textguided.picai.archive import patient_of
+from nnunetv2_textguided.nnunet.splits import SPLITS, check_folds, restrict, with_further, write_splits
+from nnunetv2_textguided.picai.archive import owner_of
 from nnunetv2_textguided.text.case_text import JSON_NAME, CaseText, write_case_text
 
 COLUMNS = ("case", "patient", "origin", "reported", "candidates", "confidence", "reason")
 CASES = "cases.csv"
-_PICAI = re.compile(r"\d+_\d+")
-"""Identifiers of the public archive: patient and study."""
 
 
 @dataclass(frozen=True)
 class Annotated:
-    """A raw data set with outlines.
+    """A raw data set with outlines, and maybe with further cases that have none.
 
     Attributes:
         folder: nnUNet_raw/DatasetXXX_Name.
         description: its dataset.json.
         cases: identifiers of those that have an outline.
+        text_only: identifiers of those that have none: their label maps hold nnU-Net's ignore label alone.
+        partly_ignored: whether outlined cases have ignored voxels.
         patients: case -> patient, as far as its cases.csv says.
     """
 
     folder: Path
     description: Mapping[str, Any]
     cases: frozenset[str]
+    text_only: frozenset[str] = frozenset()
+    partly_ignored: bool = False
     patients: Mapping[str, str] = field(default_factory=dict)
 
     def patient(self, case: str) -> str:
         """Whose case it is: by the data set's cases.csv, else by the archive's identifiers, else its own."""
-        return self.patients.get(case) or (patient_of(case) if _PICAI.fullmatch(case) else case)
+        return self.patients.get(case) or owner_of(case)
 
     @classmethod
     def read(cls, folder: Path) -> Annotated:
@@ -70,11 +73,14 @@ class Annotated:
                 "The data set lists its files itself.", where=path, remedy="Lay it out as imagesTr and labelsTr."
             )
         cases = frozenset(training_cases(folder, description))
-        if not cases:
+        shares = _ignored_shares(folder, cases, description)
+        text_only = frozenset(case for case, share in shares.items() if share == 1)
+        if not cases - text_only:
             raise DataError("No case of the data set has an outline.", where=folder / "labelsTr")
         table = folder / CASES
         patients = {case: info.patient for case, info in read_case_table(table).items()} if table.is_file() else {}
-        return cls(folder, description, cases, patients)
+        partly = any(0 < share < 1 for share in shares.values())
+        return cls(folder, description, cases - text_only, text_only, partly, patients)
 
     @property
     def ending(self) -> str:
@@ -85,6 +91,22 @@ class Annotated:
     def labels(self) -> Labels:
         """Its labels."""
         return read_labels(self.description, self.folder / "dataset.json")
+
+    @property
+    def zones(self) -> Path | None:
+        """The folder of its zone masks, if its anatomy is the two zones with their usual values."""
+        usual = {name: value for value, name in enumerate(ZONES, start=1)}
+        return self.folder / RAW_FOLDER if anatomy_labels(self.description) == usual else None
+
+
+def _ignored_shares(folder: Path, cases: Collection[str], description: Mapping[str, Any]) -> dict[str, float]:
+    """The share of ignored voxels of each case; empty where the data set has no ignore label."""
+    ignored = read_labels(description, folder / "dataset.json").ignored
+    if ignored is None:
+        return {}
+    ending = description.get("file_ending", ".nii.gz")
+    maps = {case: read_image(folder / "labelsTr" / f"{case}{ending}") for case in cases}
+    return {case: float((sitk.GetArrayViewFromImage(read) == ignored).mean()) for case, read in maps.items()}
 
 
 @dataclass(frozen=True)
@@ -165,6 +187,8 @@ def write_dataset(
     _write_cases(folder / CASES, annotated, labelled)
     _write_folds(folder.name, annotated, [one.case for one, _ in kept])
     description = {key: value for key, value in annotated.description.items() if key != KEY or anatomy}
+    if not annotated.partly_ignored:  # with every text-only case labelled or left out, nothing is ignored any more
+        description["labels"] = {name: value for name, value in description["labels"].items() if name != IGNORE}
     write_json(folder / "dataset.json", {**description, "name": folder.name, "numTraining": len(cases)})
 
 
@@ -194,10 +218,12 @@ def _write_cases(path: Path, annotated: Annotated, labelled: Sequence[Labelled])
 def _write_folds(name: str, annotated: Annotated, further: Sequence[str]) -> None:
     """Each fold validates what it validated before, and learns from every further patient that it does not validate."""
     preprocessed = required_path(PREPROCESSED)
-    source, target = (preprocessed / dataset / SPLITS for dataset in (annotated.folder.name, name))
+    target = preprocessed / name / SPLITS
     target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_file():
-        splits: Splits = check_folds(source, annotated.cases)
+    sources = [folder / SPLITS for folder in (preprocessed / annotated.folder.name, annotated.folder)]
+    source = next(filter(Path.is_file, sources), None)
+    if source is not None:
+        splits = restrict(check_folds(source, annotated.cases | annotated.text_only), annotated.cases)
     else:  # nnU-Net has yet to make them: the same ones
         write_splits(target, sorted(annotated.cases))
         splits = check_folds(target, annotated.cases)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import fftconvolve
 
+from nnunetv2_textguided.text.report_target import FILLED
+
 DIAMETER_MM = 15.0
 """Of a lesion whose diameter is not reported."""
 CORE, REACH = 0.4, 0.55
 """Radii, in diameters, of the ball that finds a lesion and of the one that holds its voxels."""
-FILLED = 0.45
-"""Volume of a lesion as a share of the sphere of its largest diameter: the other two diameters are 2/3 of it."""
 
 
 def most_probable(
@@ -34,11 +34,12 @@ def most_probable(
     mean = fftconvolve(probability, _ball(CORE * diameter, spacing), mode="same")
     centre = np.unravel_index(np.where(place, mean, -np.inf).argmax(), place.shape)
     squares = [((np.arange(n) - c) * mm) ** 2 for n, c, mm in zip(place.shape, centre, spacing, strict=True)]
-    reach = squares[0][:, None, None] + squares[1][:, None] + squares[2] <= (REACH * diameter) ** 2
+    distance = (squares[0][:, None, None] + squares[1][:, None] + squares[2]) / (REACH * diameter) ** 2
+    reach = distance <= 1
     wanted = FILLED * np.pi / 6 * diameter**3 / float(np.prod(spacing))
     number = int(np.clip(round(wanted), 1, np.count_nonzero(reach)))
     # Where a network says the same of many voxels, the inner ones come first.
-    ranked = np.where(reach, probability + 1e-6 * mean / max(float(mean.max()), 1e-12), -1.0)
+    ranked = np.where(reach, probability - 1e-9 * distance, -1.0)
     outline = np.zeros(place.shape, dtype=bool)
     outline.flat[np.argsort(-ranked, axis=None, kind="stable")[:number]] = True
     return outline

@@ -17,6 +17,7 @@ import SimpleITK as sitk
 from nnunetv2_textguided.anatomy.sectors import affine_of, sector_map
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
+from nnunetv2_textguided.imaging.images import find_image, read_image
 from nnunetv2_textguided.inference.cases import CASES, LESIONS, PROBABILITIES, Case
 from nnunetv2_textguided.inference.cohort import Cohort, find_cases
 from nnunetv2_textguided.inference.loading import Session, open_session
@@ -24,7 +25,7 @@ from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, W
 from nnunetv2_textguided.inference.run import predict_cases
 from nnunetv2_textguided.inference.zones import read_zones
 from nnunetv2_textguided.nnunet.labels import Target
-from nnunetv2_textguided.reports.choice import Found, choose, place_of
+from nnunetv2_textguided.reports.choice import Found, choose, misfit, place_of
 from nnunetv2_textguided.reports.dataset import Annotated, Labelled, check_target, write_dataset
 from nnunetv2_textguided.reports.placing import most_probable
 from nnunetv2_textguided.reports.words import Word
@@ -71,7 +72,7 @@ def make_pseudo_labels(plan: Plan) -> list[Labelled]:
 
     Raises:
         DataError: nothing can be made: no reported case, a report of a case that is not there, a folder that holds
-            something else, or a model that does not fit.
+            something else, a model that does not fit, or a report that does not fit its patient's zones.
     """
     check_target(plan.target, PREDICTIONS)
     output = OutputOptions(
@@ -79,7 +80,7 @@ def make_pseudo_labels(plan: Plan) -> list[Labelled]:
     )  # fmt: skip
     session = open_session(plan.model, output)
     cohort = find_cases(plan.images, session.ending, session.channels)
-    texts = read_case_text(plan.reports, {*cohort.names, *plan.annotated.cases})
+    texts = read_case_text(plan.reports, {*cohort.names, *plan.annotated.cases, *plan.annotated.text_only})
     reported = {name: texts[name] for name in cohort.names if name in texts and name not in plan.annotated.cases}
     reported = {name: text for name, text in reported.items() if text.target is not None}
     if not reported:
@@ -88,10 +89,32 @@ def make_pseudo_labels(plan: Plan) -> list[Labelled]:
             where=f"{plan.reports}; {plan.images}",
             remedy='Give such cases {"target": {"lesions": 1}} in the case text, and their images with -i.',
         )
+    if plan.zones is not None and "sector" in plan.words:
+        _check_places(reported, plan.zones, plan.reports)
     found = [*_without_report(cohort, plan, reported), *_label(session, cohort, reported, plan)]
     made = sorted(found, key=lambda one: one.case)
     write_dataset(plan.target, plan.annotated, made, texts, plan.zones)
     return made
+
+
+def _check_places(reported: Mapping[str, CaseText], zones: Path, reports: Path) -> None:
+    """Raise DataError for reports of lesions that cannot be where the zone masks have no voxel."""
+    wrong = []
+    for case, text in reported.items():
+        path = find_image(zones, case)
+        if text.target is None or not text.target.lesions or path is None:  # a mask that is missing is told later
+            continue
+        mask = read_image(path)
+        sectors = _sectors(zones, case, mask)
+        assert sectors is not None
+        if what := misfit(text.target, sectors, mask.GetSpacing()[::-1]):
+            wrong.append(f"{case} ({what})")
+    if wrong:
+        raise DataError(
+            f"{len(wrong)} reports do not fit their patients' zones: {'; '.join(wrong[:5])}.",
+            where=f"{reports}; {zones}",
+            remedy="Correct the report or the zone mask, or use no places: --words count diameter.",
+        )
 
 
 def _without_report(cohort: Cohort, plan: Plan, reported: Mapping[str, CaseText]) -> list[Labelled]:
@@ -103,7 +126,8 @@ def _label(session: Session, cohort: Cohort, reported: Mapping[str, CaseText], p
     """Labels of the reported cases; a report without lesions needs no prediction where lesions are all there is."""
     cases = {case.name: case for case in cohort.cases if case.name in reported}
     made = [Labelled(name, "left out", reason=why) for name, why in cohort.failed.items() if name in reported]
-    others = len(plan.label.values | {0}) < len(plan.annotated.labels.map_values)
+    labels = plan.annotated.labels
+    others = len(plan.label.values | {0}) < len(labels.map_values - {labels.ignored})
     empty = {name for name, text in reported.items() if text.target is not None and not text.target.lesions}
     todo = [case for name, case in cases.items() if name not in empty or others]
     failed: Mapping[str, str] = {}

@@ -496,3 +496,13 @@ def test_a_report_is_made_without_a_look_at_checkpoints(study: FakeStudy, report
     folder = report(study, "--trainers", STOCK, METHOD)
     assert (folder / "report.html").is_file()
     assert not (tmp_path / "EXECUTED").exists()
+
+
+def test_cases_that_nobody_outlined_are_left_out_for_all_and_named(study: FakeStudy, tables: Report, capsys) -> None:
+    study.describe({"background": 0, "csPCa": 1, "ignore": 2})
+    (case,) = sorted(study.references)[1:2]
+    blind = np.full_like(study.references[case], 2)
+    save(study.preprocessed / "gt_segmentations" / f"{case}.nii.gz", blind)
+    report = tables(study, "--trainers", STOCK, METHOD)
+    assert "note: Cases without reference: 1 validated cases are left out" in capsys.readouterr().out
+    assert case not in {row["case"] for row in rows_of(report, "per_case")}

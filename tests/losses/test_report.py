@@ -10,9 +10,9 @@ from torch import Tensor
 
 from nnunetv2_textguided.anatomy.sectors import SECTORS, Sector, values_within
 from nnunetv2_textguided.losses.report import BatchReports, SampleReport, sample_terms
-from nnunetv2_textguided.losses.report_places import FILLED, Gland, around, body_average, enclosed, grow
+from nnunetv2_textguided.losses.report_places import Gland, around, body_average, enclosed, grow
 from nnunetv2_textguided.settings import SupervisionSettings
-from nnunetv2_textguided.text.report_target import ReportedLesion, ReportTarget
+from nnunetv2_textguided.text.report_target import FILLED, ReportedLesion, ReportTarget
 
 SHAPE, SPACING = (8, 32, 32), (3.0, 3.0, 3.0)
 SETTINGS = SupervisionSettings(enabled=True)

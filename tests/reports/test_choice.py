@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nnunetv2_textguided.anatomy.sectors import Sector, sector_map
-from nnunetv2_textguided.reports.choice import Found, choose
+from nnunetv2_textguided.reports.choice import Found, choose, misfit
 from nnunetv2_textguided.reports.words import WORDS
 from nnunetv2_textguided.text.report_target import ReportedLesion, ReportTarget
 
@@ -84,6 +84,30 @@ def test_a_place_near_its_border_counts_and_without_zones_it_is_said(numbers: np
     blind = choose(FOUND, ReportTarget(1, (ReportedLesion(Sector(side="left")),)), WORDS, numbers, None, SPACING)
     assert blind.numbers == (1,)
     assert blind.reason == "places not used: no zones"
+
+
+@pytest.mark.parametrize(
+    ("target", "what"),
+    [
+        (ReportTarget(1, (ReportedLesion(Sector(side="left")),)), ""),
+        (ReportTarget(1, (ReportedLesion(Sector("transition zone", "left")),)), "left transition zone"),
+        (ReportTarget(2, (ReportedLesion(), ReportedLesion(diameter_mm=90.0))), "90 mm"),
+        (ReportTarget(2, (ReportedLesion(), ReportedLesion(diameter_mm=60.0))), ""),
+        (ReportTarget(12), ""),
+        (ReportTarget(40), "40 lesions; the zone mask has 12 sectors"),
+    ],
+)
+def test_what_cannot_be_in_the_zones_is_told(target: ReportTarget, what: str) -> None:
+    zones = np.ones((9, 40, 40), dtype=np.uint8)  # a peripheral zone alone, 63 mm from corner to corner
+    told = misfit(target, sector_map(zones, AFFINE), SPACING)
+    assert what in told
+    assert bool(told) == bool(what)
+
+
+def test_an_empty_zone_mask_holds_no_place_and_says_nothing_of_counts() -> None:
+    empty = np.zeros((9, 40, 40), dtype=np.uint8)
+    assert misfit(ReportTarget(3), empty, SPACING) == ""
+    assert "no voxel" in misfit(ReportTarget(1, (ReportedLesion(Sector(side="left")),)), empty, SPACING)
 
 
 def test_a_located_lesion_without_a_candidate_can_be_kept(numbers: np.ndarray, sectors: np.ndarray) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnunetv2_textguided.reports.placing import FILLED, most_probable
+from nnunetv2_textguided.reports.placing import most_probable
+from nnunetv2_textguided.text.report_target import FILLED
 
 SPACING = (3.0, 1.0, 1.0)
 DIAMETER = 12.0
@@ -17,13 +18,13 @@ def ball(centre: tuple[int, int, int], diameter: float, shape: tuple[int, int, i
 
 
 def test_the_lesion_in_the_place_is_outlined_and_the_more_probable_one_elsewhere_is_not() -> None:
-    lesion, other = ball((5, 12, 12), 9), ball((5, 36, 36), 9)
+    lesion, other = ball((5, 12, 12), 7.5), ball((5, 36, 36), 7.5)
     probability = 0.01 + 0.2 * lesion + 0.9 * other
     place = np.zeros(lesion.shape, dtype=bool)
     place[:, :24, :24] = True
     outline = most_probable(probability, place, DIAMETER, SPACING)
     assert not (outline & other).any()
-    assert 2 * (outline & lesion).sum() / (outline.sum() + lesion.sum()) > 0.9
+    assert 2 * (outline & lesion).sum() / (outline.sum() + lesion.sum()) > 0.8
 
 
 def test_the_volume_follows_the_reported_diameter_and_not_the_height_of_the_map() -> None:

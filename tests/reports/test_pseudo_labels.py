@@ -15,6 +15,9 @@ import torch
 
 from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.files import shipped
+from nnunetv2_textguided.nnunet.labels import trainable_labels
+from nnunetv2_textguided.reports.dataset import Annotated
+from tests.datasets import Workspace
 from tests.inference.models import SPACING, Model, ball, dataset_json, make_model, scene, write_case
 
 SHAPE = (9, 32, 36)
@@ -70,6 +73,30 @@ def _image(random: np.random.Generator, sides: list[str]) -> np.ndarray:
     for side in sides:
         mask |= ball(SHAPE, PLACES[side], 5.0, SPACING)
     return random.normal(0, 0.2, (3, *SHAPE)) + (np.arange(SHAPE[2]) > SHAPE[2] / 2) + 2.5 * mask
+
+
+@pytest.fixture
+def text_only(folders: Path) -> Path:
+    """The same further cases in the data set itself: label maps of the ignore label, zones in anatomyTr."""
+    raw = folders / "raw" / "Dataset902_Tiny"
+    shutil.copytree(folders / "more", raw / "imagesTr", dirs_exist_ok=True)
+    shutil.copytree(folders / "zones", raw / "anatomyTr")
+    for path in sorted((raw / "imagesTr").glob("*_0000.nii.gz")):
+        name, like = path.name.replace("_0000", ""), sitk.ReadImage(str(path))
+        new = [folder for folder in ("labelsTr", "anatomyTr") if not (raw / folder / name).exists()]
+        for folder in new:
+            ignored = sitk.GetImageFromArray(np.full(SHAPE, 2 if folder == "labelsTr" else 1, dtype=np.uint8))
+            ignored.CopyInformation(like)
+            sitk.WriteImage(ignored, str(raw / folder / name))
+    zones = {"peripheral zone": 1, "transition zone": 2}
+    description = {**dataset_json({"csPCa": 1, "ignore": 2}), "anatomy": zones}
+    (raw / "dataset.json").write_text(json.dumps(description))
+    path = folders / "preprocessed" / "Dataset902_Tiny" / "splits_final.json"
+    splits = json.loads(path.read_text())
+    for fold in splits:
+        fold["train"].append("20001_2")
+    path.write_text(json.dumps(splits))
+    return raw
 
 
 @pytest.fixture
@@ -167,3 +194,99 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
              "no name": "no name of a data set", "bad target": "none_1", "regions": "regions"}  # fmt: skip
     assert words[kind] in capsys.readouterr().err
     assert sorted(folders.rglob("*")) == before
+
+
+def test_a_data_set_labels_its_own_text_only_cases(
+    text_only: Path, folders: Path, model: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["pseudo-label", "-d", "902", "-m", str(model.folder), "-o", "Dataset903_Reports", "-f", "0"]
+    assert main([*words, "-device", "cpu", "-npp", "0", "-nps", "0", "--disable_tta"]) == 0
+    assert capsys.readouterr().out.count("3 annotated; ") == 1
+    origins = {case: row["origin"] for case, row in _rows(folders).items()}
+    assert origins["20001_2"] == origins["10003_2"] == "report"
+    assert (origins["none_1"], origins["none_2"], origins["silent_1"]) == ("report without lesion", *["left out"] * 2)
+    made = folders / "raw" / "Dataset903_Reports"
+    description = json.loads((made / "dataset.json").read_text())
+    assert description["labels"] == {"background": 0, "csPCa": 1}, "nothing is ignored any more"
+    assert trainable_labels(description).ignored is None
+    values = {int(v) for path in (made / "labelsTr").iterdir() for v in np.unique(sitk.GetArrayFromImage(
+        sitk.ReadImage(str(path))))}  # fmt: skip
+    assert values == {0, 1}
+    left = sitk.GetArrayFromImage(sitk.ReadImage(str(made / "labelsTr" / "20001_2.nii.gz")))
+    assert left[PLACES["left"]] == 1, "the data set's own zones tell the side"
+    assert not left[PLACES["right"]]
+    assert {path.name for path in (made / "anatomyTr").iterdir()} == {p.name for p in (made / "labelsTr").iterdir()}
+    folds = json.loads((folders / "preprocessed" / "Dataset903_Reports" / "splits_final.json").read_text())
+    assert [fold["val"] for fold in folds] == [["10003_1000003"], ["10001_1000001"]]
+    assert folds[0]["train"] == ["10001_1000001", "10002_1000002", "20001_2", "none_1"]
+
+
+def test_voxels_that_an_outlined_case_ignores_stay_ignored(text_only: Path, folders: Path, model: Model) -> None:
+    path = text_only / "labelsTr" / "10001_1000001.nii.gz"
+    partly = sitk.ReadImage(str(path))
+    partly[0, 0, 0] = 2
+    sitk.WriteImage(partly, str(path))
+    read = Annotated.read(text_only)
+    assert read.cases == {"10001_1000001", "10002_1000002", "10003_1000003"}
+    assert read.partly_ignored
+    words = ["pseudo-label", "-d", "902", "-m", str(model.folder), "-o", "Dataset903_Reports", "-f", "0"]
+    assert main([*words, "-device", "cpu", "-npp", "0", "-nps", "0", "--disable_tta"]) == 0
+    description = json.loads((folders / "raw" / "Dataset903_Reports" / "dataset.json").read_text())
+    assert description["labels"]["ignore"] == 2
+
+
+def test_without_text_only_cases_the_images_have_to_be_named(
+    folders: Path, model: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pseudo-label", "-d", "902", "-m", str(model.folder), "-o", "Dataset903_Reports"]) == 1
+    assert "with -i" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("finding", "lesions", "what"),
+    [
+        ({"zone": "TZ", "side": "left"}, 1, "left transition zone"),
+        ({"diameter_mm": 149}, 1, "149 mm"),
+        ({}, 40, "40 lesions"),
+    ],
+)
+def test_a_report_that_does_not_fit_the_zones_is_an_error(
+    run: Callable[..., int], folders: Path, capsys: pytest.CaptureFixture[str], finding: dict, lesions: int, what: str
+) -> None:
+    path = folders / "raw" / "Dataset902_Tiny" / "case_text.json"
+    texts = json.loads(path.read_text())
+    texts["20001_2"]["target"] = {"lesions": lesions, "findings": [finding]}
+    path.write_text(json.dumps(texts))
+    assert run("--zones", str(folders / "zones")) == 1
+    told = capsys.readouterr().err
+    assert "20001_2" in told
+    assert what in told
+    assert not (folders / "raw" / "Dataset903_Reports").exists()
+    assert run("--zones", str(folders / "zones"), "--words", "count") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(5400)  # five commands: a minute on an idle machine
+def test_nnunets_own_commands_train_before_and_after(text_only: Path, folders: Path, model: Model) -> None:
+    workspace = Workspace(folders)
+    on_cpu = ("-device", "cpu")
+    short = {"epochs": 2, "iterations_per_epoch": 2, "val_iterations_per_epoch": 1}
+    workspace.plan(902, "3d_fullres")
+    workspace.edit_plans("3d_fullres", {"training": short})
+    workspace.run("nnUNetv2_train", "902", "3d_fullres", "0", "-tr", "nnUNetTrainerAlignRefine", *on_cpu)
+    (trained,) = (folders / "results" / "Dataset902_Tiny").glob("*/fold_0/validation/summary.json")
+    assert _validated(trained) == ["10003_1000003"]
+
+    words = ("-d", "902", "-m", str(model.folder), "-o", "Dataset903_Reports", "-f", "0")
+    workspace.run("nnUNetv2_textguided", "pseudo-label", *words, *on_cpu, "-npp", "0", "-nps", "0", "--disable_tta")
+    shutil.rmtree(folders / "preprocessed" / "Dataset902_Tiny")  # nothing of it is needed any more
+    workspace.plan(903, "3d_fullres")
+    workspace.edit_plans("3d_fullres", None)
+    workspace.run("nnUNetv2_train", "903", "3d_fullres", "0", "-tr", "nnUNetTrainer_1epoch", *on_cpu)
+    (trained,) = (folders / "results" / "Dataset903_Reports").glob("*/fold_0/validation/summary.json")
+    assert _validated(trained) == ["10003_1000003"]
+
+
+def _validated(summary: Path) -> list[str]:
+    cases = json.loads(summary.read_text())["metric_per_case"]
+    return [Path(case["prediction_file"]).name.removesuffix(".nii.gz") for case in cases]

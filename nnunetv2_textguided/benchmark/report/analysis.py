@@ -12,6 +12,7 @@ from nnunetv2_textguided.benchmark.report.curves import Curves, read_curves
 from nnunetv2_textguided.benchmark.report.fairness import Check, check_fairness
 from nnunetv2_textguided.benchmark.report.names import Role, role, short_names
 from nnunetv2_textguided.benchmark.report.options import ReportOptions
+from nnunetv2_textguided.benchmark.report.probabilities import Probabilities, analyse_probabilities
 from nnunetv2_textguided.benchmark.report.thresholds import Thresholds, analyse_thresholds, threshold_notes
 from nnunetv2_textguided.benchmark.report.verdict import Verdict, judge, verdict_pairs
 from nnunetv2_textguided.benchmark.study import Study
@@ -23,8 +24,10 @@ from nnunetv2_textguided.evaluation.comparison import Comparison, compare_all
 from nnunetv2_textguided.evaluation.estimates import Estimates, estimate_all
 from nnunetv2_textguided.evaluation.metrics import METRICS, Metric
 from nnunetv2_textguided.evaluation.results import Results, build_results
+from nnunetv2_textguided.evaluation.score import NoReferenceError
 from nnunetv2_textguided.evaluation.scoring import score_all
 from nnunetv2_textguided.evaluation.strata import Stratum, stratify
+from nnunetv2_textguided.evaluation.zones import read_lesion_zones
 from nnunetv2_textguided.nnunet.folders import Folders
 from nnunetv2_textguided.nnunet.variant import Variant
 
@@ -44,6 +47,7 @@ class Analysis:
         comparisons: metric -> the others against the baseline, Holm-corrected within each metric.
         verdict: whether the text helped.
         thresholds: the same differences at fitted thresholds.
+        probabilities: calibration of the cases' scores, and decision curves.
         costs, curves: by variant.
     """
 
@@ -57,6 +61,7 @@ class Analysis:
     comparisons: Mapping[str, list[Comparison]]
     verdict: Verdict
     thresholds: Thresholds
+    probabilities: Probabilities
     strata: list[Stratum]
     checks: list[Check]
     costs: Mapping[Variant, Costs]
@@ -77,7 +82,8 @@ class Analysis:
         """The variant that the report is about: the method, else the first that is not the baseline."""
         variants = self.results.variants
         others = [variant for variant in variants if variant != self.baseline] or list(variants)
-        return next((v for v in variants if role(v.trainer) is Role.METHOD), others[0])
+        # Not the baseline where the method is compared with itself under other plans.
+        return next((v for v in (*others, *variants) if role(v.trainer) is Role.METHOD), others[0])
 
 
 def analyse(study: Study, folders: Folders, options: ReportOptions, output: Path) -> Analysis:
@@ -98,11 +104,17 @@ def analyse(study: Study, folders: Folders, options: ReportOptions, output: Path
     targets = choose_targets(labels, options.label, where)
     jobs = collected.score_jobs(targets, options.scoring)
     scores, failed = score_all(jobs, workers=options.jobs, cache_folder=output / SCORES)
-    if failed:  # none is left out silently: that would favour who fails on hard cases
-        first = next(iter(failed.values()))
+    # A case that nobody outlined is left out for all models; any other, silently, would favour who fails on hard cases.
+    unknown = {case for case, error in failed.items() if isinstance(error, NoReferenceError)}
+    others = [error for case, error in failed.items() if case not in unknown]
+    if others or not scores:
+        first = next(iter(others or failed.values()))
         what = f"{len(failed)} cases cannot be scored; one: {first.what}"
         raise DataError(what, where=first.where, remedy=first.remedy)
-    infos = read_case_infos(collected.cases, _table(collected, options))
+    collected = collected.without_reference(unknown)
+    zones = read_lesion_zones(collected.zone_jobs(targets), options.jobs)
+    infos = {case: replace(info, zone=zones.get(case, ""))
+             for case, info in read_case_infos(collected.cases, _table(collected, options)).items()}  # fmt: skip
     results = build_results(collected.models, collected.cases, infos, scores)
     return _analyse_results(collected, results, options, describe_targets(targets))
 
@@ -136,7 +148,8 @@ def _analyse_results(collected: Collected, results: Results, options: ReportOpti
         comparisons={name: compare(pairs, name) for name in compared},
         verdict=replace(verdict, notes=(*verdict.notes, *threshold_notes(thresholds))),
         thresholds=thresholds,
-        strata=stratify(results, weights, options.level, options.volume_edges),
+        probabilities=analyse_probabilities(results, baseline, weights, names, options.level),
+        strata=stratify(results, baseline, weights, options.level, options.volume_edges),
         checks=check_fairness(collected, results, costs, names, options),
         costs=costs,
         curves={variant: found for variant, found in curves.items() if found is not None},

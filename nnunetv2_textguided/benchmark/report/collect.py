@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_textguided.anatomy.labels import RAW_FOLDER, anatomy_labels
+from nnunetv2_textguided.anatomy.sectors import ZONES
 from nnunetv2_textguided.benchmark.study import Cell, Study, find_repeats
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.cases import read_case_table
 from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.predictions import Files, find_predictions
 from nnunetv2_textguided.evaluation.score import ScoreJob
+from nnunetv2_textguided.evaluation.zones import ZoneJob
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.nnunet.folders import Folders
 from nnunetv2_textguided.nnunet.labels import Target
-from nnunetv2_textguided.nnunet.splits import Splits, read_splits
+from nnunetv2_textguided.nnunet.splits import PARTS, Splits, read_splits
 from nnunetv2_textguided.nnunet.variant import Variant
 from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS
 
@@ -34,6 +39,7 @@ class Collected:
         predictions: model -> case -> files.
         models: variant that is compared -> its trained repeats, each a model.
         missing: what keeps the study from being complete, in words.
+        unknown: validated cases that nobody outlined, which are left out.
     """
 
     study: Study
@@ -45,6 +51,12 @@ class Collected:
     predictions: Mapping[Variant, Mapping[str, Files]]
     models: Mapping[Variant, tuple[Variant, ...]]
     missing: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
+
+    def without_reference(self, unknown: Collection[str]) -> Collected:
+        """Without validated cases that nobody outlined."""
+        cases = {case: fold for case, fold in self.cases.items() if case not in unknown}
+        return replace(self, cases=cases, unknown=tuple(sorted(unknown)))
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -68,11 +80,32 @@ class Collected:
         found = (parent / self.study.dataset / CASES for parent in parents if parent is not None)
         return next((path for path in found if path.is_file()), None)
 
+    @property
+    def learned_only(self) -> Counter[str]:
+        """How many cases are learned from and validated by no fold, by the origin of their labels in cases.csv."""
+        known = {} if self.cases_table is None else read_case_table(self.cases_table)
+        learned, validated = ({case for fold in self.splits for case in fold[part]} for part in PARTS)
+        origins = (known[case].origin if case in known else "" for case in learned - validated)
+        return Counter(origin or "origin not known" for origin in origins)
+
     def score_jobs(self, targets: tuple[Target, ...], scoring: Scoring) -> Iterator[ScoreJob]:
         """What has to be scored."""
         for case, label in self.labels.items():
             files = {model.name: found[case] for model, found in self.predictions.items()}
             yield ScoreJob(case, label, files, targets, scoring)
+
+    def zone_jobs(self, targets: tuple[Target, ...]) -> Iterator[ZoneJob]:
+        """The cases that have a zone mask in the raw data set."""
+        raw = None if self.folders.raw is None else self.folders.raw / self.study.dataset
+        if raw is None or not (raw / RAW_FOLDER).is_dir():
+            return
+        path = raw / "dataset.json"
+        named = anatomy_labels(read_json(path, error=DataError), path)
+        zones = {name: value for name, value in named.items() if name in ZONES}
+        lesion = frozenset(value for target in targets for value in target.values)
+        for case, label in self.labels.items():
+            if zones and (mask := raw / RAW_FOLDER / label.name).is_file():
+                yield ZoneJob(case, label, mask, lesion, zones)
 
     def model_folder(self, variant: Variant) -> Path:
         """nnU-Net's folder of a model."""

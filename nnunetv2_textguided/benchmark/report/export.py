@@ -17,7 +17,8 @@ from nnunetv2_textguided.pages.figures import draw_svg, inline, write_pdf
 from nnunetv2_textguided.software import software_versions
 
 PAGE = "report.html"
-_IN_JSON = ("summary", "comparisons", "verdict", "thresholds", "subgroups", "costs")
+_IN_JSON = ("summary", "comparisons", "verdict", "thresholds", "calibration", "reliability", "decision_curve",
+            "subgroups", "costs")  # fmt: skip
 
 
 def write_report(analysis: Analysis, folder: Path, command: str) -> list[Path]:
@@ -94,5 +95,6 @@ def _as_json(analysis: Analysis, command: str) -> dict[str, Any]:
             "notes": list(verdict.notes),
             "missing": [role.value for role in verdict.missing],
         },
+        "not_calibrated": list(analysis.probabilities.left_out),
         "records": {v.name: list(costs.records) for v, costs in analysis.costs.items()},
     }

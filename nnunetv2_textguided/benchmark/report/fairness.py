@@ -54,6 +54,7 @@ def check_fairness(
         Check("HD95", Status.NOTE, f"{options.scoring.missed.value}: {options.scoring.missed.description}."),
         _confidences(results, names),
         _patients(collected, results, options),
+        *_without_reference(collected),
         _software(costs),
         _repeats(collected, names),
     ]
@@ -184,6 +185,13 @@ def _patients(collected: Collected, results: Results, options: ReportOptions) ->
     return Check(
         "Patients", Status.FINE, f"{len(results.cases)} cases of {patients} patients, who are resampled whole."
     )
+
+
+def _without_reference(collected: Collected) -> list[Check]:
+    if not collected.unknown:
+        return []
+    text = f"{len(collected.unknown)} validated cases are left out, whose label maps hold the ignore label alone: "
+    return [Check("Cases without reference", Status.NOTE, f"{text}{_some(list(collected.unknown))}.")]
 
 
 def _software(costs: Mapping[Variant, Costs]) -> Check:

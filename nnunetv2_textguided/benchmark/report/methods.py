@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
+from nnunetv2_textguided.evaluation.case_likelihood import CERTAIN
 from nnunetv2_textguided.evaluation.difference import POOLING_LEVEL
 from nnunetv2_textguided.evaluation.strata import RATE
 
@@ -43,6 +44,14 @@ def methods(analysis: Analysis) -> Iterator[str]:
         "case without one, before any post-processing. Average precision of voxels: of all voxels of a training's "
         "validation cases. What fitting changes of a difference has an interval of its own; Holm's correction over "
         "the variants."
+    )
+    yield (
+        "Calibration: of a case's score, the maximum of its detection map, and of its likelihood, a logistic "
+        "regression on the score's logit, fitted within each repeat on the other folds. Slope and intercept are those "
+        f"of a logistic regression of the reference on the logit (kept {CERTAIN:g} away from 0 and 1). Intervals are "
+        "over patients and trainings, by each case's influence. Decision curves: net benefit by the likelihood, with "
+        "intervals over patients. Differences in subgroups are made as the others, but without any correction: they "
+        "are exploratory."
     )
     yield (
         "Effect sizes: d_z is the mean difference in standard deviations of the differences; r the matched-pairs "

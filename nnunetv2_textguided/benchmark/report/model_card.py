@@ -48,6 +48,9 @@ def _lines(analysis: Analysis) -> Iterator[str]:
     yield (f"- Validated on {len(results.cases)} cases of {len(set(results.patients))} patients, {positive} with "
            f"{' or '.join(results.classes)}, {int(results.lesions.sum())} lesions; no patient information beyond "
            "cases.csv is used")  # fmt: skip
+    if further := analysis.collected.learned_only:
+        origins = ", ".join(f"{number} {origin}" for origin, number in sorted(further.items()))
+        yield f"- Learned from and never validated: {further.total()} cases ({origins})"
     yield from (f"- {key}: {description[key]}" for key in ("licence", "reference", "description") if key in description)
     yield ""
     yield "## Intended use"

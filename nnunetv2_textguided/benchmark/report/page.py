@@ -14,9 +14,11 @@ from nnunetv2_textguided.benchmark.report.costs import COLUMNS, cost_text
 from nnunetv2_textguided.benchmark.report.figures.colours import colours
 from nnunetv2_textguided.benchmark.report.methods import methods
 from nnunetv2_textguided.benchmark.report.pictures import draw_cases
+from nnunetv2_textguided.benchmark.report.probabilities import calibration_cells
 from nnunetv2_textguided.benchmark.report.thresholds import threshold_cells, threshold_sentences
 from nnunetv2_textguided.benchmark.report.verdict import Outcome
 from nnunetv2_textguided.evaluation.bootstrap import Interval
+from nnunetv2_textguided.evaluation.calibration import QUANTITIES
 from nnunetv2_textguided.evaluation.comparison import Comparison
 from nnunetv2_textguided.evaluation.difference import Ends
 from nnunetv2_textguided.evaluation.metrics import DASH, METRICS, Metric
@@ -72,6 +74,9 @@ def render_page(analysis: Analysis, figures: Mapping[str, tuple[str, str]], file
         threshold_cells=lambda variant: threshold_cells(analysis.thresholds, variant),
         threshold_sentences=list(threshold_sentences(analysis.thresholds, analysis.names, analysis.baseline)),
         price=f"{analysis.options.price:g}",
+        probabilities=analysis.probabilities,
+        quantity_titles=list(QUANTITIES.values()),
+        calibration_cells=calibration_cells,
         subgroups=_subgroup_rows(analysis),
         shown_in_subgroups=_shown_in_subgroups(analysis),
         cost_columns=[c for c in COLUMNS if any(math.isfinite(k.values[c.key]) for k in analysis.costs.values())],
@@ -168,6 +173,10 @@ def _subgroup_rows(analysis: Analysis) -> list[dict[str, Any]]:
     rows = []
     for stratum in analysis.strata:
         cells = []
+        if analysis.headline in stratum.differences:
+            metric = analysis.primary
+            difference = stratum.differences[analysis.headline][metric.name]
+            cells.append((metric.text(difference.value, sign=True), _ends(metric, difference.ends, sign=True)))
         for variant in _shown_in_subgroups(analysis):
             table = stratum.table[variant]
             for name in (analysis.options.primary, "auroc", "ap"):

@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
 from nnunetv2_textguided.benchmark.report.costs import COLUMNS
+from nnunetv2_textguided.benchmark.report.probabilities import (
+    benefit_rows,
+    calibration_rows,
+    difference_columns,
+    reliability_rows,
+    variant_columns,
+)
 from nnunetv2_textguided.benchmark.report.thresholds import threshold_rows
 from nnunetv2_textguided.evaluation.comparison import Comparison
 from nnunetv2_textguided.evaluation.estimates import Estimate
-from nnunetv2_textguided.nnunet.variant import Variant
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -29,18 +35,17 @@ def all_tables(analysis: Analysis) -> dict[str, DataFrame]:
         "verdict": (_comparison(analysis, c) for c in analysis.verdict.comparisons.values()),
         "thresholds": threshold_rows(analysis.thresholds),
         "subgroups": _subgroups(analysis),
+        "calibration": calibration_rows(analysis.probabilities),
+        "reliability": reliability_rows(analysis.probabilities, analysis.options.level),
+        "decision_curve": benefit_rows(analysis.probabilities),
         "costs": _costs(analysis),
     }
     return {name: DataFrame(list(content)) for name, content in rows.items()}
 
 
-def _who(variant: Variant) -> dict[str, Any]:
-    return {"trainer": variant.trainer, "plans": variant.plans, "configuration": variant.configuration}
-
-
 def _per_case(analysis: Analysis) -> Iterator[dict[str, Any]]:
     for variant, table in analysis.results.tables.items():
-        yield from ({**_who(variant), **row} for row in table.rows())
+        yield from ({**variant_columns(variant), **row} for row in table.rows())
 
 
 def _per_lesion(analysis: Analysis) -> Iterator[dict[str, Any]]:
@@ -50,13 +55,13 @@ def _per_lesion(analysis: Analysis) -> Iterator[dict[str, Any]]:
             for info, fold, score in zip(table.infos, table.folds.tolist(), scores, strict=True):
                 for number, lesion in enumerate(score.lesions, 1):
                     place = {"fold": fold, "repeat": repeat, "case": info.case, "class": name}
-                    yield {**_who(variant), **place, "lesion": number, **vars(lesion)}
+                    yield {**variant_columns(variant), **place, "lesion": number, **vars(lesion)}
 
 
 def _summary(analysis: Analysis) -> Iterator[dict[str, Any]]:
     for variant, estimates in analysis.estimates.table.items():
         for name, estimate in estimates.items():
-            yield {**_who(variant), "metric": name, **_estimate(estimate)}
+            yield {**variant_columns(variant), "metric": name, **_estimate(estimate)}
 
 
 def _estimate(estimate: Estimate) -> dict[str, Any]:
@@ -72,7 +77,7 @@ def _comparisons(analysis: Analysis) -> Iterator[dict[str, Any]]:
 def _comparison(analysis: Analysis, c: Comparison) -> dict[str, Any]:
     effect = c.effect
     return {
-        **_who(c.variant),
+        **variant_columns(c.variant),
         "baseline": c.baseline.name,
         "metric": c.metric,
         "difference": c.found.value,
@@ -101,10 +106,11 @@ def _subgroups(analysis: Analysis) -> Iterator[dict[str, Any]]:
         for variant, estimates in stratum.table.items():
             for name, estimate in estimates.items():
                 group = {"by": stratum.by, "group": stratum.name, "group_cases": int(stratum.cases.sum())}
-                yield {**_who(variant), **group, "metric": name, **_estimate(estimate)}
+                difference = difference_columns(stratum.differences.get(variant, {}).get(name))
+                yield {**variant_columns(variant), **group, "metric": name, **_estimate(estimate), **difference}
 
 
 def _costs(analysis: Analysis) -> Iterator[dict[str, Any]]:
     for variant, costs in analysis.costs.items():
         length = {"epochs": costs.epochs, "iterations_per_epoch": costs.iterations}
-        yield {**_who(variant), **length, **{column.key: costs.values[column.key] for column in COLUMNS}}
+        yield {**variant_columns(variant), **length, **{column.key: costs.values[column.key] for column in COLUMNS}}

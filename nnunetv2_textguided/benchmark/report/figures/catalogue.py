@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
+from nnunetv2_textguided.benchmark.report.figures.calibration import draw_calibration, draw_decision
 from nnunetv2_textguided.benchmark.report.figures.convergence import draw_convergence
 from nnunetv2_textguided.benchmark.report.figures.detection import draw_detection
 from nnunetv2_textguided.benchmark.report.figures.distribution import draw_distribution
@@ -63,6 +64,18 @@ FIGURES = (
         "Lesion candidates against lesions, as PI-CAI counts them. Shaded: bootstrap intervals of {headline} and of "
         "{baseline}.",
         draw_detection,
+    ),
+    FigureKind(
+        "calibration",
+        "Bins of equally many cases, all repeats. Bars: Wilson's intervals of {headline} and of {baseline}. Dotted: a "
+        "calibrated probability.",
+        draw_calibration,
+    ),
+    FigureKind(
+        "decision",
+        "Net benefit by the cross-fitted likelihood, mean over repeats. Shaded: bootstrap intervals over patients of "
+        "{headline} and of {baseline}.",
+        draw_decision,
     ),
     FigureKind("volume", "Smoothed over cases; points: cases of {headline} and of {baseline}.", draw_volume),
     FigureKind("subgroups", "{primary} with bootstrap intervals over patients.", draw_subgroups),
