@@ -74,6 +74,7 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "permuted": ("permuted", ("count", "sector", "diameter")),
     "candidates": ("reader", ("count", "sector", "diameter")),
     "losses": ("reader", ()),
+    "losses_permuted": ("permuted", ()),
 }
 """Row -> reader and the words that are used; "masks": no report at all. In "candidates", a patient with a reported
 lesion that is no candidate of the model is left out; "losses" are made of the reports in one training."""
@@ -249,8 +250,8 @@ def train(study: Study, row: str, fold: int) -> None:
     """One row's training in one fold; the model of the outlines alone teaches the others."""
     make_outlined(study, fold)
     name = study.dataset(row, fold)
-    if row == "losses":
-        make_ignored(study, fold)
+    if row.startswith("losses"):
+        make_ignored(study, row, fold)
     elif row != "masks":
         make_labels(study, row, fold)
     if not (study.validation(row, fold) / "summary.json").is_file():
@@ -307,9 +308,9 @@ def scored(study: Study, case: str, files: Files, row: str, fold: int) -> dict[s
     return {**where, "score": f"{score.score:.5g}", "curve": curves_as_text([score.curve])}
 
 
-def make_ignored(study: Study, fold: int) -> None:
+def make_ignored(study: Study, row: str, fold: int) -> None:
     """The data set in which the others have the ignore label everywhere, zones, and a report; preprocessed."""
-    name, split = study.dataset("losses", fold), study.split(fold)
+    name, split = study.dataset(row, fold), study.split(fold)
     raw, preprocessed = study.work / "raw" / name, study.work / "preprocessed" / name
     if (preprocessed / "splits_final.json").is_file():
         return
@@ -322,7 +323,7 @@ def make_ignored(study: Study, fold: int) -> None:
     for case in split["others"]:
         image = sitk.ReadImage(str(study.raw / "labelsTr" / f"{case}.nii.gz"))
         sitk.WriteImage(image * 0 + 2, str(raw / "labelsTr" / f"{case}.nii.gz"), True)
-    reports = read_json(study.work / f"{ROWS['losses'][0]}.json", error=ValueError)
+    reports = read_json(study.work / f"{ROWS[row][0]}.json", error=ValueError)
     write_json(raw / "case_text.json", {case: reports[case] for case in split["others"]})
     description = read_json(study.raw / "dataset.json", error=ValueError)
     labels = {**description["labels"], "ignore": 2}

@@ -72,8 +72,11 @@ def unreachable(endpoint: str, seconds: float = PROBE_SECONDS) -> str | None:
             outcome[0] = None  # an answer, whatever it says
         except OSError as e:
             # A certificate that this library does not know may be one that the hub's client does.
-            refused = isinstance(getattr(e, "reason", None), ssl.SSLError)
-            outcome[0] = None if refused else f"{endpoint} cannot be reached ({e})"
+            reason = getattr(e, "reason", e)
+            if isinstance(reason, ssl.SSLError):
+                outcome[0] = None
+            elif not isinstance(reason, TimeoutError):  # which says no more than that there was no answer
+                outcome[0] = f"{endpoint} cannot be reached ({e})"
 
     # Name resolution obeys no timeout, hence the thread.
     thread = threading.Thread(target=probe, daemon=True)

@@ -146,10 +146,8 @@ def silent_server() -> Iterator[str]:
 
 def test_silent_and_closed_hubs_are_noticed_at_once(silent_server: str) -> None:
     start = time.monotonic()
-    assert "did not answer" in (unreachable(silent_server, seconds=0.5) or "") or "timed out" in (
-        unreachable(silent_server, seconds=0.5) or ""
-    )
+    assert "did not answer within 0.5 s" in (unreachable(silent_server, seconds=0.5) or "")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     assert "cannot be reached" in (unreachable(f"http://127.0.0.1:{port}", seconds=0.5) or "")
-    assert time.monotonic() - start < 30, "three attempts of half a second, on a machine that may be busy"
+    assert time.monotonic() - start < 30, "two attempts of half a second, on a machine that may be busy"
