@@ -20,6 +20,17 @@ from nnunetv2_textguided.reports.dataset import Annotated
 from tests.datasets import Workspace
 from tests.inference.models import SPACING, Model, ball, dataset_json, make_model, scene, write_case
 
+STOCK = """
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+
+class nnUNetTrainerShort(nnUNetTrainer):
+    def __init__(self, plans, configuration, fold, dataset_json, device):
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs = self.num_val_iterations_per_epoch = 1
+        self.num_iterations_per_epoch = 2
+"""
+"""nnU-Net's own trainer, shortened."""
 SHAPE = (9, 32, 36)
 PLACES = {"right": (4, 16, 9), "left": (4, 16, 27)}  # the patient's left is at larger x
 
@@ -282,7 +293,11 @@ def test_nnunets_own_commands_train_before_and_after(text_only: Path, folders: P
     shutil.rmtree(folders / "preprocessed" / "Dataset902_Tiny")  # nothing of it is needed any more
     workspace.plan(903, "3d_fullres")
     workspace.edit_plans("3d_fullres", None)
-    workspace.run("nnUNetv2_train", "903", "3d_fullres", "0", "-tr", "nnUNetTrainer_1epoch", *on_cpu)
+    (folders / "trainers").mkdir()
+    (folders / "trainers" / "stock.py").write_text(STOCK)
+    stock = {**workspace.environment, "nnUNet_extTrainer": str(folders / "trainers")}
+    words = ("903", "3d_fullres", "0", "-tr", "nnUNetTrainerShort", *on_cpu)
+    workspace.run("nnUNetv2_train", *words, environment=stock)
     (trained,) = (folders / "results" / "Dataset903_Reports").glob("*/fold_0/validation/summary.json")
     assert _validated(trained) == ["10003_1000003"]
 
