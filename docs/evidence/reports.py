@@ -304,7 +304,15 @@ def scored(study: Study, case: str, files: Files, row: str, fold: int) -> dict[s
     job = ScoreJob(case, study.raw / "labelsTr" / f"{case}.nii.gz", {row: files}, (target,), Scoring())
     score = score_case(job)[row][target.name]
     dice = f"{score.overlap['dice']:.5g}" if score.lesions else ""
-    where = {"labels": "lesion", "model": row, "repeat": 1, "fold": fold, "case": case, "lesions": len(score.lesions), "dice": dice}
+    where = {
+        "labels": "lesion",
+        "model": row,
+        "repeat": 1,
+        "fold": fold,
+        "case": case,
+        "lesions": len(score.lesions),
+        "dice": dice,
+    }
     return {**where, "score": f"{score.score:.5g}", "curve": curves_as_text([score.curve])}
 
 

@@ -183,8 +183,8 @@ def sample_terms(
     and not described may be anywhere in the gland, or in the patch where places are unknown.
 
     Args:
-        evidence: (*S) logits of a lesion.
-        sectors: (*S) map of sectors; None: places are unknown.
+        evidence: (Z, Y, X) logits of a lesion.
+        sectors: (Z, Y, X) map of sectors; None: places are unknown.
         report: what is said.
         spacing: of a voxel, mm, for each axis of S.
         settings: of these losses.
@@ -219,8 +219,8 @@ def place_loss(body: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
     improves that place.
 
     Args:
-        body: (*S) mean probability over the body around each voxel.
-        region: (*S) bool, where its centre may be.
+        body: (Z, Y, X) mean probability over the body around each voxel.
+        region: (Z, Y, X) bool, where its centre may be.
 
     Returns:
         The loss, 0 for an empty region, and the best place, an index into the flattened S.
@@ -235,9 +235,9 @@ def outside_loss(evidence: Tensor, probability: Tensor, outside: Tensor, hardest
     """Mean cross-entropy against background of the hardest voxels, those that are background already being right.
 
     Args:
-        evidence: (*S) logits of a lesion.
-        probability: (*S) the same as probability.
-        outside: (*S) bool, where there is none.
+        evidence: (Z, Y, X) logits of a lesion.
+        probability: (Z, Y, X) the same as probability.
+        outside: (Z, Y, X) bool, where there is none.
         hardest: share of all voxels.
     """
     losses = (F.softplus(evidence) * (outside & (probability.detach() > SEEN))).flatten()
@@ -245,7 +245,13 @@ def outside_loss(evidence: Tensor, probability: Tensor, outside: Tensor, hardest
 
 
 def volume_loss(volume: Tensor, reported: Tensor, factor: float) -> Tensor:
-    """How far a volume is from a reported one, beyond a factor; of order 1, its gradient bounded at either end."""
+    """How far a volume is from a reported one, beyond a factor; of order 1, its gradient bounded at either end.
+
+    Args:
+        volume: scalar, what is segmented.
+        reported: scalar, in the same unit.
+        factor: by which they may differ.
+    """
     ratio = (volume + FLOOR * reported) / ((1 + FLOOR) * reported).clamp(min=1e-6)
     off = (ratio.clamp(min=1e-6).log().abs() - math.log(factor)).clamp(min=0)
     return off / math.log((1 + FLOOR) / FLOOR)

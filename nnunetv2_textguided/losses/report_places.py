@@ -23,7 +23,7 @@ class Gland:
     """The sectors of a patch.
 
     Args:
-        sectors: (*S) map of them; other values above 0 are other structures.
+        sectors: (Z, Y, X) map of them; other values above 0 are other structures.
         extents: (1 + K,) voxels of the whole case: all, then those of each sector.
         spacing: of a voxel, mm, for each axis of S.
     """
@@ -34,7 +34,7 @@ class Gland:
         self.holes = enclosed((self.sectors > 0) & (self.sectors <= len(SECTORS))) & (self.sectors == 0)
 
     def region(self, place: Sector) -> tuple[Tensor, Tensor]:
-        """(*S) bool, the voxels of a place, and the share of it that lies within the patch.
+        """(Z, Y, X) bool, the voxels of a place, and the share of it that lies within the patch.
 
         A place of which the case has no voxel is anywhere in the gland.
         """
@@ -50,7 +50,7 @@ class Gland:
 
 
 def enclosed(mask: Tensor) -> Tensor:
-    """(*S) bool, voxels with parts of a mask (*S) on all four sides within their slice (the last two axes)."""
+    """(Z, Y, X) bool, voxels with parts of a mask (Z, Y, X) on all four sides within their slice."""
     sides = torch.ones_like(mask)
     for axis in (-1, -2):
         for turned in (mask, mask.flip(axis)):
@@ -60,19 +60,19 @@ def enclosed(mask: Tensor) -> Tensor:
 
 
 def body_average(probability: Tensor, diameter: float, spacing: Sequence[float]) -> Tensor:
-    """(*S) mean of (*S) probabilities over a cube of a lesion's volume, cut off at the patch's border."""
+    """(Z, Y, X) mean of (Z, Y, X) probabilities over a cube of a lesion's volume, cut off at the patch's border."""
     reach = [max(round((CUBE * diameter / step - 1) / 2), 0) for step in spacing]
     return _along_axes(probability, reach, lambda values, n: F.avg_pool1d(values, 2 * n + 1, 1, n, False, False))
 
 
 def grow(mask: Tensor, distance: float, spacing: Sequence[float]) -> Tensor:
-    """(*S) bool mask, grown by a distance in mm along each axis."""
+    """(Z, Y, X) bool mask, grown by a distance in mm along each axis."""
     reach = [round(distance / step) for step in spacing]
     return _along_axes(mask.float(), reach, lambda values, n: F.max_pool1d(values, 2 * n + 1, 1, n)) > 0
 
 
 def _along_axes(values: Tensor, reach: Sequence[int], pool: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """Pool (*S) along one axis after the other: as a box, at a cost that grows with its edges only."""
+    """Pool (Z, Y, X) along one axis after the other: as a box, at a cost that grows with its edges only."""
     for axis, n in enumerate(reach):
         n = min(n, values.shape[axis] - 1)
         if n > 0:
@@ -82,7 +82,7 @@ def _along_axes(values: Tensor, reach: Sequence[int], pool: Callable[[Tensor, in
 
 
 def around(place: Tensor, shape: Sequence[int], diameter: float, spacing: Sequence[float]) -> Tensor:
-    """(*S) bool, the places whose body would overlap with one of the same size at `place`."""
+    """(Z, Y, X) bool, the places whose body would overlap with one of the same size at `place` (scalar: index)."""
     taken = torch.ones(tuple(shape), dtype=torch.bool, device=place.device)
     for axis in reversed(range(len(shape))):
         distance = (torch.arange(shape[axis], device=place.device) - place % shape[axis]).abs() * spacing[axis]

@@ -23,8 +23,8 @@ MAX_LESIONS = 64
 SMALLEST_MM, LARGEST_MM = 3.0, 150.0
 """A diameter outside of these is in another unit: no report measures a lesion of 2 mm, and no prostate holds more."""
 FILLED = 0.25
-"""Share of the ball of its largest diameter that a lesion fills: the median over outlines of the public archive, where
-four of five fill 0.13 to 0.40 of it."""
+"""Share of the ball of its largest diameter that a lesion fills: the median over outlines of the public archive
+(one fold's training cases of the study in docs/evidence.md), where four of five fill 0.14 to 0.40 of it."""
 
 ANYWHERE = Sector()
 _WORDS: dict[str, dict[str, str]] = {
