@@ -28,7 +28,8 @@ def fake_hub(repositories: dict[tuple[str, str], Path]) -> Iterator[str]:
                     return self.answer_json([_entry(file) for file in sorted(folder.iterdir()) if file.is_file()])
                 if path.startswith(f"api/models/{repository}"):
                     siblings = [{"rfilename": file.name} for file in folder.iterdir() if file.is_file()]
-                    return self.answer_json({"id": repository, "sha": revision, "siblings": siblings})
+                    counts = {"private": False, "downloads": 0, "likes": 0, "tags": []}  # asked for by clients of 0.24
+                    return self.answer_json({"id": repository, "sha": revision, "siblings": siblings, **counts})
                 if path.startswith(f"{repository}/resolve/{revision}/"):
                     return self.answer_file(folder / path.rsplit("/", 1)[-1], revision)
             if path:
