@@ -21,6 +21,7 @@ from tests.text.fake_hub import fake_hub
 from tests.text.tiny_open_clip import TEXT_NAME, build
 
 constants = pytest.importorskip("huggingface_hub.constants", reason="needs the text extra")
+hf_api = pytest.importorskip("huggingface_hub.hf_api", reason="needs the text extra")
 file_download = pytest.importorskip("huggingface_hub.file_download", reason="needs the text extra")
 
 
@@ -42,7 +43,8 @@ def repositories(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def use(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    # huggingface_hub before 1.0 keeps a copy of the template where it downloads.
+    # huggingface_hub before 1.0 keeps copies where it downloads.
+    monkeypatch.setattr(hf_api, "ENDPOINT", endpoint, raising=False)
     template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
