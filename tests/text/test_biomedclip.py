@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,9 @@ from nnunetv2_textguided.text.encoders import load_encoder
 from tests.text.fake_hub import fake_hub
 from tests.text.tiny_open_clip import TEXT_NAME, build
 
-constants = pytest.importorskip("huggingface_hub.constants", reason="needs the text extra")
-hf_api = pytest.importorskip("huggingface_hub.hf_api", reason="needs the text extra")
-file_download = pytest.importorskip("huggingface_hub.file_download", reason="needs the text extra")
+pytest.importorskip("huggingface_hub.hf_api", reason="needs the text extra")
+pytest.importorskip("huggingface_hub._snapshot_download")
+pytest.importorskip("huggingface_hub.file_download")
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +38,20 @@ def repositories(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     text = Path(shutil.move(folder / TEXT_NAME, tmp_path / "text"))
     digest = known.file_sha256(folder / "open_clip_pytorch_model.bin")
     monkeypatch.setitem(known.BY_WEIGHTS, digest, known.Known(BIOMEDCLIP_ID, BIOMEDCLIP_REVISION, "MIT"))
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    _set("HF_HUB_CACHE", str(tmp_path / "cache"), monkeypatch)
     return {(BIOMEDCLIP_ID, BIOMEDCLIP_REVISION): folder, (BIOMEDBERT_ID, BIOMEDBERT_REVISION): text}
 
 
 def use(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    # huggingface_hub before 1.0 keeps copies where it downloads.
-    monkeypatch.setattr(hf_api, "ENDPOINT", endpoint, raising=False)
-    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
+    _set("ENDPOINT", endpoint, monkeypatch)
+    _set("HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}", monkeypatch)
+
+
+def _set(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set a constant of the hub's client, of which modules before 1.0 keep copies."""
+    for module in [module for key, module in sys.modules.items() if key.startswith("huggingface_hub.")]:
+        if name in vars(module):
+            monkeypatch.setattr(module, name, value)
 
 
 def test_both_repositories_are_fetched_once_and_then_found_offline(
