@@ -105,7 +105,7 @@ class CaseFile:
 
     def _at_thresholds(self, model: str, cases: list[str], folds: np.ndarray) -> ModelAtThresholds:
         own = self.rows[self.rows["model"] == model]
-        table = own.pivot(index="repeat", columns="case", values=CURVE).reindex(columns=cases).fillna("")
+        table = own.pivot(index="repeat", columns="case", values=CURVE).reindex(columns=cases).astype(object).fillna("")
         texts = [[text.split(";") if text else [] for text in row] for row in table.to_numpy()]
         classes = max((len(parts) for row in texts for parts in row), default=0) or 1
         curves: list[list[list[Curve | None]]] = [

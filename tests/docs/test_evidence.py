@@ -95,14 +95,17 @@ def cases() -> CaseFile:
     return read_case_files([FOLDER / "per_case.csv"], {"labels": "lesion"})
 
 
-def test_the_page_has_the_tables_of_its_cases(cases: CaseFile, tmp_path: Path) -> None:
-    page = tmp_path / "evidence.md"
-    shutil.copy(REPOSITORY / "docs" / "evidence.md", page)
-    files = [str(FOLDER / name) for name in ("per_case.csv", "thresholds.csv")]
-    words = [*files, "--where", "labels=lesion", "--titles", str(FOLDER / "titles.json")]
-    assert main(["benchmark", "compare", *words, "--into", str(page)]) == 0
-    made, stated = page.read_text().splitlines(), (REPOSITORY / "docs" / "evidence.md").read_text().splitlines()
-    assert len([line for line in made if line.startswith("|")]) > 60
+@pytest.mark.parametrize(
+    ("name", "file", "titles", "rows"),
+    [("evidence.md", "per_case.csv", "titles.json", 60), ("reports.md", "reports.csv", "titles_reports.json", 14)],
+)
+def test_the_page_has_the_tables_of_its_cases(tmp_path: Path, name: str, file: str, titles: str, rows: int) -> None:
+    page, original = tmp_path / name, REPOSITORY / "docs" / name
+    shutil.copy(original, page)
+    words = [str(FOLDER / file), str(FOLDER / "thresholds.csv"), "--where", "labels=lesion"]
+    assert main(["benchmark", "compare", *words, "--titles", str(FOLDER / titles), "--into", str(page)]) == 0
+    made, stated = page.read_text().splitlines(), original.read_text().splitlines()
+    assert len([line for line in made if line.startswith("|")]) > rows
     assert made == stated, "run the command on the page that makes its tables"
 
 
