@@ -36,6 +36,9 @@ from nnunetv2_textguided.evaluation.score import ScoreJob, score_case
 from nnunetv2_textguided.evaluation.thresholds import curves_as_text
 from nnunetv2_textguided.files import atomic_path, read_json, write_json
 from nnunetv2_textguided.nnunet.labels import Target
+from nnunetv2_textguided.picai.marksheet import read_marksheet
+from nnunetv2_textguided.picai.report_targets import reported_lesions
+from nnunetv2_textguided.text.report_target import LARGEST_MM, SMALLEST_MM, ReportedLesion, ReportTarget
 
 SOURCE = "Dataset501_Lesion"
 PLANS = "nnUNetPlans_no_text"
@@ -135,19 +138,17 @@ def _rows(path: Path) -> list[dict[str, str]]:
 def prepare(study: Study) -> None:
     """Zone masks without holes, and what the simulated readers report of every case."""
     (study.work / "zones").mkdir(parents=True, exist_ok=True)
-    counted = {
-        f"{row['patient_id']}_{row['study_id']}": sum(
-            grade.strip().isdigit() and int(grade) >= 2 for grade in row["lesion_ISUP"].split(",")
-        )
-        for row in _rows(study.marksheet)
-    }
+    marksheet = read_marksheet(study.marksheet)
     found: dict[str, list[tuple[Sector, float]]] = {}
     for path in sorted((study.raw / "labelsTr").glob("*.nii.gz")):
         case = path.name.removesuffix(".nii.gz")
         found[case] = list(lesions_of(study, path, study.work / "zones" / path.name))
     for name, reader in READERS.items():
         rng = random.Random(name)
-        said = {case: report(lesions, counted[case], reader, rng) for case, lesions in found.items()}
+        said = {
+            case: report(lesions, reported_lesions(marksheet[case]) or 0, reader, rng).to_json()
+            for case, lesions in found.items()
+        }
         if name == "permuted":
             cases, targets = list(said), list(said.values())
             rng.shuffle(targets)
@@ -180,17 +181,15 @@ def lesions_of(study: Study, path: Path, zones: Path) -> Iterator[tuple[Sector, 
             yield SECTORS[int(np.bincount(values).argmax()) - 1], max(diameter, min(size))
 
 
-def report(lesions: list[tuple[Sector, float]], counted: int, reader: Reader, rng: random.Random) -> dict[str, Any]:
+def report(lesions: list[tuple[Sector, float]], counted: int, reader: Reader, rng: random.Random) -> ReportTarget:
     """The target that a reader's report gives."""
     said = []
     for sector, diameter in lesions:
         place = misread(sector, reader, rng)
         measured = diameter * rng.lognormvariate(0, reader.size)
         if place is not None:
-            words = {key: word for key, word in place._asdict().items() if word is not None}
-            said.append({**words, "diameter_mm": round(min(max(measured, 3), 150), 1)})
-    number = counted - (len(lesions) - len(said))
-    return {"lesions": number, **({"findings": said} if said else {})}
+            said.append(ReportedLesion(place, round(min(max(measured, SMALLEST_MM), LARGEST_MM), 1)))
+    return ReportTarget(counted - (len(lesions) - len(said)), tuple(said))
 
 
 def misread(sector: Sector, reader: Reader, rng: random.Random) -> Sector | None:

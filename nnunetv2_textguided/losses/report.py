@@ -46,7 +46,7 @@ class SampleReport:
     @classmethod
     def of(cls, target: ReportTarget, extents: Sequence[int]) -> SampleReport:
         """Of a report's target, whose counted lesions are as many as described ones or more."""
-        described = sorted(target.findings, key=lambda one: -sum(word is not None for word in one.sector))
+        described = sorted(target.findings, key=lambda one: -one.words_of_place)
         others = [ReportedLesion()] * (target.lesions - len(described))
         return cls((*described, *others), tuple(map(int, extents)))
 

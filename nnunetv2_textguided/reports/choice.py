@@ -124,7 +124,7 @@ def misfit(target: ReportTarget, sectors: np.ndarray, spacing: tuple[float, ...]
 
 
 def _said(finding: ReportedLesion) -> int:
-    return sum(word is not None for word in finding.sector) + (finding.diameter_mm is not None)
+    return finding.words_of_place + (finding.diameter_mm is not None)
 
 
 def _has_size(one: Found, finding: ReportedLesion, voxel_mm: float) -> bool:

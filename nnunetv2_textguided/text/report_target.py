@@ -50,7 +50,12 @@ class ReportedLesion:
     @property
     def located(self) -> bool:
         """Whether anything is said of its place."""
-        return any(self.sector)
+        return self.words_of_place > 0
+
+    @property
+    def words_of_place(self) -> int:
+        """How many words say where it is: the more, the fewer places it can be."""
+        return sum(word is not None for word in self.sector)
 
     def to_json(self) -> dict[str, Any]:
         """The entry in "findings"."""

@@ -60,6 +60,11 @@ class Builder:
     def labels(self) -> Path:
         return self.root / "picai_labels"
 
+    def prepare(self, raw: Path, *more: object) -> list[str]:
+        """The words of `picai prepare` that make Dataset2203 of the archive in `raw`."""
+        words = ["picai", "prepare", "--images", self.images, "--labels", self.labels, "-d", "2203", "--raw", raw]
+        return [*map(str, words), *map(str, more)]
+
     def image_file(self, case: str, modality: str) -> Path:
         return self.images / case.split("_")[0] / f"{case}_{modality}.mha"
 

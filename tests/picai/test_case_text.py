@@ -170,17 +170,5 @@ def test_prepare_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize("words", [["findings"], ["none", "pirads"]])
 def test_kinds_that_do_not_fit(tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     builder = build_archive(tmp_path)
-    command = [
-        "picai",
-        "prepare",
-        "--images",
-        builder.images,
-        "--labels",
-        builder.labels,
-        "-d",
-        "2203",
-        "--raw",
-        tmp_path,
-    ]
-    assert main([*map(str, command), "--case-text", *words]) == 1
+    assert main(builder.prepare(tmp_path, "--case-text", *words)) == 1
     assert "--case-text" in capsys.readouterr().err

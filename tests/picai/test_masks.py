@@ -33,19 +33,7 @@ def dataset(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(builder: Builder, tmp_path: Path) -> Run:
     def command(*more: object) -> int:
-        words = [
-            "picai",
-            "prepare",
-            "--images",
-            builder.images,
-            "--labels",
-            builder.labels,
-            "-d",
-            "2203",
-            "--jobs",
-            "1",
-        ]
-        return main([*map(str, words), "--raw", str(tmp_path / "raw"), *map(str, more)])
+        return main(builder.prepare(tmp_path / "raw", "--jobs", "1", *more))
 
     return command
 
