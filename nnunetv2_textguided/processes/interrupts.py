@@ -9,22 +9,53 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from multiprocessing.connection import wait
 from typing import Any
 
 
+_before_fork = threading.local()
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGINT and SIGTERM interrupt, also where a shell's script had SIGINT ignored in what it starts with `&`."""
+    """SIGINT and SIGTERM interrupt, also where a shell's script had SIGINT ignored in what it starts with `&`.
+
+    SIGTERM ends a process that is forked meanwhile (nnU-Net lists files with a pool of them) at once, as if nothing
+    had been set here. Python's own handler would only note the signal: a worker that begins to wait for work in that
+    moment waits for ever, and the pool for the worker.
+    """
     if threading.current_thread() is not threading.main_thread():  # which alone may set what signals do
         yield
         return
+    _guard_forks()
     before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@cache
+def _guard_forks() -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_hold_sigterm, after_in_parent=_release_sigterm, after_in_child=_reset_sigterm)
+
+
+def _hold_sigterm() -> None:
+    # What arrives while the child still has the parent's handler would be lost on it.
+    _before_fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _release_sigterm() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _before_fork.mask)
+
+
+def _reset_sigterm() -> None:
+    if signal.getsignal(signal.SIGTERM) is signal.default_int_handler:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _release_sigterm()
 
 
 def end_with_parent() -> None:
