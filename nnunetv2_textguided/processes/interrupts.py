@@ -13,7 +13,6 @@ from functools import cache
 from multiprocessing.connection import wait
 from typing import Any
 
-
 _before_fork = threading.local()
 
 

@@ -34,8 +34,7 @@ def test_sigterm_ends_a_forked_process_at_once() -> None:
         process.join(30)
         assert process.exitcode == -signal.SIGTERM
         with pytest.raises(KeyboardInterrupt):  # and still interrupts the process that forked
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(10)
+            signal.raise_signal(signal.SIGTERM)
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
