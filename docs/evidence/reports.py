@@ -78,9 +78,11 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "candidates": ("reader", ("count", "sector", "diameter")),
     "losses": ("reader", ()),
     "losses_permuted": ("permuted", ()),
+    "second": ("reader", ("count", "sector", "diameter")),
 }
 """Row -> reader and the words that are used; "masks": no report at all. In "candidates", a patient with a reported
-lesion that is no candidate of the model is left out; "losses" are made of the reports in one training."""
+lesion that is no candidate of the model is left out; "losses" are made of the reports in one training; "second" is
+another round: the student of "reports" makes the pseudo-labels."""
 
 
 @dataclass(frozen=True)
@@ -267,12 +269,12 @@ def make_labels(study: Study, row: str, fold: int) -> None:
     raw, preprocessed = study.work / "raw" / name, study.work / "preprocessed" / name
     if (preprocessed / "gt_segmentations").is_dir():
         return
-    predicted = [study.work / "raw" / study.dataset(other, fold) / "pseudo_labels" for other in ROWS if other != row]
-    for folder in predicted:
+    others = [] if row == "second" else [other for other in ROWS if other not in (row, "second")]
+    for folder in (study.work / "raw" / study.dataset(other, fold) / "pseudo_labels" for other in others):
         if folder.is_dir() and not (raw / "pseudo_labels").is_dir():
             shutil.copytree(folder, raw / "pseudo_labels")
     images = str(study.work / f"others{fold}_{study.masks}")
-    model = str(study.validation("masks", fold).parent.parent)
+    model = str(study.validation("reports" if row == "second" else "masks", fold).parent.parent)
     reports = read_json(study.work / f"{reader}.json", error=ValueError)
     of_fold = study.work / f"{reader}_{fold}_{study.masks}.json"
     write_json(of_fold, {case: reports[case] for case in study.split(fold)["others"]})
