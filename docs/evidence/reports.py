@@ -43,7 +43,7 @@ from nnunetv2_textguided.text.report_target import LARGEST_MM, SMALLEST_MM, Repo
 SOURCE = "Dataset501_Lesion"
 PLANS = "nnUNetPlans_no_text"
 """No text in the network: what is learned here is learned by any trainer."""
-MASKS = 15
+MASKS = 8
 FOLDS = 5
 CASES = Path(__file__).with_suffix(".csv")
 SIDES = {"right": "left", "left": "right"}
@@ -254,9 +254,11 @@ def train(study: Study, row: str, fold: int) -> None:
     elif row != "masks":
         make_labels(study, row, fold)
     if not (study.validation(row, fold) / "summary.json").is_file():
-        done = study.validation(row, fold).parent / "checkpoint_latest.pth"
+        folder = study.validation(row, fold).parent
+        ways = {"checkpoint_final.pth": ["--val"], "checkpoint_latest.pth": ["--c"]}
+        way = next((way for file, way in ways.items() if (folder / file).is_file()), [])
         common = ["-p", PLANS, "-tr", "nnUNetTrainerAlignRefine", "-device", "cpu", "--npz"]
-        run("nnUNetv2_train", name[7:10], "3d_fullres", "0", *common, *(["--c"] if done.is_file() else []))
+        run("nnUNetv2_train", name[7:10], "3d_fullres", "0", *common, *way)
 
 
 def make_labels(study: Study, row: str, fold: int) -> None:
@@ -284,28 +286,32 @@ def make_labels(study: Study, row: str, fold: int) -> None:
 
 
 def keep(study: Study) -> None:
-    """Make reports.csv of every training that is finished; `nnUNetv2_textguided benchmark compare` reads it."""
-    table = []
+    """Put every finished training of this number of outlines into reports.csv, which `benchmark compare` reads.
+
+    A row is called ROW_MASKS there; those of other numbers of outlines stay.
+    """
+    table: list[dict[str, Any]] = [row for row in _rows(CASES) if not row["model"].endswith(f"_{study.masks}")]
     for row in ROWS:
         for fold in range(FOLDS):
             folder = study.validation(row, fold)
             if (folder / "summary.json").is_file():
-                table += [scored(study, case, files, row, fold) for case, files in find_predictions(folder).items()]
+                cases = find_predictions(folder).items()
+                table += [scored(study, case, files, f"{row}_{study.masks}", fold) for case, files in cases]
     with atomic_path(CASES) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, list(table[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(table)
+        writer.writerows(sorted(table, key=lambda one: (one["model"], int(one["fold"]), one["case"])))
 
 
-def scored(study: Study, case: str, files: Files, row: str, fold: int) -> dict[str, Any]:
+def scored(study: Study, case: str, files: Files, model: str, fold: int) -> dict[str, Any]:
     """A case's row."""
     target = Target("csPCa", frozenset({1}), 1, known=frozenset({0, 1}))
-    job = ScoreJob(case, study.raw / "labelsTr" / f"{case}.nii.gz", {row: files}, (target,), Scoring())
-    score = score_case(job)[row][target.name]
+    job = ScoreJob(case, study.raw / "labelsTr" / f"{case}.nii.gz", {model: files}, (target,), Scoring())
+    score = score_case(job)[model][target.name]
     dice = f"{score.overlap['dice']:.5g}" if score.lesions else ""
     where = {
         "labels": "lesion",
-        "model": row,
+        "model": model,
         "repeat": 1,
         "fold": fold,
         "case": case,

@@ -1,7 +1,7 @@
 """Reproduces docs/evidence.md: short trainings on rendered bpMRI of real anatomy, and their comparison.
 
     python docs/evidence/study.py --renderer phantom.py --work FOLDER [--variants NAME ...] [--trainers NAME ...]
-        [--labels lesion zones] [--folds 0 1 2 3 4] [--device cuda --jobs 8]
+        [--labels lesion zones mimics] [--folds 0 1 2 3 4] [--device cuda --jobs 8]
     python docs/evidence/study.py --keep REPORT --repetition NAME [--labels zones]
 
 The renderer draws bpMRI on the public PI-CAI masks (CC BY-NC 4.0, hence not part of this package) and writes a raw
@@ -27,10 +27,12 @@ import SimpleITK as sitk
 from nnunetv2_textguided.files import atomic_path, write_text
 
 BASE = "nnUNetTrainerAlignRefine"
+MIMICS = str(Path(__file__).with_name("mimics.py"))
 CASES = Path(__file__).with_name("per_case.csv")
 CURVES = Path(__file__).with_name("thresholds.csv")
 TRAINERS = {f"{BASE}_StockNetwork": "stock", f"{BASE}_NoText": "no_text", BASE: "raw", f"{BASE}_RandomText": "random"}
-DATASETS = {"lesion": "Dataset501_Lesion", "zones": "Dataset502_Zones"}
+DATASETS = {"lesion": "Dataset501_Lesion", "zones": "Dataset502_Zones", "mimics": "Dataset503_Mimics"}
+"""Labels, or the rendering with benign findings like cancers (mimics.py) -> data set."""
 # Equal iterations for all: 24 epochs of 30. So few need less momentum than nnU-Net's 0.99, which remembers hundreds.
 # Guidance as in the paper, weak and off in the refine phase, on which variants build; it is not the package's default.
 BLOCK: dict[str, dict[str, Any]] = {
@@ -49,7 +51,7 @@ def prepare(labels: str, renderer: Path, work: Path, processes: int) -> None:
     dataset = DATASETS[labels]
     raw, preprocessed = work / "raw" / dataset, work / "preprocessed" / dataset
     render(labels, renderer, raw, processes)
-    if labels == "lesion":
+    if labels != "zones":
         add_anatomy(renderer, raw, processes)
     plans_file = preprocessed / "nnUNetPlans.json"
     if not (preprocessed / "nnUNetPlans_3d_fullres").is_dir():
@@ -58,7 +60,7 @@ def prepare(labels: str, renderer: Path, work: Path, processes: int) -> None:
         shutil.copy(raw / "splits_final.json", preprocessed)
         write_plans(plans_file, "nnUNetPlans", {})
         run("nnUNetv2_preprocess", "-d", dataset[7:10], "-c", "3d_fullres", "-np", str(processes))
-    if labels == "lesion":
+    if labels != "zones":
         shutil.copy(raw / "dataset.json", preprocessed)
         run("nnUNetv2_textguided", "anatomy", "-d", dataset[7:10], "-np", str(processes))
     for name, variant in {"": {}, **VARIANTS}.items():
@@ -69,8 +71,10 @@ def render(labels: str, renderer: Path, raw: Path, processes: int) -> None:
     """Draw bpMRI of all anatomies, and their folds."""
     if not (raw / "cases.csv").is_file():
         grid = ["--size", "16", "64", "64", "--spacing", "3", "1.25", "1.25", "--centre", "gland"]
-        cases = ["--n-train", "200", "--n-test", "0", "--seed", "0", "--labels", labels, "--workers", str(processes)]
-        run(sys.executable, str(renderer), "--out", str(raw), *grid, *cases)
+        classes = "zones" if labels == "zones" else "lesion"
+        cases = ["--n-train", "200", "--n-test", "0", "--seed", "0", "--labels", classes, "--workers", str(processes)]
+        script = [MIMICS, "--renderer", str(renderer)] if labels == "mimics" else [str(renderer)]
+        run(sys.executable, *script, "--out", str(raw), *grid, *cases)
 
 
 def add_anatomy(renderer: Path, raw: Path, processes: int) -> None:

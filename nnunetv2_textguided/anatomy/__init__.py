@@ -1,1 +1,1 @@
-"""Anatomy: label maps that give text concepts evidence of their own without being segmentation classes."""
+"""Anatomy: label maps that give text concepts supervision of their own without being segmentation classes."""

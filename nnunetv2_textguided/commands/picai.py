@@ -13,8 +13,6 @@ from nnunetv2_textguided.commands.scoring import add_scoring, read_scoring
 from nnunetv2_textguided.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from nnunetv2_textguided.picai.options import PrepareOptions
     from nnunetv2_textguided.picai.plan import Plan
     from nnunetv2_textguided.text.case_text import CaseText
@@ -86,6 +84,7 @@ def _prepare(args: argparse.Namespace) -> int:
     from nnunetv2_textguided.picai.masks import limit_masks
     from nnunetv2_textguided.picai.plan import make_plan
     from nnunetv2_textguided.picai.preparation import dataset_folder, prepare_dataset
+    from nnunetv2_textguided.picai.report_targets import write_texts
     from nnunetv2_textguided.processes.pool import default_workers
 
     options = _options(args)
@@ -104,8 +103,8 @@ def _prepare(args: argparse.Namespace) -> int:
     summary = prepare_dataset(plan, dataset, options, workers=args.jobs or default_workers(), overwrite=args.overwrite)
     for line in summary.lines():
         print(line, file=sys.stderr if line.startswith("FAILED") else sys.stdout)
-    if texts is not None:
-        _write_case_text(texts, dataset)
+    for line in write_texts(texts, dataset, args.overwrite):
+        print(line)
     print(dataset)
     return 0 if summary.succeeded else 1
 
@@ -133,25 +132,6 @@ def _case_text(args: argparse.Namespace, plan: Plan, dataset: Path) -> dict[str,
     for remark in remarks:
         print(f"warning: {remark}")
     return texts
-
-
-def _write_case_text(texts: Mapping[str, CaseText], dataset: Path) -> None:
-    """Write case_text.json for the cases that the data set holds."""
-    from nnunetv2_textguided.picai.dataset_files import CASES, read_cases
-    from nnunetv2_textguided.text.case_text import JSON_NAME, write_case_text
-
-    if not (dataset / CASES).is_file():
-        return
-    cases = read_cases(dataset / CASES)
-    texts = {case: text for case, text in texts.items() if case in cases}
-    write_case_text(dataset / JSON_NAME, texts)
-    sentences = sum(bool(text.findings) for text in texts.values())
-    clinical = sum(bool(text.clinical) for text in texts.values())
-    targets = sum(text.target is not None for text in texts.values())
-    print(
-        f"{JSON_NAME}: {sentences} of {len(cases)} cases with sentences, {clinical} with clinical facts"
-        + (f", {targets} whose lesions are counted" if targets else "")
-    )
 
 
 def _options(args: argparse.Namespace) -> PrepareOptions:

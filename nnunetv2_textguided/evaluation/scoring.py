@@ -37,12 +37,12 @@ def score_all(
         if new:
             waiting.append(replace(job, predictions=new))
     failed: dict[str, TextGuidedError] = {}
-    outcomes = run_jobs(score_case, waiting, workers=max(1, min(workers, len(waiting))))
-    for outcome in tqdm(outcomes, total=len(waiting), desc="scoring", unit="case", disable=not (waiting and progress)):
-        if outcome.value is not None:
-            known[outcome.job.case] |= outcome.value
+    results = run_jobs(score_case, waiting, workers=max(1, min(workers, len(waiting))))
+    for result in tqdm(results, total=len(waiting), desc="scoring", unit="case", disable=not (waiting and progress)):
+        if result.value is not None:
+            known[result.job.case] |= result.value
             if cache is not None:
-                cache.write(outcome.job, outcome.value)
-        elif outcome.error is not None:
-            failed[outcome.job.case] = outcome.error
+                cache.write(result.job, result.value)
+        elif result.error is not None:
+            failed[result.job.case] = result.error
     return {case: known[case] for case in sorted(known.keys() - failed.keys())}, dict(sorted(failed.items()))

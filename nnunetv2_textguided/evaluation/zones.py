@@ -40,10 +40,10 @@ def read_lesion_zones(jobs: Iterable[ZoneJob], workers: int) -> dict[str, str]:
         DataError: a mask is damaged, or on another grid than the reference.
     """
     found: dict[str, str] = {}
-    for outcome in run_jobs(_zone_of_case, list(jobs), workers=workers):
-        if outcome.error is not None:
-            raise outcome.error
-        found[outcome.job.case] = outcome.value or ""
+    for result in run_jobs(_zone_of_case, list(jobs), workers=workers):
+        if result.error is not None:
+            raise result.error
+        found[result.job.case] = result.value or ""
     return found
 
 

@@ -19,12 +19,12 @@ from nnunetv2_textguided.inference import cases as places
 from nnunetv2_textguided.inference.cases import Case, results_of
 from nnunetv2_textguided.inference.edits import count_edits
 from nnunetv2_textguided.inference.explaining import HEATMAP_SCALE, Layout
-from nnunetv2_textguided.inference.findings import Evidence, read_mask, write_findings
+from nnunetv2_textguided.inference.findings import CaseMaps, read_mask, write_findings
 from nnunetv2_textguided.inference.gland import gland_of_labels
 from nnunetv2_textguided.inference.grid import image_like, to_cropped_grid, to_image_grid
 from nnunetv2_textguided.inference.options import OutputOptions
 from nnunetv2_textguided.inference.prepare import Notes
-from nnunetv2_textguided.inference.text_evidence import Lesser, TextEvidence
+from nnunetv2_textguided.inference.text_effect import Lesser, LessText
 from nnunetv2_textguided.inference.thresholds import shift_logits
 from nnunetv2_textguided.nnunet.labels import file_names
 from nnunetv2_textguided.nnunet.masks import write_mask
@@ -119,7 +119,7 @@ class Exporter:
             record["text"] = text.described()
         if self.label is not None:
             written = folder / (case.name + self._ending)
-            evidence = Evidence(
+            maps = CaseMaps(
                 self._probability(logits, properties),
                 read_mask(written, self.dataset["labels"][self.label]),
                 heatmaps.get(self.label),
@@ -127,7 +127,7 @@ class Exporter:
                 text,
             )
             known = {**record, "fitted_threshold": self.fitted.get(self.label)}
-            record |= write_findings(folder, case, evidence, self.label, self.channels, self.output, known)
+            record |= write_findings(folder, case, maps, self.label, self.channels, self.output, known)
         return record
 
     def _write_mask(self, logits: np.ndarray, properties: dict[str, Any], target: Path, probabilities: bool) -> None:
@@ -139,7 +139,7 @@ class Exporter:
             heads = {self.layout.head_of(label): value for label, value in self.thresholds.items()}
             write_mask(shift_logits(logits, heads), properties, *model, target, False)
 
-    def _write_text(self, folder: Path, case: Case, cropped: np.ndarray, properties: dict[str, Any]) -> TextEvidence:
+    def _write_text(self, folder: Path, case: Case, cropped: np.ndarray, properties: dict[str, Any]) -> LessText:
         """The sentences' maps and the mask without text; returns what the network finds with less text."""
         layout = self.layout.told(case.text)
         maps = []
@@ -157,7 +157,7 @@ class Exporter:
             if self.label is not None:
                 mask = read_mask(target.parent / (case.name + self._ending), self.dataset["labels"][self.label])
                 less.append(Lesser(sitk.GetArrayFromImage(self._probability(logits, properties)), mask))
-        return TextEvidence(case.name, case.text, maps, less)
+        return LessText(case.name, case.text, maps, less)
 
     def _write_maps(
         self, folder: Path, case: Case, cropped: np.ndarray, properties: dict[str, Any]

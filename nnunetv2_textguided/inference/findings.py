@@ -18,13 +18,13 @@ from nnunetv2_textguided.inference.lesions import detection_map, measure_candida
 from nnunetv2_textguided.inference.options import OutputOptions
 from nnunetv2_textguided.inference.overlays import Scene, draw
 from nnunetv2_textguided.inference.reading import load_images
-from nnunetv2_textguided.inference.text_evidence import TextEvidence, text_effect
+from nnunetv2_textguided.inference.text_effect import LessText, text_effect
 from nnunetv2_textguided.inference.viewer.case import Layer, write_case
 from nnunetv2_textguided.inference.zones import NAMES, read_zones
 
 
 @dataclass(frozen=True)
-class Evidence:
+class CaseMaps:
     """What speaks for lesions in one case.
 
     Attributes:
@@ -39,7 +39,7 @@ class Evidence:
     mask: np.ndarray
     heatmap: sitk.Image | None
     gland: np.ndarray | None = None
-    text: TextEvidence | None = None
+    text: LessText | None = None
 
 
 def read_mask(path: Path, values: int | list[int]) -> np.ndarray:
@@ -50,7 +50,7 @@ def read_mask(path: Path, values: int | list[int]) -> np.ndarray:
 def write_findings(
     folder: Path,
     case: Case,
-    evidence: Evidence,
+    maps: CaseMaps,
     label: str,
     channels: tuple[str, ...],
     output: OutputOptions,
@@ -61,7 +61,7 @@ def write_findings(
     Args:
         folder: where to write.
         case: the case.
-        evidence: its maps.
+        maps: its maps.
         label: the label of the candidates.
         channels: names of the image channels.
         output: what to write.
@@ -70,33 +70,33 @@ def write_findings(
     Returns:
         The findings as JSON values.
     """
-    if evidence.probability.GetDimension() != 3:
+    if maps.probability.GetDimension() != 3:
         raise DataError("Candidates are measured in 3D images.", where=case.name, remedy="Use --candidates none.")
-    probability = sitk.GetArrayFromImage(evidence.probability)
-    heatmap = None if evidence.heatmap is None else sitk.GetArrayFromImage(evidence.heatmap)
-    zones = None if output.zones is None else read_zones(output.zones, case.name, evidence.probability)
-    gland = evidence.gland if zones is None else zones > 0
-    near, remarks = _near(gland, evidence.probability)
+    probability = sitk.GetArrayFromImage(maps.probability)
+    heatmap = None if maps.heatmap is None else sitk.GetArrayFromImage(maps.heatmap)
+    zones = None if output.zones is None else read_zones(output.zones, case.name, maps.probability)
+    gland = maps.gland if zones is None else zones > 0
+    near, remarks = _near(gland, maps.probability)
 
     def detect(chances: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, int]:
         found = detection_map(chances, mask, output.candidates)
         return (found, 0) if near is None or output.outside_gland != "drop" else without_outside(found, near)
 
-    detection, dropped = detect(probability, evidence.mask)
+    detection, dropped = detect(probability, maps.mask)
     remarks += [f"candidates outside the gland that were dropped: {dropped}"] if dropped else []
     image = sitk.GetImageFromArray(detection)
-    image.CopyInformation(evidence.probability)
+    image.CopyInformation(maps.probability)
     sitk.WriteImage(image, str(folder / places.DETECTIONS / f"{case.name}_detection_map.nii.gz"), True)
     found, numbers = measure_candidates(detection, probability, heatmap, zones, image, NAMES, near)
     if output.lesion_maps:
         numbered = sitk.GetImageFromArray(numbers.astype(np.uint8))
-        numbered.CopyInformation(evidence.probability)
-        sitk.WriteImage(evidence.probability, str(folder / places.PROBABILITIES / f"{case.name}.nii.gz"), True)
+        numbered.CopyInformation(maps.probability)
+        sitk.WriteImage(maps.probability, str(folder / places.PROBABILITIES / f"{case.name}.nii.gz"), True)
         sitk.WriteImage(numbered, str(folder / places.LESIONS / f"{case.name}.nii.gz"), True)
     effect = None
-    if evidence.text is not None:
+    if maps.text is not None:
         voxel_ml = float(np.prod(image.GetSpacing())) / 1000
-        effect = text_effect(evidence.text, detection, evidence.mask, numbers, detect, voxel_ml)
+        effect = text_effect(maps.text, detection, maps.mask, numbers, detect, voxel_ml)
         found = [replace(c, from_text=c.candidate in effect.from_text) for c in found]
         remarks += effect.remarks
     outside = [c.candidate for c in found if c.outside_gland]
@@ -114,7 +114,7 @@ def write_findings(
         if output.overlays:
             draw(scene, found, case.name, folder / places.OVERLAYS / f"{case.name}.png")
         if output.viewer:
-            layers = _layers(scene, evidence)
+            layers = _layers(scene, maps)
             shown = {
                 "remarks": findings["remarks"],
                 "unlike_training": notes.get("unlike_training", "unknown"),
@@ -147,12 +147,12 @@ def _channels(case: Case, names: tuple[str, ...]) -> list[tuple[str, np.ndarray]
     ]
 
 
-def _layers(scene: Scene, evidence: Evidence) -> list[Layer]:
+def _layers(scene: Scene, maps: CaseMaps) -> list[Layer]:
     layers = [Layer(name, "channel", values) for name, values in scene.channels]
     if scene.heatmap is not None:
         layers.append(Layer("heatmap", "heatmap", scene.heatmap))
-    text = evidence.text
+    text = maps.text
     if text is not None:
         layers += [Layer(f"sentence {number}", "sentence", values) for number, values in enumerate(text.maps, start=1)]
         layers.append(Layer("without text", "without", text.less[0].mask))
-    return [*layers, Layer("probability", "probability", scene.probability), Layer("mask", "mask", evidence.mask)]
+    return [*layers, Layer("probability", "probability", scene.probability), Layer("mask", "mask", maps.mask)]

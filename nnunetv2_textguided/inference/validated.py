@@ -58,11 +58,11 @@ def score_validation(
             remedy="Train more folds, with --npz.",
         )
     scores: dict[str, dict[str, Score]] = {}
-    for outcome in run_jobs(score_case, jobs, workers=workers):
-        if outcome.error is not None:
-            raise outcome.error
-        assert outcome.value is not None  # an outcome has a value or an error
-        scores[outcome.job.case] = outcome.value["model"]
+    for result in run_jobs(score_case, jobs, workers=workers):
+        if result.error is not None:
+            raise result.error
+        assert result.value is not None  # a result has a value or an error
+        scores[result.job.case] = result.value["model"]
     return fold, scores
 
 

@@ -53,7 +53,7 @@ class AttentionRefiner(Refiner):
     ) -> None:
         super().__init__()
         self.heads, self.tau, self.max_fraction, self.dropout = heads, tau, max_fraction, dropout
-        self.evidence: Callable[[Tensor], Tensor] = _region_evidence if has_regions else _class_evidence
+        self.confidence: Callable[[Tensor], Tensor] = _region_confidence if has_regions else _class_confidence
         self.voxel_norm = nn.LayerNorm(2 * feature_width + num_labels)
         self.query = nn.Linear(2 * feature_width + num_labels, dim)
         self.token_norm = nn.LayerNorm(token_dim)
@@ -81,9 +81,9 @@ class AttentionRefiner(Refiner):
     @torch.no_grad()
     def gate(self, logits: Tensor) -> Gate:
         """The most confident voxels of (B, O, *S) base logits whose foreground probability exceeds tau; no gradient."""
-        evidence = self.evidence(logits.detach().float().flatten(2))
-        count = max(1, int(self.max_fraction * evidence.shape[1]))
-        strongest, index = torch.topk(evidence, count, dim=1, sorted=False)
+        confidence = self.confidence(logits.detach().float().flatten(2))
+        count = max(1, int(self.max_fraction * confidence.shape[1]))
+        strongest, index = torch.topk(confidence, count, dim=1, sorted=False)
         # Log-odds order voxels as probabilities do, without a pass over the volume, and never saturate to ties.
         return Gate(index, strongest > (math.log(self.tau / (1 - self.tau)) if self.tau else -math.inf))
 
@@ -113,13 +113,13 @@ class AttentionRefiner(Refiner):
         return out
 
 
-def _class_evidence(logits: Tensor) -> Tensor:
+def _class_confidence(logits: Tensor) -> Tensor:
     """Log-odds of 1 - p(background) of (B, O, V) class logits, without a softmax over the volume: (B, V)."""
     foreground = logits[:, 1] if logits.shape[1] == 2 else torch.logsumexp(logits[:, 1:], dim=1)
     return foreground - logits[:, 0]
 
 
-def _region_evidence(logits: Tensor) -> Tensor:
+def _region_confidence(logits: Tensor) -> Tensor:
     """Log-odds of the largest region probability of (B, O, V) region logits: (B, V)."""
     return logits.amax(dim=1)
 

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from nnunetv2_textguided.network.attention import attend
 from nnunetv2_textguided.network.gate import Gate, Refinement, Refiner, log_odds, neighbourhood, sample, surface_gate
 
-EVIDENCE_RANGE = 4.0
+SCORE_RANGE = 4.0
 """Base log-odds up to here are read nearly linearly."""
 
 
@@ -131,10 +131,10 @@ class SurfaceRefiner(Refiner):
             ],
             dim=2,
         )
-        evidence = torch.cat(
+        scores = torch.cat(
             [neighbourhood(odds, gate.places, self.extent), sample(given.similarity, gate.places, shape)], dim=2
         )
-        seen = torch.cat([self.feature_norm(context), torch.tanh(evidence / EVIDENCE_RANGE)], dim=2)
+        seen = torch.cat([self.feature_norm(context), torch.tanh(scores / SCORE_RANGE)], dim=2)
         query: Tensor = self.query(F.gelu(self.first(seen)))
         return query
 

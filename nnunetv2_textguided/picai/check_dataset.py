@@ -216,15 +216,15 @@ def _counted(folder: Path, problems: list[Problem]) -> dict[str, int]:
 def _check_cases(jobs: list[CheckJob], kinds: dict[str, str], workers: int, progress: bool) -> list[Problem]:
     problems: list[Problem] = []
     same_voxels: dict[str, list[str]] = defaultdict(list)
-    outcomes = run_jobs(check_case, jobs, workers=min(workers, len(jobs)))
-    for outcome in tqdm(outcomes, total=len(jobs), desc="checking", unit="case", disable=not progress):
-        if outcome.error is not None:
-            problems.append(error(outcome.error.what, outcome.error.where or outcome.job.case))
-        elif outcome.value is not None:
-            problems.extend(outcome.value.problems)
-            if outcome.value.kind:
-                kinds[outcome.job.case] = outcome.value.kind
-            _remember(outcome.value, same_voxels)
+    results = run_jobs(check_case, jobs, workers=min(workers, len(jobs)))
+    for result in tqdm(results, total=len(jobs), desc="checking", unit="case", disable=not progress):
+        if result.error is not None:
+            problems.append(error(result.error.what, result.error.where or result.job.case))
+        elif result.value is not None:
+            problems.extend(result.value.problems)
+            if result.value.kind:
+                kinds[result.job.case] = result.value.kind
+            _remember(result.value, same_voxels)
     for cases in same_voxels.values():
         if len({owner_of(case) for case in cases}) > 1:
             names = ", ".join(sorted(cases))

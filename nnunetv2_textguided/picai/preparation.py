@@ -105,15 +105,13 @@ def _prepare_locked(
 
 
 def _run(waiting: list[CaseJob], summary: Summary, workers: int, progress: bool) -> None:
-    outcomes = run_jobs(prepare_case, waiting, workers=min(workers, len(waiting)))
-    for outcome in tqdm(
-        outcomes, total=len(waiting), desc="preparing", unit="case", disable=not (progress and waiting)
-    ):
-        if outcome.value is not None:
-            write_record(outcome.job, outcome.value)
-        elif outcome.error is not None:
-            summary.failed[outcome.job.case] = outcome.error
-            discard(outcome.job)
+    results = run_jobs(prepare_case, waiting, workers=min(workers, len(waiting)))
+    for result in tqdm(results, total=len(waiting), desc="preparing", unit="case", disable=not (progress and waiting)):
+        if result.value is not None:
+            write_record(result.job, result.value)
+        elif result.error is not None:
+            summary.failed[result.job.case] = result.error
+            discard(result.job)
 
 
 def _check_options(dataset: Path, options: PrepareOptions, overwrite: bool) -> None:

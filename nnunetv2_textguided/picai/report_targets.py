@@ -24,9 +24,10 @@ from nnunetv2_textguided.picai.dataset_files import CASES, read_cases
 from nnunetv2_textguided.picai.label_sources import TEXT_ONLY, source_label
 from nnunetv2_textguided.picai.marksheet import Row
 from nnunetv2_textguided.picai.plan import Plan
-from nnunetv2_textguided.text.case_text import CaseText
+from nnunetv2_textguided.text.case_text import JSON_NAME, CaseText, write_case_text
 from nnunetv2_textguided.text.report_target import ReportedLesion, ReportTarget
 
+EARLIER = "case_text.earlier.json"
 SIGNIFICANT = 2
 """The lowest ISUP grade of clinically significant cancer."""
 
@@ -67,6 +68,36 @@ def texts_and_targets(
     targets, more = report_targets(plan.rows, text_only, labels, table)
     texts |= {case: replace(texts.get(case, CaseText()), target=target) for case, target in targets.items()}
     return texts, remarks + more
+
+
+def write_texts(texts: Mapping[str, CaseText] | None, dataset: Path, overwrite: bool) -> list[str]:
+    """Write case_text.json for the cases that the data set holds.
+
+    Args:
+        texts: by case; None: none was asked for.
+        dataset: the data set's folder.
+        overwrite: whether the data set was made again, so that a file of earlier text is about other cases; it is
+            renamed then, as somebody may have edited it.
+
+    Returns:
+        Lines to print.
+    """
+    path = dataset / JSON_NAME
+    if texts is None:
+        if not (overwrite and path.is_file()):
+            return []
+        path.replace(dataset / EARLIER)
+        return [f"{JSON_NAME} of the earlier preparation is now {EARLIER}: no text was asked for."]
+    if not (dataset / CASES).is_file():
+        return []
+    cases = read_cases(dataset / CASES)
+    texts = {case: text for case, text in texts.items() if case in cases}
+    write_case_text(path, texts)
+    sentences = sum(bool(text.findings) for text in texts.values())
+    clinical = sum(bool(text.clinical) for text in texts.values())
+    targets = sum(text.target is not None for text in texts.values())
+    line = f"{JSON_NAME}: {sentences} of {len(cases)} cases with sentences, {clinical} with clinical facts"
+    return [line + (f", {targets} whose lesions are counted" if targets else "")]
 
 
 def report_targets(

@@ -19,7 +19,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Outcome(Generic[Job, Value]):
+class JobResult(Generic[Job, Value]):
     """What came of a job: a value, or an error for the user."""
 
     job: Job
@@ -33,8 +33,8 @@ def default_workers() -> int:
     return max(1, min(8, usable))
 
 
-def run_jobs(function: Callable[[Job], Value], jobs: Sequence[Job], *, workers: int) -> Iterator[Outcome[Job, Value]]:
-    """Yield an outcome for every job, in the order in which they finish.
+def run_jobs(function: Callable[[Job], Value], jobs: Sequence[Job], *, workers: int) -> Iterator[JobResult[Job, Value]]:
+    """Yield the result of every job, in the order in which they finish.
 
     Args:
         function: a module-level function (worker processes are spawned and import it).
@@ -56,13 +56,13 @@ def run_jobs(function: Callable[[Job], Value], jobs: Sequence[Job], *, workers: 
                 where=getattr(job, "case", job),
                 remedy="Most likely memory ran out: use fewer --jobs.",
             )
-            yield Outcome(job, error=died)
+            yield JobResult(job, error=died)
 
 
 def _in_pool(
     function: Callable[[Job], Value], jobs: Sequence[Job], workers: int
-) -> Generator[Outcome[Job, Value], None, list[Job]]:
-    """Yield outcomes; return the jobs that a broken pool left undone."""
+) -> Generator[JobResult[Job, Value], None, list[Job]]:
+    """Yield results; return the jobs that a broken pool left undone."""
     context = multiprocessing.get_context("spawn")
     undone: list[Job] = []
     with ProcessPoolExecutor(min(workers, len(jobs)) or 1, context, initializer=end_with_parent) as pool:
@@ -99,5 +99,5 @@ def _guarded(function: Callable[[Job], Value], job: Job) -> tuple[Value | None, 
         return None, DataError(f"{kind}: {error}", where=where, remedy="Check the case's files; use fewer --jobs.")
 
 
-def _finish(job: Job, value: Value | None, error: TextGuidedError | None) -> Outcome[Job, Value]:
-    return Outcome(job, value, error)
+def _finish(job: Job, value: Value | None, error: TextGuidedError | None) -> JobResult[Job, Value]:
+    return JobResult(job, value, error)

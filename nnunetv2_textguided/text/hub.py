@@ -62,27 +62,27 @@ def snapshot(repository: str, revision: str, files: Sequence[str], *, needs: str
 
 def unreachable(endpoint: str, seconds: float = PROBE_SECONDS) -> str | None:
     """Why the hub cannot be reached, or None if anything answers there within `seconds`."""
-    outcome: list[str | None] = [f"{endpoint} did not answer within {seconds:g} s"]
+    problem: list[str | None] = [f"{endpoint} did not answer within {seconds:g} s"]
 
     def probe() -> None:
         try:
             urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=seconds).close()
-            outcome[0] = None
+            problem[0] = None
         except urllib.error.HTTPError:
-            outcome[0] = None  # an answer, whatever it says
+            problem[0] = None  # an answer, whatever it says
         except OSError as e:
             # A certificate that this library does not know may be one that the hub's client does.
             reason = getattr(e, "reason", e)
             if isinstance(reason, ssl.SSLError):
-                outcome[0] = None
+                problem[0] = None
             elif not isinstance(reason, TimeoutError):  # which says no more than that there was no answer
-                outcome[0] = f"{endpoint} cannot be reached ({e})"
+                problem[0] = f"{endpoint} cannot be reached ({e})"
 
     # Name resolution obeys no timeout, hence the thread.
     thread = threading.Thread(target=probe, daemon=True)
     thread.start()
     thread.join(seconds)
-    return outcome[0]
+    return problem[0]
 
 
 _REMEDY = (

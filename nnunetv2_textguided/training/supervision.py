@@ -11,9 +11,9 @@ import numpy as np
 from batchgenerators.utilities.file_and_folder_operations import load_pickle
 
 from nnunetv2_textguided.anatomy.sectors import SECTORS, Sector, values_within
-from nnunetv2_textguided.errors import SettingsError, TrainingError
-from nnunetv2_textguided.losses.report import BatchReports, SampleReport
-from nnunetv2_textguided.nnunet.labels import read_labels
+from nnunetv2_textguided.errors import TrainingError
+from nnunetv2_textguided.losses.report import BatchReports
+from nnunetv2_textguided.losses.sample_report import SampleReport
 from nnunetv2_textguided.nnunet.loaders import PlacedCases
 from nnunetv2_textguided.nnunet.plans import LabelManager, PlansManager
 from nnunetv2_textguided.nnunet.preprocessed import read_map
@@ -21,52 +21,10 @@ from nnunetv2_textguided.settings import Settings, SupervisionSettings
 from nnunetv2_textguided.text.dataset import dataset_case_text, has_zones
 from nnunetv2_textguided.text.report_target import ReportTarget
 from nnunetv2_textguided.training.anatomy import TrainingAnatomy
+from nnunetv2_textguided.training.report_labels import reported_channels
 
 PLACES = 1000
 """Voxels of a case around which it is cropped, a random choice."""
-_WHERE = "text_guidance.text.supervision"
-
-
-def reported_channels(
-    settings: SupervisionSettings, dataset_json: Mapping[str, Any], manager: LabelManager, axes: int
-) -> tuple[int, ...]:
-    """The output channels of the labels that reports count.
-
-    Args:
-        settings: of the supervision, which is on.
-        dataset_json: the data set's description.
-        manager: its labels.
-        axes: of a patch.
-
-    Raises:
-        SettingsError: the labels are regions, none is the ignore label, there is no such label, or patches are slices.
-    """
-    if manager.has_regions:
-        raise SettingsError(
-            "Losses from reports cannot be used with region-based labels.",
-            where=f"{_WHERE}.enabled",
-            remedy="Give each region a label of its own, or set text.supervision.enabled to false.",
-        )
-    if not manager.has_ignore_label:
-        raise SettingsError(
-            "The data set has no label 'ignore', which cases without an outline have everywhere.",
-            where=f"{_WHERE}.enabled; dataset.json, labels",
-            remedy="Add such cases and the label, or set text.supervision.enabled to false.",
-        )
-    if axes != 3:
-        raise SettingsError(
-            "Reports say where in a volume a lesion is; this configuration is trained on slices.",
-            where=f"{_WHERE}.enabled",
-            remedy="Use 3d_fullres or 3d_lowres, or set text.supervision.enabled to false.",
-        )
-    labels = read_labels(dataset_json)
-    unknown = [name for name in settings.labels or () if name not in labels.foreground]
-    if unknown:
-        raise SettingsError(
-            f"There is no label {unknown[0]!r}; the labels are {', '.join(labels.foreground)}.",
-            where=f"{_WHERE}.labels",
-        )
-    return tuple(labels.values[name][0] for name in settings.labels or labels.foreground)
 
 
 def uses_places(settings: Settings, dataset_json: Mapping[str, Any]) -> bool:

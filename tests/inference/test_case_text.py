@@ -21,7 +21,7 @@ from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.errors import DataError, EmbeddingFileError, EncoderError, TextGuidedError
 from nnunetv2_textguided.inference.grand_challenge import CLINICAL, DETECTION_MAP, detect, find_model
 from nnunetv2_textguided.inference.run import Summary
-from nnunetv2_textguided.inference.text_evidence import Lesser, TextEvidence, text_effect
+from nnunetv2_textguided.inference.text_effect import Lesser, LessText, text_effect
 from nnunetv2_textguided.inference.viewer.page import PAGE
 from nnunetv2_textguided.text.case_text import CaseText
 from nnunetv2_textguided.text.embeddings import write_embeddings
@@ -143,9 +143,9 @@ def test_contradictions_and_candidates_from_text() -> None:
     without[0, 0, 0] = 0.1
     image[0, :2, :2], image[1, 4:, 4:] = 0.9, 0.8  # with text, a second candidate
     lesser = [without, without, image, image]
-    evidence = TextEvidence("case", CaseText(("here", "there", "?")), maps, [Lesser(p, p > 0.05) for p in lesser])
+    less_text = LessText("case", CaseText(("here", "there", "?")), maps, [Lesser(p, p > 0.05) for p in lesser])
     numbers = np.where(image == 0.9, 1, np.where(image == 0.8, 2, 0))
-    effect = text_effect(evidence, image, image > 0.05, numbers, lambda p, mask: (np.where(mask, p, 0), 0), 0.5)
+    effect = text_effect(less_text, image, image > 0.05, numbers, lambda p, mask: (np.where(mask, p, 0), 0), 0.5)
     here, there, nowhere = effect.record["sentences"]
     assert (here["contradicted"], there["contradicted"], nowhere["contradicted"]) == (False, True, None)
     assert there["peak_without_text"] == pytest.approx(0.02)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from nnunetv2_textguided.anatomy.sectors import SECTORS, Sector, values_within
-from nnunetv2_textguided.losses.report import BatchReports, SampleReport, sample_terms
+from nnunetv2_textguided.losses.report import BatchReports
 from nnunetv2_textguided.losses.report_places import Gland, around, body_average, enclosed, grow
+from nnunetv2_textguided.losses.sample_report import SampleReport, sample_terms
 from nnunetv2_textguided.settings import SupervisionSettings
 from nnunetv2_textguided.text.report_target import FILLED, ReportedLesion, ReportTarget
 
@@ -49,8 +50,8 @@ def report(*findings: ReportedLesion, lesions: int | None = None, sectors: Tenso
     return SampleReport.of(target, extents(gland() if sectors is None else sectors))
 
 
-def total(evidence: Tensor, said: SampleReport, sectors: Tensor | None = None) -> Tensor:
-    return sample_terms(evidence, gland() if sectors is None else sectors, said, SPACING, SETTINGS).total(SETTINGS)
+def total(logits: Tensor, said: SampleReport, sectors: Tensor | None = None) -> Tensor:
+    return sample_terms(logits, gland() if sectors is None else sectors, said, SPACING, SETTINGS).total(SETTINGS)
 
 
 VOLUME_OF_20 = 20.0 * FILLED ** (1 / 3)
@@ -71,7 +72,7 @@ def test_the_true_mask_costs_least() -> None:
         "a speck": sure(ball(4, 16, 21, 3.0)),
         "undecided": torch.zeros(SHAPE),
     }
-    costs = {name: float(total(evidence, said)) for name, evidence in wrong.items()}
+    costs = {name: float(total(logits, said)) for name, logits in wrong.items()}
     assert all(cost > right + 0.2 for cost in costs.values()), costs
 
 
@@ -99,20 +100,20 @@ def test_each_term_says_what_it_is_for() -> None:
 @pytest.mark.parametrize("start", [-5.0, -2.0, 0.0])
 def test_gradients_go_the_right_way_and_are_finite(start: float) -> None:
     """Down the gradient, the reported place rises; what is falsely seen on the other side falls."""
-    evidence = torch.full(SHAPE, start)
-    evidence[ball(4, 16, 8, 10)] = 3.0
-    evidence.requires_grad_(True)
-    terms = sample_terms(evidence, gland(), report(ONE), SPACING, SETTINGS)
-    (of_place,) = torch.autograd.grad(terms.place, evidence, retain_graph=True)
+    logits = torch.full(SHAPE, start)
+    logits[ball(4, 16, 8, 10)] = 3.0
+    logits.requires_grad_(True)
+    terms = sample_terms(logits, gland(), report(ONE), SPACING, SETTINGS)
+    (of_place,) = torch.autograd.grad(terms.place, logits, retain_graph=True)
     reachable = grow(gland() == gland()[4, 16, 20], SETTINGS.tolerance_mm + 20 / 2, SPACING)
     assert (of_place <= 0).all()
     assert of_place.min() < 0
     assert not of_place[~reachable].any()
-    (of_outside,) = torch.autograd.grad(terms.outside, evidence, retain_graph=True)
+    (of_outside,) = torch.autograd.grad(terms.outside, logits, retain_graph=True)
     assert (of_outside >= 0).all()
     assert of_outside[ball(4, 16, 8, 6)].max() > 0
     assert not of_outside[reachable].any()
-    (whole,) = torch.autograd.grad(terms.total(SETTINGS), evidence)
+    (whole,) = torch.autograd.grad(terms.total(SETTINGS), logits)
     assert whole.isfinite().all()
     # No more than a sample's Dice loss can pull on its logits, times the number of terms.
     assert whole.abs().sum() < 3
@@ -121,8 +122,8 @@ def test_gradients_go_the_right_way_and_are_finite(start: float) -> None:
 def test_a_lesion_that_nobody_sees_is_pulled_at_gently() -> None:
     pulls = []
     for start in (-8.0, -3.0, 0.0):
-        evidence = torch.full(SHAPE, start, requires_grad=True)
-        (gradient,) = torch.autograd.grad(total(evidence, report(ReportedLesion(LEFT))), evidence)
+        logits = torch.full(SHAPE, start, requires_grad=True)
+        (gradient,) = torch.autograd.grad(total(logits, report(ReportedLesion(LEFT))), logits)
         pulls.append(float(gradient.clamp(max=0).abs().sum()))
     assert 0 < pulls[0] < 0.01 < pulls[1]
 
@@ -139,25 +140,25 @@ def test_two_lesions_need_two_bodies() -> None:
 
 
 def test_a_place_of_which_less_than_half_is_in_the_patch_says_nothing() -> None:
-    evidence = torch.full(SHAPE, -2.0, requires_grad=True)
+    logits = torch.full(SHAPE, -2.0, requires_grad=True)
     whole = extents(gland())
     for factor, known in ((1.9, 1), (2.1, 0)):
         said = SampleReport((ONE,), (whole[0], *(round(factor * n) for n in whole[1:])))
-        terms = sample_terms(evidence, gland(), said, SPACING, SETTINGS)
+        terms = sample_terms(logits, gland(), said, SPACING, SETTINGS)
         assert (terms.regions, terms.measured) == (known, known)
         assert bool(terms.place) == bool(known)
-    away = sample_terms(evidence, torch.zeros(SHAPE), said, SPACING, SETTINGS)
+    away = sample_terms(logits, torch.zeros(SHAPE), said, SPACING, SETTINGS)
     assert (away.place, away.regions, away.volume) == (0, 0, 0)
     assert away.outside > 0, "no lesion where the report has none"
-    assert torch.autograd.grad(away.total(SETTINGS), evidence)[0].isfinite().all()
+    assert torch.autograd.grad(away.total(SETTINGS), logits)[0].isfinite().all()
 
 
 def test_without_zones_a_lesion_is_anywhere_in_a_patch_that_holds_most_of_the_case() -> None:
-    evidence = sure(ball(4, 2, 29, VOLUME_OF_20))
+    logits = sure(ball(4, 2, 29, VOLUME_OF_20))
     for voxels, known in ((TRUTH.numel(), 1), (3 * TRUTH.numel(), 0)):
         said = SampleReport((ONE,), (voxels, *[0] * 24))
         for sectors in (None, torch.zeros(SHAPE)):
-            terms = sample_terms(evidence, sectors, said, SPACING, SETTINGS)
+            terms = sample_terms(logits, sectors, said, SPACING, SETTINGS)
             assert terms.regions == known
             assert terms.place < 0.1
             assert terms.outside == 0
@@ -166,9 +167,9 @@ def test_without_zones_a_lesion_is_anywhere_in_a_patch_that_holds_most_of_the_ca
 def test_more_lesions_than_fit_and_a_region_of_the_whole_patch() -> None:
     everywhere = torch.full(SHAPE, values_within(LEFT)[0], dtype=torch.int16)
     for sectors in (gland(), everywhere):
-        evidence = torch.zeros(SHAPE, requires_grad=True)
+        logits = torch.zeros(SHAPE, requires_grad=True)
         said = report(*[ReportedLesion(LEFT, 40.0)] * 12, sectors=sectors)
-        (gradient,) = torch.autograd.grad(total(evidence, said, sectors), evidence)
+        (gradient,) = torch.autograd.grad(total(logits, said, sectors), logits)
         assert gradient.isfinite().all()
 
 
@@ -217,8 +218,8 @@ def test_a_batch_is_the_mean_of_its_samples() -> None:
     both, first = batch(said, said)(logits, target), batch(said, None)(logits, target)
     second = batch(None, said)(logits, target)
     torch.testing.assert_close(both.weighted, first.weighted + second.weighted)
-    evidence = logits[:, 1] - logits[:, 0]
-    torch.testing.assert_close(first.weighted, 0.5 * total(evidence[0], said) / 2)
+    logits = logits[:, 1] - logits[:, 0]
+    torch.testing.assert_close(first.weighted, 0.5 * total(logits[0], said) / 2)
     torch.testing.assert_close(both.outside, (first.outside + second.outside) / 2)
     assert not torch.autograd.grad(first.weighted, logits)[0][1].any()
     nothing = batch(None, None)(logits, target)
@@ -261,17 +262,17 @@ def test_all_labels_that_reports_count_are_a_lesion() -> None:
 def test_descent_moves_the_mask_into_the_reported_place() -> None:
     """Free logits that see a lesion on the wrong side end with one of the right size on the right side."""
     torch.manual_seed(0)
-    evidence = torch.randn(SHAPE) * 0.1 - 3
-    evidence[ball(4, 16, 8, VOLUME_OF_20)] = 2.0
-    evidence[ball(4, 16, 21, 8)] = -0.5
-    evidence.requires_grad_(True)
-    optimiser = torch.optim.SGD([evidence], lr=20.0)
+    logits = torch.randn(SHAPE) * 0.1 - 3
+    logits[ball(4, 16, 8, VOLUME_OF_20)] = 2.0
+    logits[ball(4, 16, 21, 8)] = -0.5
+    logits.requires_grad_(True)
+    optimiser = torch.optim.SGD([logits], lr=20.0)
     said = report(ONE)
     for _ in range(200):
         optimiser.zero_grad()
-        total(evidence, said).backward()
+        total(logits, said).backward()
         optimiser.step()
-    found = evidence.detach() > 0
+    found = logits.detach() > 0
     left = gland() == gland()[4, 16, 20]
     assert not found[grow(gland() == gland()[4, 16, 10], 0, SPACING) & ~grow(left, 15, SPACING)].any()
     volume = float(found.sum()) * math.prod(SPACING)

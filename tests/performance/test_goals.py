@@ -9,8 +9,14 @@ import pytest
 import torch
 from torch import nn
 
+from nnunetv2_textguided.anatomy.sectors import SECTORS
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
+from nnunetv2_textguided.losses.report import BatchReports
+from nnunetv2_textguided.losses.sample_report import SampleReport
+from nnunetv2_textguided.nnunet.losses import deep_supervision, stock_loss
 from nnunetv2_textguided.planning.memory import SavedBytes
+from nnunetv2_textguided.settings import SupervisionSettings
+from nnunetv2_textguided.text.report_target import ReportedLesion, ReportTarget
 from tests.performance.counts import guided_cost, released, released_cost, released_loss, stock_cost
 from tests.performance.pairs import compare, counted
 from tests.performance.subjects import (
@@ -139,6 +145,32 @@ def test_the_text_losses_are_a_hundredth_of_a_step(benchmark: Any) -> None:
     step = training_step(network, settings)
     name = "Alignment and heatmap loss with their gradients : training step"
     assert not compare(benchmark, guidance, step, 5, goal=6, name=name, limit=0.01).missed
+
+
+@pytest.mark.parametrize("name", list(STEPS)[:2])
+def test_losses_from_reports_add_at_most_a_twentieth_to_a_training_step(benchmark: Any, name: str) -> None:
+    """Of a batch of which one patch has a report, with a place and a diameter: half of them have, by default."""
+    patch, shrink, pairs = STEPS[name]
+    sectors = torch.randint(0, len(SECTORS) + 1, (BATCH, 1, *patch), dtype=torch.int16)
+    extents = torch.bincount(sectors.flatten().long()).tolist()
+    finding = ReportedLesion(SECTORS[0], 14.0)
+    sample = SampleReport.of(ReportTarget(1, (finding,)), [int(sectors[0].numel()), *extents[1:]])
+    chosen = SupervisionSettings(enabled=True)
+    reports = BatchReports((sample, None), (False, False), chosen, 0.5, (3.0, 0.5, 0.5), (1,), 2, sectors=True)
+
+    def with_reports(network: Any, data: torch.Tensor, truth: list[torch.Tensor]) -> torch.Tensor:
+        outputs = network(data)
+        found = torch.cat([truth[0], sectors], dim=1)
+        return segmentation(outputs, truth) + reports(outputs[0], found).weighted
+
+    def without(network: Any, data: torch.Tensor, truth: list[torch.Tensor]) -> torch.Tensor:
+        return segmentation(network(data), truth)
+
+    segmentation = deep_supervision(stock_loss(regions=False), len(targets(patch)))
+    network, settings = guided(NO_TEXT, shrink=shrink)
+    told, plain = (training_step(network, settings, patch, loss=loss) for loss in (with_reports, without))
+    named = f"Training step, losses from reports : without, {name}"
+    assert not compare(benchmark, told, plain, pairs, goal=1, name=named, limit=1.05).missed
 
 
 def test_the_losses_keep_nothing_of_the_image_s_size(benchmark: Any) -> None:

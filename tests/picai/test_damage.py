@@ -178,17 +178,17 @@ def test_itk_alone_would_read_a_truncated_label_as_an_empty_one(builder) -> None
 
 
 def test_a_worker_that_dies_takes_no_other_case_along() -> None:
-    outcomes = {o.job: o for o in run_jobs(_die_at_two, [1, 2, 3], workers=2)}
-    assert outcomes[1].value == 1
-    assert outcomes[3].value == 3
-    assert "worker process died" in str(outcomes[2].error)
-    assert "--jobs" in str(outcomes[2].error)
+    results = {o.job: o for o in run_jobs(_die_at_two, [1, 2, 3], workers=2)}
+    assert results[1].value == 1
+    assert results[3].value == 3
+    assert "worker process died" in str(results[2].error)
+    assert "--jobs" in str(results[2].error)
 
 
 def test_an_unexpected_exception_becomes_an_error_of_that_case() -> None:
-    outcomes = {o.job: o for o in run_jobs(_divide, [0, 2], workers=1)}
-    assert outcomes[2].value == 0.5
-    assert "Unexpected ZeroDivisionError" in str(outcomes[0].error)
+    results = {o.job: o for o in run_jobs(_divide, [0, 2], workers=1)}
+    assert results[2].value == 0.5
+    assert "Unexpected ZeroDivisionError" in str(results[0].error)
 
 
 def _die_at_two(job: int) -> int:

@@ -143,6 +143,15 @@ def test_without_text_cases_the_others_are_left_out(run: Run, dataset: Path, tmp
     assert not (dataset / "case_text.json").exists()
 
 
+def test_text_of_an_earlier_preparation_does_not_stay_in_force(run: Run, dataset: Path, capsys) -> None:
+    assert run("--masks", "2", "--text-cases") == 0
+    written = (dataset / "case_text.json").read_bytes()
+    assert run("--overwrite") == 0
+    assert not (dataset / "case_text.json").exists()
+    assert (dataset / "case_text.earlier.json").read_bytes() == written
+    assert "case_text.earlier.json: no text was asked for" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("wanted", "what"),
     [("0", "there are 4"), ("5", "there are 4"), ("nowhere.txt", "cannot be read"), ("list", "names no case")],

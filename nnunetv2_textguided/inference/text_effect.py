@@ -35,7 +35,7 @@ class Lesser:
 
 
 @dataclass(frozen=True)
-class TextEvidence:
+class LessText:
     """What the network finds with less text.
 
     Attributes:
@@ -74,7 +74,7 @@ class TextEffect:
 
 
 def text_effect(
-    evidence: TextEvidence,
+    less_text: LessText,
     detection: np.ndarray,
     mask: np.ndarray,
     numbers: np.ndarray,
@@ -84,17 +84,17 @@ def text_effect(
     """Compare the prediction with those with less text.
 
     Args:
-        evidence: the predictions with less text.
+        less_text: the predictions with less text.
         detection: (z, y, x) detection map of the prediction with all of it.
         mask: (z, y, x) bool, its mask.
         numbers: (z, y, x) numbers of its candidates.
         detect: how candidates are found.
         voxel_ml: volume of a voxel, mL.
     """
-    found = [detect(one.probability, one.mask)[0] for one in evidence.less]
+    found = [detect(one.probability, one.mask)[0] for one in less_text.less]
     without, *others = found
     # With one part alone, the prediction without it is the one without any.
-    each = list(zip(others or [without], list(evidence.less[1:]) or evidence.less, strict=True))
+    each = list(zip(others or [without], list(less_text.less[1:]) or less_text.less, strict=True))
 
     def change(less: np.ndarray, one: Lesser) -> dict[str, Any]:
         return {
@@ -103,20 +103,20 @@ def text_effect(
             "candidates_from_it": sorted(_only_here(numbers, less)),
         }
 
-    described, remarks = evidence.described(), []
-    for entry, region, less in zip(described["sentences"], evidence.maps, each, strict=False):
-        entry |= _grounding(region >= GROUNDED, evidence.less[0].probability, without, voxel_ml) | change(*less)
+    described, remarks = less_text.described(), []
+    for entry, region, less in zip(described["sentences"], less_text.maps, each, strict=False):
+        entry |= _grounding(region >= GROUNDED, less_text.less[0].probability, without, voxel_ml) | change(*less)
         if entry["contradicted"] is None:
             remarks.append(f'the model finds no place for: "{entry["sentence"]}"')
         elif entry["contradicted"]:
             remarks.append(f'the image contradicts: "{entry["sentence"]}"')
-    if evidence.text.clinical:
+    if less_text.text.clinical:
         described["clinical"] = change(*each[-1])
     new = _only_here(numbers, without)
     if new:
         remarks.append(f"candidates from text, not from the image alone: {', '.join(map(str, sorted(new)))}")
     described["without"] = {
-        "volume_ml": float(evidence.less[0].mask.sum()) * voxel_ml,
+        "volume_ml": float(less_text.less[0].mask.sum()) * voxel_ml,
         "case_likelihood": float(without.max()),
     }
     return TextEffect({**described, "candidates_from_text": sorted(new)}, new, remarks)
