@@ -16,12 +16,18 @@ from nnunetv2_textguided.nnunet.labels import trainable_labels
 from nnunetv2_textguided.nnunet.plans import merged_configuration
 from nnunetv2_textguided.nnunet.splits import SPLITS, check_folds, read_splits
 from nnunetv2_textguided.nnunet.trainers import imported_trainers, stock_lookup
+from nnunetv2_textguided.nnunet.variant import read_model
 
 
 def check_study(
-    dataset: str, configuration: str, trainers: Sequence[str], plans: Sequence[str], folds: Sequence[int]
+    dataset: str,
+    configuration: str,
+    trainers: Sequence[str],
+    plans: Sequence[str],
+    folds: Sequence[int],
+    models: Sequence[str] = (),
 ) -> Study:
-    """The study, if all of it exists.
+    """The study, if all of it exists: every trainer under every plans name, or the models TRAINER__PLANS.
 
     Raises:
         DataError: an unknown data set, trainer, plans, configuration or fold; preprocessed data that are missing.
@@ -34,7 +40,10 @@ def check_study(
             where=folder,
             remedy=f"Run `nnUNetv2_plan_and_preprocess -d {dataset}` first.",
         )
-    study = Study(name, configuration, _unique(trainers), _unique(plans), _unique(folds))
+    if models:
+        study = Study.of_models(name, [read_model(word, configuration) for word in models], _unique(folds))
+    else:
+        study = Study(name, configuration, _unique(trainers), _unique(plans), _unique(folds))
     for trainer in study.trainers:
         _check_trainer(trainer)
     trainable_labels(read_json(folder / "dataset.json", error=DataError), folder / "dataset.json")

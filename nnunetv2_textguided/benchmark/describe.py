@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nnunetv2_textguided.benchmark.facts import ModelFacts
 from nnunetv2_textguided.benchmark.study import Study, Variant
 from nnunetv2_textguided.errors import DataError, TextGuidedError
-from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RESULTS, required_path
+from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RESULTS, required_path, variables
 from nnunetv2_textguided.nnunet.plans import image_channels
 from nnunetv2_textguided.nnunet.trainers import make_trainer
 from nnunetv2_textguided.settings import BLOCK
@@ -80,14 +79,9 @@ def _trainer(variant: Variant, study: Study) -> Any:
 @contextlib.contextmanager
 def _elsewhere() -> Iterator[None]:
     """nnU-Net's trainers make their folder, log and online run when they are built: not where anybody looks."""
-    before = dict(os.environ)
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        os.environ |= {RESULTS: folder, WANDB: "0"}
-        try:
-            yield
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+    quiet = contextlib.redirect_stdout(io.StringIO())
+    with tempfile.TemporaryDirectory() as folder, quiet, variables({RESULTS: folder, WANDB: "0"}):
+        yield
 
 
 def _count(trainer: Any) -> tuple[int | None, float | None, str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from nnunetv2_textguided.benchmark.facts import ModelFacts
@@ -29,7 +29,7 @@ def describe_fairness(study: Study, facts: Facts, cases: Mapping[int, tuple[str,
         f"folds: the same for all (splits_final.json, sha256 {splits}); validation cases per fold {folds}",
         *_same_or_not(study, facts),
         "",
-        *_table(_rows(study, facts)),
+        *table(_rows(study, facts)),
         "",
         "FLOPs: of a step (three forward passes per patch; convolutions and matrix products only), and of all steps.",
         f"cost: training FLOPs relative to {study.variants[0].trainer}, the first model.",
@@ -73,9 +73,9 @@ def _rows(study: Study, facts: Facts) -> Iterator[tuple[str, ...]]:
             variant.plans,
             f"{f.epochs} x {f.iterations_per_epoch}",
             str(f.batch_size),
-            _amount(f.parameters),
-            _amount(f.flops_per_step),
-            _amount(f.training_flops),
+            amount(f.parameters),
+            amount(f.flops_per_step),
+            amount(f.training_flops),
             "?" if not reference or f.training_flops is None else f"{f.training_flops / reference:.2f}",
         )
 
@@ -84,7 +84,7 @@ def _short(variant: Variant, study: Study) -> str:
     return variant.trainer if len(study.plans) == 1 else f"{variant.trainer} ({variant.plans})"
 
 
-def _amount(value: float | None) -> str:
+def amount(value: float | None) -> str:
     """A number with a decimal prefix."""
     if value is None:
         return "?"
@@ -95,7 +95,8 @@ def _amount(value: float | None) -> str:
     return f"{value:.3g} Z"
 
 
-def _table(rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
+def table(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    """Rows as lines of aligned columns."""
     cells = list(rows)
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     for row in cells:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,8 +72,9 @@ def run_benchmark(
     plans: list[str],
     folds: list[int],
     options: RunOptions,
+    models: Sequence[str] = (),
 ) -> int:
-    """Run a benchmark.
+    """Run a benchmark of every trainer under every plans name, or of the models TRAINER__PLANS.
 
     Returns:
         The exit status: 0 if every training is done.
@@ -85,7 +86,7 @@ def run_benchmark(
     from nnunetv2_textguided.benchmark.check import check_study, validation_cases
     from nnunetv2_textguided.benchmark.describe import describe_study
 
-    study = replace(check_study(dataset, configuration, trainers, plans, folds), repeats=options.repeats)
+    study = replace(check_study(dataset, configuration, trainers, plans, folds, models), repeats=options.repeats)
     facts = describe_study(study)
     cases = validation_cases(study)
     results = required_path(RESULTS)

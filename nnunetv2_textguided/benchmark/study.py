@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,7 @@ class Study:
         plans: plans names.
         folds: folds of the data set's splits.
         repeats: how often every variant is trained on every fold.
+        chosen: the variants, where they are not every trainer under every plans name.
     """
 
     dataset: str
@@ -59,11 +60,20 @@ class Study:
     plans: tuple[str, ...] = ("nnUNetPlans",)
     folds: tuple[int, ...] = (0, 1, 2, 3, 4)
     repeats: int = 1
+    chosen: tuple[Variant, ...] = ()
 
     @property
     def variants(self) -> tuple[Variant, ...]:
-        """Every trainer under every plans name."""
-        return tuple(Variant(trainer, plans, self.configuration) for plans in self.plans for trainer in self.trainers)
+        """Every trainer under every plans name, or those that were chosen."""
+        every = (Variant(trainer, plans, self.configuration) for plans in self.plans for trainer in self.trainers)
+        return self.chosen or tuple(every)
+
+    @classmethod
+    def of_models(cls, dataset: str, models: Sequence[Variant], folds: tuple[int, ...]) -> Study:
+        """The study of some models of one configuration."""
+        trainers, plans = (dict.fromkeys(names) for names in ([m.trainer for m in models], [m.plans for m in models]))
+        chosen = tuple(dict.fromkeys(models))
+        return cls(dataset, models[0].configuration, tuple(trainers), tuple(plans), folds, chosen=chosen)
 
     def cells(self) -> Iterator[Cell]:
         """All trainings, fold by fold, so that an unfinished benchmark has complete folds to compare."""

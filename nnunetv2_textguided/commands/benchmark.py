@@ -30,15 +30,24 @@ def run(args: argparse.Namespace) -> int:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", "--dataset", required=True, help="data set id or name")
     parser.add_argument("-c", "--configuration", default="3d_fullres", help="configuration (default: 3d_fullres)")
-    parser.add_argument("--trainers", nargs="+", required=True, metavar="TRAINER", help="the first is the reference")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--trainers", nargs="+", default=[], metavar="TRAINER", help="the first is the reference")
+    which.add_argument("--models", nargs="+", default=[], metavar="TRAINER__PLANS",
+                       help="these alone, instead of every trainer under every plans name")  # fmt: skip
     parser.add_argument("--plans", nargs="+", default=["nnUNetPlans"], metavar="PLANS", help="default: nnUNetPlans")
+    parser.add_argument("--dry-run", action="store_true", help="print nnU-Net's commands for what is missing, and stop")
+    add_trainings(parser)
+
+
+def add_trainings(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Add the options of how often, on what and where is trained; returns them."""
+    before = len(parser._actions)
     parser.add_argument(
         "--folds", nargs="+", type=_fold, default=[0, 1, 2, 3, 4], metavar="FOLD", help="default: 0 to 4"
     )
     parser.add_argument("--repeats", type=count("--repeats"), default=1, metavar="N",
                         help="train every model N times on every fold (default: 1)")  # fmt: skip
     parser.add_argument("--device", choices=("cuda", "cpu", "mps"), default="cuda", help="nnU-Net's (default: cuda)")
-    parser.add_argument("--dry-run", action="store_true", help="print nnU-Net's commands for what is missing, and stop")
     where = parser.add_argument_group("where")
     where.add_argument("--executor", choices=EXECUTORS, default="local", help="this machine (default), or SLURM")
     where.add_argument(
@@ -54,6 +63,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--cpus", type=count("--cpus"), default=12, help="CPUs of a SLURM job (default: 12)")
     where.add_argument("--sbatch", nargs="+", default=[], metavar="KEY=VALUE",
                        help="further sbatch options, such as partition=gpu gres=gpu:a100:1")  # fmt: skip
+    return parser._actions[before:]
 
 
 def _fold(word: str) -> int:
@@ -72,4 +82,5 @@ def _run(args: argparse.Namespace) -> int:
 
     engine = EngineOptions(args.executor, 1, args.retries, args.hours, args.cpus, parse_sbatch(args.sbatch))
     options = RunOptions(engine, args.device, args.gpus, args.jobs, args.repeats, args.dry_run)
-    return run_benchmark(args.dataset, args.configuration, args.trainers, args.plans, args.folds, options)
+    study = (args.dataset, args.configuration, args.trainers, args.plans, args.folds)
+    return run_benchmark(*study, options, args.models)

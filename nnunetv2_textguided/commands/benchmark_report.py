@@ -37,7 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_study(group: argparse._ArgumentGroup) -> None:
     group.add_argument("-d", "--dataset", required=True, help="number or name of the data set")
     group.add_argument("-c", "--configuration", default="3d_fullres", help="default: 3d_fullres")
-    group.add_argument("--trainers", nargs="+", help="in this order (default: all with results)")
+    which = group.add_mutually_exclusive_group()
+    which.add_argument("--trainers", nargs="+", help="in this order (default: all with results)")
+    which.add_argument("--models", nargs="+", default=[], metavar="TRAINER__PLANS",
+                       help="these alone, instead of every trainer under every plans name")  # fmt: skip
     group.add_argument("-p", "--plans", nargs="+", default=["nnUNetPlans"], help="default: nnUNetPlans")
     group.add_argument(
         "--folds", nargs="+", type=count("--folds", 0), default=[0, 1, 2, 3, 4], help="default: 0 1 2 3 4"
@@ -99,8 +102,12 @@ def _study(args: argparse.Namespace, folders: Folders) -> Study:
     from nnunetv2_textguided.benchmark.report.collect import found_trainers
     from nnunetv2_textguided.benchmark.study import Study
     from nnunetv2_textguided.nnunet.datasets import dataset_name
-    from nnunetv2_textguided.nnunet.variant import split_repeat
+    from nnunetv2_textguided.nnunet.variant import read_model, split_repeat
 
+    folds = tuple(sorted(set(args.folds)))
+    if args.models:
+        models = [read_model(word, args.configuration) for word in args.models]
+        return Study.of_models(dataset_name(args.dataset), models, folds)
     dataset, plans = dataset_name(args.dataset), tuple(dict.fromkeys(split_repeat(name)[0] for name in args.plans))
     trainers = tuple(dict.fromkeys(args.trainers or found_trainers(folders, dataset, args.configuration, plans)))
     if not trainers:
@@ -109,7 +116,7 @@ def _study(args: argparse.Namespace, folders: Folders) -> Study:
             where=folders.results / dataset,
             remedy="Check -d, -c and -p; train with `nnUNetv2_textguided benchmark run`.",
         )
-    return Study(dataset, args.configuration, trainers, plans, tuple(sorted(set(args.folds))))
+    return Study(dataset, args.configuration, trainers, plans, folds)
 
 
 def _options(args: argparse.Namespace) -> ReportOptions:

@@ -69,6 +69,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "threshold -d 2203 -c 3d_fullres",
         f"threshold -m {MODEL} -f 0 1 2 3 4 --label csPCa --price 0.2",
     ),
+    "picai benchmark": (
+        "reproduce.md",
+        "picai benchmark --images archive --labels picai_labels --dry-run",
+        "picai benchmark --images archive --labels picai_labels --repeats 2 --executor slurm --sbatch partition=gpu",
+    ),
     "picai check": (
         "picai.md",
         "picai check nnUNet_raw/Dataset2203_PICAI",

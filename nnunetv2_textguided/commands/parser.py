@@ -33,7 +33,7 @@ SUBCOMMANDS = {
     "threshold": "fit where a model's probabilities are cut, on its own validation, with a price of false volume",
     "demo": "train, predict and explain on a small synthetic data set, and write a report",
     "env": "print the line that makes nnU-Net find the trainers where the start-up file is disabled",
-    "picai": "PI-CAI: prepare the archive for nnU-Net, check a data set, evaluate predictions",
+    "picai": "PI-CAI: prepare the archive for nnU-Net, check a data set, evaluate predictions, run the whole table",
 }
 
 

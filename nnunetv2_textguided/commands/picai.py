@@ -1,4 +1,4 @@
-"""`nnUNetv2_textguided picai prepare|check|evaluate`: the PI-CAI archive as an nnU-Net data set, and its evaluation."""
+"""`nnUNetv2_textguided picai prepare|check|evaluate|benchmark`: the PI-CAI archive as an nnU-Net data set, and back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunetv2_textguided.commands import picai_benchmark
 from nnunetv2_textguided.commands.numbers import count, number
 from nnunetv2_textguided.commands.scoring import add_scoring, read_scoring
 from nnunetv2_textguided.errors import DataError
@@ -23,11 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_prepare(actions.add_parser("prepare", help="write DatasetNNN_PICAI into nnUNet_raw"))
     _add_check(actions.add_parser("check", help="find what is wrong with a data set before anything is trained"))
     _add_evaluate(actions.add_parser("evaluate", help="score predictions as the challenge does, and by overlap"))
+    benchmark = "from the archive to the five-fold table with all controls; what is done is not done again"
+    picai_benchmark.add_arguments(actions.add_parser("benchmark", help=benchmark))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the chosen action; returns the exit status."""
-    return {"prepare": _prepare, "check": _check, "evaluate": _evaluate}[args.action](args)
+    actions = {"prepare": _prepare, "check": _check, "evaluate": _evaluate, "benchmark": picai_benchmark.run}
+    return actions[args.action](args)
 
 
 def _add_prepare(parser: argparse.ArgumentParser) -> None:

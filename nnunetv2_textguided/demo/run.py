@@ -20,6 +20,7 @@ from nnunetv2_textguided.demo.workspace import CONFIGURATION, DATASET_ID, FOLD, 
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json, visible, write_json
 from nnunetv2_textguided.nnunet.fingerprint import extract_fingerprint
+from nnunetv2_textguided.nnunet.folders import variables
 from nnunetv2_textguided.processes.command import run_command
 from nnunetv2_textguided.settings import BLOCK
 
@@ -109,7 +110,7 @@ class _Run:
         By default it draws 1e8, with replacement, for statistics that z-scored MRI never uses: on two cores that takes
         20 s and 4 GB, for a data set of 10 MB.
         """
-        with _variables(self.environment):
+        with variables(self.environment):
             extract_fingerprint(DATASET_ID, FINGERPRINT_VOXELS)
 
     def plan(self, dataset: PhantomDataset) -> None:
@@ -175,15 +176,3 @@ class _Run:
         """The complete `text_guidance` block that the trainer wrote into the model's plans."""
         plans = read_json(self.workspace.model / "plans.json", error=DataError)
         return plans["configurations"][CONFIGURATION][BLOCK]
-
-
-@contextmanager
-def _variables(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables of this process, and put the old ones back."""
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

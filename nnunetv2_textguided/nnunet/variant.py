@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.nnunet.folders import model_name
 
 _REPEAT = re.compile(r"(?P<plans>.+)_repeat(?P<repeat>[2-9]|[1-9]\d+)")
@@ -41,6 +42,18 @@ class Variant:
     def repeated(self, repeat: int) -> Variant:
         """The model as it is trained in a repeat: under that repeat's plans name."""
         return replace(self, plans=repeat_plans(self.plans, repeat))
+
+
+def read_model(word: str, configuration: str) -> Variant:
+    """The model that TRAINER__PLANS names.
+
+    Raises:
+        DataError: the word is not of this form.
+    """
+    trainer, separator, plans = word.partition("__")
+    if not (trainer and separator and plans):
+        raise DataError(f"{word!r} is no model.", where="--models", remedy="Give TRAINER__PLANS.")
+    return Variant(trainer, plans, configuration)
 
 
 def variant_and_repeat(model: Variant) -> tuple[Variant, int]:

@@ -1,0 +1,233 @@
+"""From the PI-CAI archive to the five-fold table: the commands of the way, in order, and which of them are done.
+
+What is done is read from the files that each command leaves; none of them is run twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import Path
+
+from nnunetv2_textguided.anatomy.preprocessing import find_jobs
+from nnunetv2_textguided.benchmark.cells import Step as CellStep
+from nnunetv2_textguided.benchmark.cells import next_step
+from nnunetv2_textguided.benchmark.report.export import PAGE
+from nnunetv2_textguided.benchmark.rows import CONFIGURATION, Row, rows_planned
+from nnunetv2_textguided.benchmark.study import Cell, Study
+from nnunetv2_textguided.errors import DataError, TextGuidedError
+from nnunetv2_textguided.files import read_json, visible, write_json
+from nnunetv2_textguided.nnunet.folders import RAW, Folders, required_path
+from nnunetv2_textguided.nnunet.plans import merged_configuration, read_plans
+from nnunetv2_textguided.nnunet.raw import training_cases
+from nnunetv2_textguided.nnunet.splits import SPLITS, read_splits
+from nnunetv2_textguided.picai.archive import scan_archive
+from nnunetv2_textguided.picai.label_sources import scan_labels
+from nnunetv2_textguided.picai.marksheet import MARKSHEET, read_marksheet
+from nnunetv2_textguided.picai.preparation import REPORT, dataset_folder
+from nnunetv2_textguided.text.resolve import FILE_NAME
+
+FOLDER = "picai_benchmark"
+"""In the data set's folder in nnUNet_results: logs of nnU-Net's commands, and the options that steps were done with."""
+STEPS = ("prepare", "fingerprint", "plan", "preprocess", "anatomy", "encode", "rows", "run", "report", "compare")
+KEPT = ("prepare", "fingerprint", "plan", "encode")
+"""Steps whose options make what they write."""
+CLASSES = ("--classes", "anatomy")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        images: the archive's folder of patient folders.
+        labels: checkout of picai_labels.
+        number: of the data set.
+        plans: name of the method's plans.
+        rows: of the table.
+        folds: which are trained.
+        repeats: how often each row is trained on each fold.
+        processes: worker processes of preparation and preprocessing.
+        encoder: a text encoder for embeddings of the data set's own; None: those in the package.
+        training: options of `benchmark run`.
+        options: step -> further options of its command.
+    """
+
+    images: Path
+    labels: Path
+    number: int
+    plans: str
+    rows: tuple[Row, ...]
+    folds: tuple[int, ...]
+    repeats: int
+    processes: int
+    encoder: str | None
+    training: tuple[str, ...]
+    options: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of the way.
+
+    Attributes:
+        name: of STEPS.
+        words: the command as a user types it, nnU-Net's or a subcommand of this program; none: written by the command
+            that runs all of them.
+        is_done: asked only where all earlier steps are done.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    is_done: Callable[[], bool]
+
+
+class Way:
+    """The steps of a request, in nnU-Net's folders.
+
+    Raises:
+        DataError: one of nnU-Net's variables is not set; there is no archive, no labels, no marksheet; the data set's
+            number is taken; or a step was done with other options.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        folders = Folders.from_environment()
+        self.raw = dataset_folder(required_path(RAW), request.number, "PICAI")
+        self.dataset = self.raw.name
+        self.preprocessed, self.results = folders.preprocessed / self.dataset, folders.results / self.dataset
+        self._fingerprint = self.preprocessed / "dataset_fingerprint.json"
+        self._plans = self.preprocessed / f"{request.plans}.json"
+        self._notes = self.results / FOLDER / "options.json"
+        self.studies = frozenset(scan_archive(request.images).studies)
+        scan_labels(request.labels)
+        read_marksheet(request.labels / MARKSHEET)
+        self._check_options()
+
+    # ------------------------------------------------------------------ the commands
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All commands, in order."""
+        r, number = self.request, str(self.request.number)
+        data, where, workers = ("-d", number), ("-c", CONFIGURATION), str(r.processes)
+        models = [f"{model.trainer}__{model.plans}" for model in self.study.variants]
+        study = (*data, *where, "--models", *models, "--folds", *map(str, r.folds))
+        no_text = next((row for row in r.rows if row.name == "no_text"), r.rows[0]).model(r.plans).name
+        archive = ("--images", str(r.images), "--labels", str(r.labels))
+        page, table = str(self.page.parent), str(self.page.with_name("per_case.csv"))
+        preprocess = ("nnUNetv2_preprocess", *data, "-plans_name", r.plans, *where, "-np", workers)
+        steps = (
+            Step("prepare", ("picai", "prepare", *archive, *data, *CLASSES, "--jobs", workers), self._prepared),
+            Step("fingerprint", ("nnUNetv2_extract_fingerprint", *data, "-np", workers, "--clean"), self._measured),
+            Step("plan", ("plan", *data, "--plans-name", r.plans), self._planned),
+            Step("preprocess", preprocess, self._preprocessed),
+            Step("anatomy", ("anatomy", *data, *where, "-p", r.plans, "-np", workers), self._has_anatomy),
+            Step("encode", ("encode", *data, "--encoder", r.encoder or ""), (self.preprocessed / FILE_NAME).is_file),
+            Step("rows", (), lambda: rows_planned(r.rows, self.preprocessed, r.plans)),
+            Step("run", ("benchmark", "run", *study, *r.training), lambda: not self.missing()),
+            Step("report", ("benchmark", "report", *study, "--baseline", no_text, "-o", page), self._reported),
+            Step("compare", ("benchmark", "compare", table, "--baseline", models[0]), lambda: False),
+        )
+        return tuple(
+            replace(step, words=(*step.words, *r.options.get(step.name, ())))
+            for step in steps
+            if r.encoder or step.name != "encode"
+        )
+
+    def done(self) -> tuple[str, ...]:
+        """The names of the steps that need not be run: those at the beginning that are done."""
+        return tuple(step.name for step in takewhile(lambda step: step.is_done(), self.steps))
+
+    def note(self, step: Step) -> None:
+        """Note the options of a step that is done, for `--options` of later runs."""
+        write_json(self._notes, {**self._noted(), step.name: self._options(step.name)})
+
+    def _check_options(self) -> None:
+        for name, before in self._noted().items():
+            if name in KEPT and (now := self._options(name)) != before:
+                raise DataError(
+                    f"The step {name} was done with the options {' '.join(before) or '(none)'}, not with "
+                    f"{' '.join(now) or '(none)'}.",
+                    where=self._notes,
+                    remedy="Give the same options, or another -d.",
+                )
+
+    def _noted(self) -> dict[str, list[str]]:
+        return read_json(self._notes, error=DataError) if self._notes.is_file() else {}
+
+    def _options(self, name: str) -> list[str]:
+        encoder = [self.request.encoder] if name == "encode" and self.request.encoder else []
+        return [*encoder, *self.request.options.get(name, ())]
+
+    # ------------------------------------------------------------------ what there is
+
+    @property
+    def study(self) -> Study:
+        """The trainings of the table."""
+        r = self.request
+        models = [row.model(r.plans) for row in r.rows]
+        return replace(Study.of_models(self.dataset, models, r.folds), repeats=r.repeats)
+
+    @property
+    def page(self) -> Path:
+        """The report."""
+        return self.results / f"benchmark_{CONFIGURATION}" / PAGE
+
+    @property
+    def logs(self) -> Path:
+        """Where the output of nnU-Net's commands goes."""
+        return self.results / FOLDER
+
+    def folder(self, cell: Cell) -> Path:
+        """nnU-Net's folder of a training."""
+        return cell.folder(self.results.parent, self.dataset)
+
+    def missing(self) -> list[Cell]:
+        """The trainings that are not done."""
+        splits = self.preprocessed / SPLITS
+        cases = [tuple(fold["val"]) for fold in read_splits(splits)] if splits.is_file() else []
+        return [
+            cell
+            for cell in self.study.cells()
+            if cell.fold >= len(cases) or next_step(self.folder(cell), cases[cell.fold]) is not CellStep.NOTHING
+        ]
+
+    def _cases(self) -> set[str]:
+        return training_cases(self.raw, read_json(self.raw / "dataset.json", error=DataError))
+
+    def _prepared(self) -> bool:
+        if not (self.raw / REPORT).is_file() or not (self.raw / "dataset.json").is_file():
+            return False
+        report = read_json(self.raw / REPORT, error=DataError)
+        seen = {case for part in ("prepared", "up_to_date", "kept", "skipped") for case in report[part]}
+        return not report["failed"] and self.studies <= seen
+
+    def _measured(self) -> bool:
+        """Whether there is a fingerprint of all cases; nnU-Net writes it in place, so that a kill leaves a half."""
+        try:
+            return len(read_json(self._fingerprint)["shapes_after_crop"]) == len(self._cases())
+        except TextGuidedError:
+            return False
+
+    def _planned(self) -> bool:
+        plans = self._plans
+        return plans.is_file() and plans.stat().st_mtime >= self._fingerprint.stat().st_mtime
+
+    def _preprocessed(self) -> bool:
+        """Whether nnU-Net preprocessed all cases: it copies their label maps last."""
+        identifier = merged_configuration(read_plans(self._plans), CONFIGURATION)["data_identifier"]
+        made = {path.stem for path in visible(self.preprocessed / identifier, "*.pkl")}
+        ending = read_json(self.raw / "dataset.json", error=DataError)["file_ending"]
+        copied = {path.name.removesuffix(ending) for path in visible(self.preprocessed / "gt_segmentations")}
+        return self._cases() <= made & copied
+
+    def _has_anatomy(self) -> bool:
+        jobs = find_jobs(self.raw, self.preprocessed, self.request.plans, CONFIGURATION)
+        return all(job.is_done for job in jobs)
+
+    def _reported(self) -> bool:
+        """Whether the page is newer than every validation."""
+        summaries = [self.folder(cell) / "validation" / "summary.json" for cell in self.study.cells()]
+        return self.page.is_file() and self.page.stat().st_mtime >= max(path.stat().st_mtime for path in summaries)
