@@ -201,14 +201,12 @@ class GroundingSettings(_Model):
     enabled: bool = False
     """Learn it. Mirroring is then off in training and prediction, and images are turned by 30 degrees at most: phrases
     name sides and directions."""
-    phrases: int = Field(default=16, ge=1, le=1024)
+    phrases: int = Field(default=128, ge=1, le=1024)
     """Phrases that are drawn anew in each iteration."""
     weight: float = Field(default=0.5, ge=0.0)
     """Weight of the grounding loss, from the first epoch on."""
     dice_weight: float = Field(default=1.0, ge=0.0)
-    """Weight of the soft Dice relative to the class-balanced BCE."""
-    dim: int = Field(default=64, ge=1)
-    """Width of the space in which voxels and phrases meet."""
+    """Weight of the soft Dice of sectors relative to their class-balanced BCE."""
     hidden: int = Field(default=64, ge=1)
     """Width of the hidden layers on either side."""
     dropout: float = Field(default=0.3, ge=0.0, lt=1.0)

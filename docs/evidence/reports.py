@@ -6,8 +6,9 @@
 
 FOLDER of --study is that of study.py (rendered bpMRI of real anatomy, preprocessed); of each of its folds' training
 cases, MASKS keep their outlines, half of them with a lesion, and the others have a report only. A report counts the
-lesions that the marksheet's histology found; where they are and how large comes from a simulated reader with errors,
-stated in READERS. Every row learns for the same number of iterations and is validated on the same outlined cases.
+lesions that the marksheet's histology found; where they are and how large comes from a simulated reader (reader.py)
+with errors, stated in READERS. Every row learns for the same number of iterations and is validated on the same
+outlined cases.
 """
 
 from __future__ import annotations
@@ -19,17 +20,16 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
+from reader import Reader, lesions_of, misread
 
-from nnunetv2_textguided.anatomy.sectors import SECTORS, Sector, affine_of, sector_map
+from nnunetv2_textguided.anatomy.sectors import Sector
 from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.predictions import Files, find_predictions
 from nnunetv2_textguided.evaluation.score import ScoreJob, score_case
@@ -46,25 +46,6 @@ PLANS = "nnUNetPlans_no_text"
 MASKS = 8
 FOLDS = 5
 CASES = Path(__file__).with_suffix(".csv")
-SIDES = {"right": "left", "left": "right"}
-FLIPPED = {"anterior": "posterior", "posterior": "anterior"}
-
-
-@dataclass(frozen=True)
-class Reader:
-    """How often a simulated reader errs, per lesion.
-
-    Attributes:
-        neighbour: names the sector beside, of another level or depth.
-        side: names the other side.
-        missed: does not report the lesion.
-        size: standard deviation of the logarithm of the reported diameter.
-    """
-
-    neighbour: float = 0.2
-    side: float = 0.05
-    missed: float = 0.05
-    size: float = 0.2
 
 
 READERS = {"reader": Reader(), "doubled": Reader(0.4, 0.1, 0.1, 0.4), "permuted": Reader()}
@@ -144,7 +125,7 @@ def prepare(study: Study) -> None:
     found: dict[str, list[tuple[Sector, float]]] = {}
     for path in sorted((study.raw / "labelsTr").glob("*.nii.gz")):
         case = path.name.removesuffix(".nii.gz")
-        found[case] = list(lesions_of(study, path, study.work / "zones" / path.name))
+        found[case] = list(lesions_of(path, study.raw / "anatomyTr" / path.name, study.work / "zones" / path.name))
     for name, reader in READERS.items():
         rng = random.Random(name)
         said = {
@@ -158,31 +139,6 @@ def prepare(study: Study) -> None:
         write_json(study.work / f"{name}.json", {case: {"target": target} for case, target in said.items()})
 
 
-def lesions_of(study: Study, path: Path, zones: Path) -> Iterator[tuple[Sector, float]]:
-    """Sector and largest diameter (mm) of each lesion; writes the case's zone mask.
-
-    The challenge's zone masks have holes where lesions are, which would tell where they are: such voxels get the
-    nearest zone.
-    """
-    label = sitk.ReadImage(str(path))
-    lesion = sitk.GetArrayFromImage(label) == 1
-    anatomy = sitk.GetArrayFromImage(sitk.ReadImage(str(study.raw / "anatomyTr" / path.name)))
-    size = label.GetSpacing()[::-1]
-    nearest = ndimage.distance_transform_edt(anatomy == 0, sampling=size, return_distances=False, return_indices=True)
-    filled = np.where(lesion & (anatomy == 0), anatomy[tuple(nearest)], anatomy).astype(np.uint8)
-    image = sitk.GetImageFromArray(filled)
-    image.CopyInformation(label)
-    sitk.WriteImage(image, str(zones), True)
-    sectors = sector_map(filled, affine_of(label.GetSpacing(), label.GetOrigin(), label.GetDirection()))
-    parts, number = ndimage.label(lesion, np.ones((3, 3, 3)))
-    for part in range(1, number + 1):
-        points = np.argwhere(parts == part) * np.asarray(size)
-        diameter = max(float(np.linalg.norm(points - point, axis=1).max()) for point in points)
-        values = sectors[(parts == part) & (sectors > 0)]
-        if len(values):
-            yield SECTORS[int(np.bincount(values).argmax()) - 1], max(diameter, min(size))
-
-
 def report(lesions: list[tuple[Sector, float]], counted: int, reader: Reader, rng: random.Random) -> ReportTarget:
     """The target that a reader's report gives."""
     said = []
@@ -192,21 +148,6 @@ def report(lesions: list[tuple[Sector, float]], counted: int, reader: Reader, rn
         if place is not None:
             said.append(ReportedLesion(place, round(min(max(measured, SMALLEST_MM), LARGEST_MM), 1)))
     return ReportTarget(counted - (len(lesions) - len(said)), tuple(said))
-
-
-def misread(sector: Sector, reader: Reader, rng: random.Random) -> Sector | None:
-    """The sector that the reader names; None: the lesion is missed."""
-    drawn = rng.random()
-    if drawn < reader.missed:
-        return None
-    if drawn < reader.missed + reader.side:
-        return sector._replace(side=SIDES[str(sector.side)])
-    if drawn < reader.missed + reader.side + reader.neighbour:
-        if rng.random() < 0.5:
-            return sector._replace(depth=FLIPPED[str(sector.depth)])
-        level = rng.choice(["apex", "base"]) if sector.level == "mid-gland" else "mid-gland"
-        return sector._replace(level=level)
-    return sector
 
 
 def make_outlined(study: Study, fold: int) -> None:

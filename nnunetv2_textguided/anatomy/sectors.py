@@ -48,6 +48,12 @@ class Sector(NamedTuple):
 
 SECTORS = tuple(Sector(*names) for names in product(ZONES, SIDES, LEVELS, DEPTHS))
 """All 24; the value of SECTORS[i] in a map is i + 1."""
+ATTRIBUTES = tuple(
+    tuple(sector[axis] == name for sector in SECTORS)
+    for axis, names in enumerate((ZONES, SIDES, LEVELS, DEPTHS))
+    for name in names
+)
+"""For each zone, side, level and depth, nine in all, which sectors have it."""
 
 
 @dataclass(frozen=True)

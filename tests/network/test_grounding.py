@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from nnunetv2_textguided.anatomy.sectors import DEPTHS, LEVELS, SECTORS, SIDES, ZONES
 from nnunetv2_textguided.errors import SettingsError
 from nnunetv2_textguided.network.clinical import FACTS, ClinicalConditioning
 from nnunetv2_textguided.network.grounding import CaseInput, GroundingHead
@@ -71,14 +72,21 @@ def test_number_and_order_of_sentences_do_not_matter() -> None:
     torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-4)
 
 
-def test_what_is_returned_and_that_a_phrase_and_a_sentence_are_grounded_alike() -> None:
+def test_what_is_returned_and_that_a_sentence_is_where_its_sectors_are() -> None:
     x, net, text = torch.randn(2, 3, 8, 16, 16), network(ON).eval(), told()
     with torch.no_grad():
         same = CaseInput(text.phrases, text.phrases[None].expand(2, -1, -1))  # type: ignore[index]
         segmentation, similarity, _, grounded = net(x, return_similarity=True, text=same)
     assert segmentation.shape == (2, 2, 8, 16, 16)
-    assert grounded.phrases.shape == (2, 5, *similarity.shape[2:])
-    torch.testing.assert_close(grounded.phrases, grounded.sentences)
+    assert grounded.places.shape == (2, 25, *similarity.shape[2:])
+    assert grounded.attributes.shape == (5, 9)
+    of_axes = grounded.attributes.sigmoid().split([2, 2, 3, 2], dim=1)
+    for number, sector in enumerate(SECTORS):
+        wanted = [names.index(name) for names, name in zip((ZONES, SIDES, LEVELS, DEPTHS), sector, strict=True)]
+        named = torch.stack([part[:, index] for part, index in zip(of_axes, wanted, strict=True)]).prod(0)
+        share = grounded.places.softmax(1)[:, 1 + number, None] * named.view(1, -1, 1, 1, 1)
+        total = share if number == 0 else total + share  # noqa: F821
+    torch.testing.assert_close(grounded.sentences.sigmoid(), total.clamp(1e-4, 1 - 1e-4))
 
 
 def test_gradients_reach_every_part_and_maps_are_not_trained_by_the_segmentation() -> None:
@@ -88,7 +96,7 @@ def test_gradients_reach_every_part_and_maps_are_not_trained_by_the_segmentation
     assert net.clinical.hidden[0].weight.grad.abs().sum() > 0
     assert all(p.grad is None for p in (*net.grounding.image.parameters(), *net.grounding.text.parameters()))
     grounded = net(x, return_similarity=True, text=told()).grounded
-    grounded.phrases.square().mean().backward()
+    (grounded.places.square().mean() + grounded.attributes.square().mean()).backward()
     parts = (*net.grounding.image.parameters(), *net.grounding.text.parameters())
     assert all(p.grad is not None and p.grad.isfinite().all() for p in parts)
     assert net.encoder.branches[0].stages[0][0].convs[0].conv.weight.grad.abs().sum() > 0
@@ -96,11 +104,11 @@ def test_gradients_reach_every_part_and_maps_are_not_trained_by_the_segmentation
 
 def test_what_all_phrases_share_does_not_matter() -> None:
     torch.manual_seed(0)
-    head, embeddings, features = GroundingHead(4, 8).eval(), torch.randn(6, 8), torch.randn(1, 4, 2, 2)
+    head, embeddings, features = GroundingHead(4, 8).eval(), torch.randn(1, 6, 8), torch.randn(1, 4, 2, 2)
     shift = 10 * torch.randn(8)
-    head.centre.copy_(embeddings.mean(0))
+    head.centre.copy_(embeddings.mean((0, 1)))
     first = head(features, embeddings)
-    head.centre.copy_((embeddings + shift).mean(0))
+    head.centre.copy_((embeddings + shift).mean((0, 1)))
     torch.testing.assert_close(head(features, embeddings + shift), first, rtol=1e-3, atol=1e-4)
 
 
@@ -108,7 +116,7 @@ def test_zero_features_and_zero_embeddings_have_finite_values_and_gradients() ->
     head = GroundingHead(4, 8, feedback=True)
     features = torch.zeros(1, 4, 2, 2, requires_grad=True)
     changed, grounded = head.read(features, features, CaseInput(torch.zeros(2, 8), torch.zeros(1, 1, 8)))
-    (changed.sum() + grounded.phrases.sum()).backward()  # type: ignore[union-attr]
+    (changed.sum() + grounded.places.sum() + grounded.attributes.sum()).backward()  # type: ignore[union-attr]
     assert features.grad is not None
     assert features.grad.isfinite().all()
     assert all(p.grad is None or p.grad.isfinite().all() for p in head.parameters())
