@@ -1,8 +1,8 @@
 """Phrases that name a place in the prostate, in many wordings, each with the sectors that it names.
 
-`encode` embeds them for the grounding head, which learns what they name: the text encoder reads the phrase, anatomy says
-where it is. Nothing in this package parses a sentence. Wordings that no training sees are kept for tests: other syntax,
-other frames and other words for the levels.
+`encode` embeds them for the grounding head, which learns what they name: the text encoder reads the phrase, anatomy
+says where it is. Nothing in this package parses a sentence. Wordings that no training sees are kept for tests: other
+syntax, other frames and other words for the levels.
 """
 
 from __future__ import annotations
