@@ -97,7 +97,11 @@ def cases() -> CaseFile:
 
 @pytest.mark.parametrize(
     ("name", "file", "titles", "rows"),
-    [("evidence.md", "per_case.csv", "titles.json", 60), ("reports.md", "reports.csv", "titles_reports.json", 14)],
+    [
+        ("evidence.md", "per_case.csv", "titles.json", 60),
+        ("reports.md", "reports.csv", "titles_reports.json", 14),
+        ("case_text.md", "patient_text.csv", "titles_patient_text.json", 25),
+    ],
 )
 def test_the_page_has_the_tables_of_its_cases(tmp_path: Path, name: str, file: str, titles: str, rows: int) -> None:
     page, original = tmp_path / name, REPOSITORY / "docs" / name
