@@ -54,6 +54,7 @@ def words(archive: Path, labels: Path, *more: str) -> list[str]:
     [
         (["--rows", "stok"], "There is no row 'stok'.\n  where: --rows\n  what to do: Choose of default, no_text"),
         (["--until", "training"], "There is no step 'training'.\n  where: --until\n  what to do: Choose of prepare"),
+        (["--until", "encode"], "There is no step 'encode'"),
         (["--options", "plans=--gpu-memory 24"], "There is no step 'plans'.\n  where: --options"),
         (["--options=--gpu-memory"], "'--gpu-memory' names no step"),
         (["--tflops", "0"], "--tflops"),
@@ -106,10 +107,9 @@ def test_a_step_is_not_done_with_other_options_than_before(
 
 
 @pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelFacts]:
+def facts() -> dict[str, ModelFacts]:
     """Of every row, for PI-CAI's 1500 studies, of which nothing is here."""
-    nowhere = tmp_path_factory.mktemp("nowhere") / DATASET
-    return describe_rows(ROWS, PLANS, DATASET, nowhere, lambda: plan_dataset(DATASET))
+    return describe_rows(ROWS, PLANS, DATASET, None, lambda: plan_dataset(DATASET))
 
 
 @pytest.mark.slow
