@@ -1,4 +1,4 @@
-"""From the PI-CAI archive to the five-fold table: the commands of the way, in order, and which of them are done.
+"""From the PI-CAI archive to the five-fold table: its commands, in order, and which of them are done.
 
 What is done is read from the files that each command leaves; none of them is run twice.
 """
@@ -69,7 +69,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Step:
-    """A command of the way.
+    """One of the commands.
 
     Attributes:
         name: of STEPS.
@@ -83,7 +83,7 @@ class Step:
     is_done: Callable[[], bool]
 
 
-class Way:
+class Pipeline:
     """The steps of a request, in nnU-Net's folders.
 
     Raises:

@@ -32,7 +32,7 @@ HEADER = ("row", "what", "parameters", "FLOPs per step", "iterations", "training
 
 
 def describe_rows(
-    rows: Sequence[Row], base: str, dataset: str, preprocessed: Path, plan: Callable[[], object]
+    rows: Sequence[Row], base: str, dataset: str, preprocessed: Path | None, plan: Callable[[], object]
 ) -> dict[str, ModelFacts]:
     """The facts of every row, counted in a folder of its own: nothing is written into nnU-Net's.
 
@@ -40,14 +40,14 @@ def describe_rows(
         rows: which.
         base: name of the method's plans.
         dataset: name of the data set.
-        preprocessed: its folder in nnUNet_preprocessed. Without plans in it, PI-CAI's fingerprint is planned.
+        preprocessed: its folder in nnUNet_preprocessed, with plans; None: PI-CAI's fingerprint is planned.
         plan: plans the data set that nnU-Net's variables name.
     """
     with tempfile.TemporaryDirectory() as root:
         folders = {variable: str(Path(root) / variable) for variable in VARIABLES}
         with variables(folders):
             folder = _describe_picai(Path(root), dataset)
-            if (preprocessed / f"{base}.json").is_file():
+            if preprocessed is not None:
                 for path in (preprocessed / name for name in (DESCRIPTION, FILE_NAME, f"{base}.json")):
                     if path.is_file():
                         (folder / path.name).write_bytes(path.read_bytes())

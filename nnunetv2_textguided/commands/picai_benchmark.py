@@ -22,7 +22,7 @@ from nnunetv2_textguided.commands.numbers import OptionError, count, number
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nnunetv2_textguided.benchmark.archive import Step, Way
+    from nnunetv2_textguided.benchmark.archive import Pipeline, Step
 
 PROGRAM = "nnUNetv2_textguided"
 
@@ -59,36 +59,36 @@ def _options(word: str) -> tuple[str, tuple[str, ...]]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run what is not done of the way; returns the exit status."""
-    way = _way(args)
-    own = {step.name: _parsed(step.words) for step in way.steps if _is_own(step)}
+    """Run the steps that are not done; returns the exit status."""
+    pipeline = _pipeline(args)
+    own = {step.name: _parsed(step.words) for step in pipeline.steps if _is_own(step)}
     if args.dry_run:
-        _print_dry_run(args, way)
+        _print_dry_run(args, pipeline)
         return 0
-    for step in way.steps:
+    for step in pipeline.steps:
         if step.is_done():
             print(f"{step.name}: done")
         else:
             print(f"{step.name}: $ {_line(step, args)}", flush=True)
-            status = _run(step, way, own.get(step.name))
+            status = _run(step, pipeline, own.get(step.name))
             if status:
                 print(f"The step {step.name} did not succeed. The same command goes on there.", file=sys.stderr)
                 return status
-            way.note(step)
+            pipeline.note(step)
         if step.name == args.until:
             break
     return 0
 
 
-def _way(args: argparse.Namespace) -> Way:
-    from nnunetv2_textguided.benchmark.archive import STEPS, Request, Way
+def _pipeline(args: argparse.Namespace) -> Pipeline:
+    from nnunetv2_textguided.benchmark.archive import STEPS, Pipeline, Request
     from nnunetv2_textguided.benchmark.rows import choose_rows
 
-    options = dict(args.options)
+    options, steps = dict(args.options), [step for step in STEPS if args.encoder or step != "encode"]
     for option, names in (("--options", options), ("--until", [args.until] if args.until else [])):
         for name in names:
-            if name not in STEPS:
-                raise OptionError(f"There is no step {name!r}.", where=option, remedy=f"Choose of {', '.join(STEPS)}.")
+            if name not in steps:
+                raise OptionError(f"There is no step {name!r}.", where=option, remedy=f"Choose of {', '.join(steps)}.")
     request = Request(
         images=args.images,
         labels=args.labels,
@@ -102,7 +102,7 @@ def _way(args: argparse.Namespace) -> Way:
         training=_typed(args),
         options=options,
     )
-    return Way(request)
+    return Pipeline(request)
 
 
 def _typed(args: argparse.Namespace) -> tuple[str, ...]:
@@ -134,7 +134,7 @@ def _call(own: argparse.Namespace) -> int:
     return int(command.run(own))
 
 
-def _run(step: Step, way: Way, own: argparse.Namespace | None) -> int:
+def _run(step: Step, pipeline: Pipeline, own: argparse.Namespace | None) -> int:
     """Run a step: a subcommand of this program in this process, nnU-Net's commands as children."""
     from nnunetv2_textguided.benchmark.rows import write_row_plans
     from nnunetv2_textguided.processes.command import run_command
@@ -142,9 +142,9 @@ def _run(step: Step, way: Way, own: argparse.Namespace | None) -> int:
     if own is not None:
         return _call(own)
     if not step.words:
-        write_row_plans(way.request.rows, way.preprocessed, way.request.plans)
+        write_row_plans(pipeline.request.rows, pipeline.preprocessed, pipeline.request.plans)
         return 0
-    log, total = way.logs / f"{step.name}.log", len(way.studies)
+    log, total = pipeline.logs / f"{step.name}.log", len(pipeline.studies)
     progress = partial(_progress, log)
     run_command(step.words, environment=os.environ, log=log, title=step.name, total=total, progress=progress)
     return 0
@@ -169,26 +169,27 @@ def _line(step: Step, args: argparse.Namespace) -> str:
 # ---------------------------------------------------------------------------- the dry run
 
 
-def _print_dry_run(args: argparse.Namespace, way: Way) -> None:
+def _print_dry_run(args: argparse.Namespace, pipeline: Pipeline) -> None:
     from nnunetv2_textguided.benchmark.price import A100_TFLOPS, describe_rows, measured_tflops, price_table
 
-    done, rows, base = way.done(), way.request.rows, way.request.plans
-    for step in way.steps:
+    done, rows, base = pipeline.done(), pipeline.request.rows, pipeline.request.plans
+    for step in pipeline.steps:
         print(f"# {step.name}: {'done' if step.name in done else 'to do'}\n{_line(step, args)}")
 
     def plan() -> None:
-        words = next(step.words for step in way.steps if step.name == "plan")
+        words = next(step.words for step in pipeline.steps if step.name == "plan")
         with contextlib.redirect_stdout(io.StringIO()):
             _call(_parsed(words))
 
     tflops = args.tflops or A100_TFLOPS
-    facts = describe_rows(rows, base, way.dataset, way.preprocessed, plan)
-    missing = Counter(cell.variant for cell in way.missing())
-    trainings = len(way.request.folds) * way.request.repeats
+    planned = pipeline.preprocessed if "plan" in done else None
+    facts = describe_rows(rows, base, pipeline.dataset, planned, plan)
+    missing = Counter(cell.variant for cell in pipeline.missing())
+    trainings = len(pipeline.request.folds) * pipeline.request.repeats
     finished = {row.name: trainings - missing[row.model(base)] for row in rows}
-    print("\n# " + ("The data set's plans." if "plan" in done else "Planned for PI-CAI's 1500 studies: no plans yet."))
+    print("\n# " + ("The data set's plans." if planned else "Planned for PI-CAI's 1500 studies: no plans yet."))
     print("\n".join(f"# {line}" for line in price_table(rows, facts, trainings, finished, tflops)))
     print(f"# GPU hours at {tflops:g} TFLOP/s (--tflops); training only, without validation and preprocessing")
-    measured = measured_tflops([way.folder(cell) for cell in way.study.cells()])
+    measured = measured_tflops([pipeline.folder(cell) for cell in pipeline.study.cells()])
     if measured:
         print(f"# measured in {len(measured)} trainings here: --tflops {statistics.median(measured):.3g}")

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from nnunetv2_textguided.benchmark.archive import STEPS
-from nnunetv2_textguided.benchmark.cells import is_whole
 from nnunetv2_textguided.benchmark.facts import ModelFacts
 from nnunetv2_textguided.benchmark.fairness import amount
 from nnunetv2_textguided.benchmark.price import A100_TFLOPS, describe_rows, measured_tflops, price_table
@@ -30,7 +29,7 @@ from tests.planning.conftest import describe
 
 pytest.importorskip("picai_prep", reason="needs the extra picai")
 
-DATASET, MODEL = "Dataset2203_PICAI", "nnUNetTrainerAlignRefine__nnUNetAlignRefinePlans__3d_fullres"
+DATASET = "Dataset2203_PICAI"
 SMALL = "--spacing 3 1.5 1.5 --matrix-size 12 48 48 --crop-centre gland"
 
 
@@ -54,6 +53,7 @@ def words(archive: Path, labels: Path, *more: str) -> list[str]:
     [
         (["--rows", "stok"], "There is no row 'stok'.\n  where: --rows\n  what to do: Choose of default, no_text"),
         (["--until", "training"], "There is no step 'training'.\n  where: --until\n  what to do: Choose of prepare"),
+        (["--until", "encode"], "There is no step 'encode'"),
         (["--options", "plans=--gpu-memory 24"], "There is no step 'plans'.\n  where: --options"),
         (["--options=--gpu-memory"], "'--gpu-memory' names no step"),
         (["--tflops", "0"], "--tflops"),
@@ -106,10 +106,9 @@ def test_a_step_is_not_done_with_other_options_than_before(
 
 
 @pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelFacts]:
+def facts() -> dict[str, ModelFacts]:
     """Of every row, for PI-CAI's 1500 studies, of which nothing is here."""
-    nowhere = tmp_path_factory.mktemp("nowhere") / DATASET
-    return describe_rows(ROWS, PLANS, DATASET, nowhere, lambda: plan_dataset(DATASET))
+    return describe_rows(ROWS, PLANS, DATASET, None, lambda: plan_dataset(DATASET))
 
 
 @pytest.mark.slow
@@ -249,37 +248,3 @@ def test_killed_while_preprocessing_it_goes_on_and_does_nothing_twice(
     (folder / f"{PLANS}.json").write_text(json.dumps(base))
     with pytest.raises(DataError, match="not made of nnUNetAlignRefinePlans as it is now"):
         write_row_plans(ROWS, folder, PLANS)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)  # two trainings and a report: a minute on an idle machine, many on a busy one
-def test_killed_while_training_it_goes_on_to_the_page(real: Real, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("snakemake")
-    rows = ["--rows", "default", "no_text"]
-    real.begin(*rows)
-    cases = ["10795_1000811", "11373_1001396"]  # both are in one official fold
-    splits = real.root / "preprocessed" / DATASET / "splits_final.json"
-    splits.write_text(json.dumps([{"train": cases[:1], "val": cases[1:]}]))
-    process = real.start(PROGRAM, *real.words, *rows)
-    fold = real.root / "results" / DATASET / MODEL / "fold_0"
-    wait_for(lambda: is_whole(fold / "checkpoint_latest.pth") or process.poll() is not None, seconds=1500)
-    assert process.poll() is None, real.log.read_text()
-    real.kill(process)
-    before = real.files()
-    assert main([*real.words, *rows]) == 0
-    printed = capsys.readouterr().out
-    assert "anatomy: done" in printed
-    assert "run: $" in printed
-    page = real.root / "results" / DATASET / "benchmark_3d_fullres" / "report.html"
-    assert str(page) in printed
-    assert "nnUNetTrainerAlignRefine_NoText__nnUNetAlignRefinePlans" in printed, "the differences from the method"
-    assert {path: time for path, time in real.files().items() if path in before} == before
-    attempts = json.loads((fold / "benchmark_record.json").read_text())["attempts"]
-    assert attempts[0]["outcome"] == "worker lost"
-    assert attempts[-1]["outcome"] == "finished"
-    made = page.stat().st_mtime_ns
-    assert main([*real.words, *rows]) == 0
-    assert "report: done" in capsys.readouterr().out
-    assert page.stat().st_mtime_ns == made
-    assert main([*real.words, *rows, "--dry-run"]) == 0
-    assert re.search(r"# measured in 2 trainings here: --tflops [\d.e-]+\n", capsys.readouterr().out)

@@ -111,6 +111,13 @@ def test_repeats_are_averaged_and_each_has_its_rows(study: FakeStudy, tables: Re
     assert list(content(folder)["repeats"].values()) == [[1], [1, 2]]
 
 
+def test_models_are_chosen_one_by_one(study: FakeStudy, tables: Report) -> None:
+    study.validate(METHOD, Quality(shift=1.5, missed=0.1, alarms=0.4, seed=5), plans="nnUNetWidePlans")
+    models = [(STOCK, PLANS), (METHOD, "nnUNetWidePlans")]
+    folder = tables(study, "--models", *(f"{trainer}__{plans}" for trainer, plans in models))
+    assert list(dict.fromkeys((row["trainer"], row["plans"]) for row in rows_of(folder, "per_case"))) == models
+
+
 def test_a_repeat_that_is_incomplete_is_named(study: FakeStudy, tables: Report) -> None:
     study.validate(METHOD, Quality(shift=1.5, missed=0.1, alarms=0.4, seed=5), plans=f"{PLANS}_repeat2")
     shutil.rmtree(study.model(METHOD, f"{PLANS}_repeat2") / "fold_1" / "validation")

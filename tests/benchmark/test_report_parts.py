@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from nnunetv2_textguided.benchmark.report.collect import collect
 from nnunetv2_textguided.benchmark.report.curves import read_curves
+from nnunetv2_textguided.benchmark.report.figures.forest import draw_forest
 from nnunetv2_textguided.benchmark.report.latex import escape
 from nnunetv2_textguided.benchmark.report.pictures import outline
 from nnunetv2_textguided.benchmark.study import Study
@@ -87,6 +91,12 @@ def test_outline_is_in_units_of_the_box() -> None:
     numbers = np.array([float(n) for n in re.findall(r"-?[\d.]+", outline(mask, (0.0, 0.0, 8.0, 8.0)))])
     assert (numbers.min(), numbers.max()) == (25, 75)
     assert outline(np.zeros((8, 8), bool), (0.0, 0.0, 8.0, 8.0)) == ""
+
+
+def test_nothing_is_drawn_of_differences_that_are_not_known() -> None:
+    unknown = SimpleNamespace(found=SimpleNamespace(value=math.nan))
+    of_negatives: Any = SimpleNamespace(comparisons={"dice": [unknown]}, options=SimpleNamespace(primary="dice"))
+    assert draw_forest(of_negatives) is None
 
 
 def test_latex_escapes() -> None:

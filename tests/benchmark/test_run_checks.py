@@ -196,6 +196,17 @@ def test_facts_are_those_of_the_trainers(prepared: Path) -> None:
     assert stock.flops_per_patch > 2 * 3 * 6 * 27 * 8 * 32 * 32  # type: ignore[operator]
 
 
+def test_models_are_chosen_one_by_one(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models = ["nnUNetTrainer__nnUNetLargePlans", f"{OURS}__nnUNetPlans"]
+    given = ["benchmark", "run", "-d", "902", "--folds", "0", "--device", "cpu", "--dry-run", "--models"]
+    assert main([*given, *models]) == 0
+    said = capsys.readouterr().out
+    trained = [line.split() for line in said.splitlines() if line.startswith("nnUNetv2_train")]
+    assert [(line[5], line[7]) for line in trained] == [tuple(model.split("__")) for model in models]
+    assert main([*given, "nnUNetTrainer"]) == 1
+    assert "'nnUNetTrainer' is no model.\n  where: --models" in capsys.readouterr().err
+
+
 def test_without_folds_nnunet_makes_them_once(prepared: Path) -> None:
     (prepared / "splits_final.json").unlink()
     for case in range(4, 10):

@@ -17,12 +17,12 @@ _BESIDE = ("dice", "nsd_1mm", "auroc", "ap")
 
 
 def draw_forest(analysis: Analysis) -> Any | None:
-    """Every variant minus the baseline, in the primary metric and beside it in others; None without a comparison."""
+    """Every variant minus the baseline, in the primary metric and beside it in others; None where none has a value."""
     rows = analysis.comparisons.get(analysis.options.primary, [])
-    if not rows:
-        return None
     names = [analysis.options.primary, *(n for n in _BESIDE if n != analysis.options.primary)]
     shown = [n for n in names if any(math.isfinite(c.found.value) for c in analysis.comparisons.get(n, []))][:4]
+    if not shown:
+        return None
     figure = new_figure(10.6, 0.95 + 0.42 * len(rows))
     axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     colour = colours(analysis.results.variants, analysis.baseline)
