@@ -66,7 +66,9 @@ def engine_command(study: Path, options: EngineOptions) -> list[str]:
     """The command that runs a study's configuration, which lies beside the Snakefile."""
     words = [sys.executable, "-m", "snakemake", "--snakefile", str(study.parent / "Snakefile")]
     words += ["--configfile", str(study), "--directory", str(study.parent), "--workflow-profile", "none"]
-    words += ["--keep-going", "--rerun-incomplete", "--keep-incomplete", "--rerun-triggers", "mtime", "--nolock"]
+    # Jobs see for themselves what is whole. With --rerun-incomplete, Snakemake 9 runs a training that was ended while
+    # it validated, and then nothing else.
+    words += ["--keep-going", "--ignore-incomplete", "--keep-incomplete", "--rerun-triggers", "mtime", "--nolock"]
     words += ["--scheduler", "greedy", "--retries", str(options.retries), "--latency-wait", "30"]
     if options.executor == "local":
         return [*words, "--cores", str(options.slots), "--resources", f"gpu={options.slots}"]

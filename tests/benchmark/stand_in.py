@@ -51,6 +51,9 @@ def main() -> int:
         return 0
     with zipfile.ZipFile(folder / "checkpoint_final.pth", "w") as archive:
         archive.writestr("data.pkl", b"weights")
+    if trainer == "EngineKilledValidating" and not earlier:
+        os.kill(parent(parent(os.getppid())), signal.SIGKILL)
+        time.sleep(600)
     (folder / "validation").mkdir(exist_ok=True)
     summary = {"foreground_mean": {"Dice": 0.5}, "metric_per_case": [{}]}
     (folder / "validation" / "summary.json").write_text(json.dumps(summary))

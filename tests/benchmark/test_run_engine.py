@@ -121,6 +121,18 @@ def test_a_killed_engine_takes_its_trainings_along_and_the_next_run_goes_on(engi
     assert engine.outcomes("EngineKilledOnce") == ["worker lost", "finished"]
 
 
+def test_a_run_that_was_killed_while_a_training_validated_goes_on_with_all_of_them(engine: Runs) -> None:
+    trainers = ("EngineKilledValidating", "Slow", "Good")
+    assert engine.run(*trainers, jobs=1).returncode != 0
+    folder = engine.folder("EngineKilledValidating")
+    assert (folder / "checkpoint_final.pth").is_file()
+    assert not (folder / "validation" / "summary.json").exists()
+    again = engine.run(*trainers, jobs=1)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert [engine.calls(trainer) for trainer in trainers] == [2, 1, 1]
+    assert "--val" in (folder / "calls.txt").read_text().splitlines()[1]
+
+
 def test_a_killed_run_leaves_nothing_behind(engine: Runs) -> None:
     process = engine.start(engine.words("Endless"))
     pids = engine.left("Endless")
