@@ -189,7 +189,8 @@ def test_sentences_are_embedded_by_the_models_encoder_or_not_at_all(
     made = tmp_path / "sentences.safetensors"
     command = ["encode", "--labels", "csPCa", "--case-text", str(text), "-o", str(made), "--encoder"]
     assert main([*command, f"local:{encoder}"]) == 0
-    np.testing.assert_array_equal(masks("given", alone, sentences=made), expected)
+    # Other sentences beside it in a batch change an embedding in its last bit.
+    np.testing.assert_allclose(masks("given", alone, sentences=made), expected, atol=1e-3)
     assert main([*command, f"local:{other}"]) == 0
     with pytest.raises(EmbeddingFileError, match=r"different: .*sha256"):
         masks("foreign", alone, sentences=made)

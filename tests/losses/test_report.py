@@ -218,8 +218,8 @@ def test_a_batch_is_the_mean_of_its_samples() -> None:
     both, first = batch(said, said)(logits, target), batch(said, None)(logits, target)
     second = batch(None, said)(logits, target)
     torch.testing.assert_close(both.weighted, first.weighted + second.weighted)
-    logits = logits[:, 1] - logits[:, 0]
-    torch.testing.assert_close(first.weighted, 0.5 * total(logits[0], said) / 2)
+    odds = logits[:, 1] - logits[:, 0]
+    torch.testing.assert_close(first.weighted, 0.5 * total(odds[0], said) / 2)
     torch.testing.assert_close(both.outside, (first.outside + second.outside) / 2)
     assert not torch.autograd.grad(first.weighted, logits)[0][1].any()
     nothing = batch(None, None)(logits, target)
