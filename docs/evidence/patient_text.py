@@ -17,9 +17,6 @@ import csv
 import os
 import random
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,17 +25,14 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from reader import Reader, lesions_of, misread, opposite
+from rows import rows_of_case, run, use_folders
 
 from nnunetv2_textguided.anatomy.sectors import Sector
-from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.predictions import Files
-from nnunetv2_textguided.evaluation.score import ScoreJob, score_case
-from nnunetv2_textguided.evaluation.thresholds import curves_as_text
 from nnunetv2_textguided.files import atomic_path, read_json, write_json
 from nnunetv2_textguided.inference.case_text import CaseTextReader
 from nnunetv2_textguided.inference.loading import load_predictor
 from nnunetv2_textguided.inference.options import ModelOptions
-from nnunetv2_textguided.nnunet.labels import Target
 from nnunetv2_textguided.picai.marksheet import read_marksheet
 from nnunetv2_textguided.text.case_text import CaseText, write_case_text
 from nnunetv2_textguided.text.phrases import held_out_phrases, training_phrases
@@ -219,30 +213,10 @@ def keep(study: Study) -> None:
         writer.writerows(table)
 
 
-def scored(study: Study, case: str, fold: int, repeat: int) -> Iterator[Mapping[str, Any]]:
+def scored(study: Study, case: str, fold: int, repeat: int) -> list[dict[str, Any]]:
     """A case's rows, one for each condition."""
-    target = Target("csPCa", frozenset({1}), 1, known=frozenset({0, 1}))
     files = {name: Files(image=predicted(study, case, name, fold, repeat)) for name in CONDITIONS}
-    job = ScoreJob(case, study.raw / "labelsTr" / f"{case}.nii.gz", files, (target,), Scoring())
-    for name, classes in score_case(job).items():
-        score = classes[target.name]
-        yield {
-            "labels": "lesion",
-            "model": name,
-            "repeat": repeat,
-            "fold": fold,
-            "case": case,
-            "lesions": len(score.lesions),
-            "dice": f"{score.overlap['dice']:.5g}" if score.lesions else "",
-            "score": f"{score.score:.5g}",
-            "curve": curves_as_text([score.curve]),
-        }
-
-
-def run(*command: str) -> None:
-    """Run a command of this environment."""
-    own = Path(sys.executable).parent / command[0]
-    subprocess.run([str(own) if own.exists() else command[0], *command[1:]], check=True)
+    return rows_of_case(case, study.raw / "labelsTr" / f"{case}.nii.gz", files, repeat, fold)
 
 
 def main() -> None:
@@ -256,11 +230,7 @@ def main() -> None:
     parser.add_argument("repeat", nargs="?", type=int, default=1)
     args = parser.parse_args()
     study = Study(args.study, args.work)
-    for name in ("raw", "preprocessed", "results"):
-        (args.work / name).mkdir(parents=True, exist_ok=True)
-        os.environ[f"nnUNet_{name}"] = str((args.work / name).resolve())
-    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "nnUNet_n_proc_DA": "1"}
-    os.environ |= {"nnUNet_def_n_proc": "1", "nnUNet_compile": "f"}
+    use_folders(args.work)
     if args.what == "prepare":
         prepare(study, args.marksheet)
     elif args.what == "train":

@@ -18,8 +18,6 @@ import csv
 import os
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,14 +26,11 @@ from typing import Any
 
 import SimpleITK as sitk
 from reader import Reader, lesions_of, misread
+from rows import rows_of_case, run, use_folders
 
 from nnunetv2_textguided.anatomy.sectors import Sector
-from nnunetv2_textguided.evaluation.options import Scoring
-from nnunetv2_textguided.evaluation.predictions import Files, find_predictions
-from nnunetv2_textguided.evaluation.score import ScoreJob, score_case
-from nnunetv2_textguided.evaluation.thresholds import curves_as_text
+from nnunetv2_textguided.evaluation.predictions import find_predictions
 from nnunetv2_textguided.files import atomic_path, read_json, write_json
-from nnunetv2_textguided.nnunet.labels import Target
 from nnunetv2_textguided.picai.marksheet import read_marksheet
 from nnunetv2_textguided.picai.report_targets import reported_lesions
 from nnunetv2_textguided.text.report_target import LARGEST_MM, SMALLEST_MM, ReportedLesion, ReportTarget
@@ -239,29 +234,13 @@ def keep(study: Study) -> None:
             folder = study.validation(row, fold)
             if (folder / "summary.json").is_file():
                 cases = find_predictions(folder).items()
-                table += [scored(study, case, files, f"{row}_{study.masks}", fold) for case, files in cases]
+                for case, files in cases:
+                    label = study.raw / "labelsTr" / f"{case}.nii.gz"
+                    table += rows_of_case(case, label, {f"{row}_{study.masks}": files}, 1, fold)
     with atomic_path(CASES) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, list(table[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(sorted(table, key=lambda one: (one["model"], int(one["fold"]), one["case"])))
-
-
-def scored(study: Study, case: str, files: Files, model: str, fold: int) -> dict[str, Any]:
-    """A case's row."""
-    target = Target("csPCa", frozenset({1}), 1, known=frozenset({0, 1}))
-    job = ScoreJob(case, study.raw / "labelsTr" / f"{case}.nii.gz", {model: files}, (target,), Scoring())
-    score = score_case(job)[model][target.name]
-    dice = f"{score.overlap['dice']:.5g}" if score.lesions else ""
-    where = {
-        "labels": "lesion",
-        "model": model,
-        "repeat": 1,
-        "fold": fold,
-        "case": case,
-        "lesions": len(score.lesions),
-        "dice": dice,
-    }
-    return {**where, "score": f"{score.score:.5g}", "curve": curves_as_text([score.curve])}
 
 
 def make_ignored(study: Study, row: str, fold: int) -> None:
@@ -293,12 +272,6 @@ def make_ignored(study: Study, row: str, fold: int) -> None:
     write_json(preprocessed / "splits_final.json", [{"train": learned, "val": split["val"]}])
 
 
-def run(*command: str) -> None:
-    """Run a command of this environment."""
-    own = Path(sys.executable).parent / command[0]
-    subprocess.run([str(own) if own.exists() else command[0], *command[1:]], check=True)
-
-
 def main() -> None:
     """Do what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -311,11 +284,7 @@ def main() -> None:
     parser.add_argument("fold", nargs="?", type=int)
     args = parser.parse_args()
     study = Study(args.study, args.work, args.marksheet, args.masks)
-    for name in ("raw", "preprocessed", "results"):
-        (args.work / name).mkdir(parents=True, exist_ok=True)
-        os.environ[f"nnUNet_{name}"] = str((args.work / name).resolve())
-    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "nnUNet_n_proc_DA": "1"}
-    os.environ |= {"nnUNet_def_n_proc": "1", "nnUNet_compile": "f"}
+    use_folders(args.work)
     if args.what == "train":
         train(study, args.row, args.fold)
     else:

@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import SimpleITK as sitk
+from rows import run, use_folders
 
 from nnunetv2_textguided.files import atomic_path, write_text
 
@@ -130,12 +129,6 @@ def fingerprint(dataset: int, processes: int) -> None:
     extractor.run()
 
 
-def run(*command: str, check: bool = True) -> None:
-    """Run a command of this environment; its output goes to this terminal."""
-    own = Path(sys.executable).parent / command[0]
-    subprocess.run([str(own) if own.exists() else command[0], *command[1:]], check=check)
-
-
 def train_and_report(labels: str, models: list[str], plans: list[str], args: argparse.Namespace, name: str) -> None:
     """One benchmark: every trainer under every plans name."""
     common = ["-d", DATASETS[labels][7:10], "-c", "3d_fullres", "--folds", *args.folds, "--trainers", *models]
@@ -197,12 +190,7 @@ def main() -> None:
         return
     if not (args.renderer and args.work):
         parser.error("--renderer and --work are needed to train")
-    for name in ("raw", "preprocessed", "results"):
-        (args.work / name).mkdir(parents=True, exist_ok=True)
-        os.environ[f"nnUNet_{name}"] = str((args.work / name).resolve())
-    # One thread per training; those that wait sleep. Compiling networks as small as these takes longer than they do.
-    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "nnUNet_n_proc_DA": "1"}
-    os.environ |= {"nnUNet_def_n_proc": "1", "nnUNet_compile": "f"}
+    use_folders(args.work)
     for labels in args.labels:
         prepare(labels, args.renderer, args.work, args.processes)
         if args.variants:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from tests.conftest import REPOSITORY
+from tests.scripts import load_script
 
 SCRIPT = REPOSITORY / "docs" / "evidence" / "mimics.py"
 GRID = ["--size", "16", "64", "64", "--spacing", "3", "1.25", "1.25", "--centre", "gland"]
@@ -22,13 +22,7 @@ OPTIONS = [*GRID, "--n-train", "16", "--n-test", "0", "--seed", "0", "--workers"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("mimics", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["mimics"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def values(path: Path) -> np.ndarray:

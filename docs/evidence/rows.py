@@ -1,0 +1,52 @@
+"""What the scripts of this folder share: nnU-Net's folders, commands, and the row of a case."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_textguided.evaluation.options import Scoring
+from nnunetv2_textguided.evaluation.predictions import Files
+from nnunetv2_textguided.evaluation.score import ScoreJob, score_case
+from nnunetv2_textguided.evaluation.thresholds import curves_as_text
+from nnunetv2_textguided.nnunet.labels import Target
+
+TARGET = Target("csPCa", frozenset({1}), 1, known=frozenset({0, 1}))
+
+
+def use_folders(work: Path) -> None:
+    """Make nnU-Net's three folders in a work folder, and name them and one thread per training to all commands."""
+    for name in ("raw", "preprocessed", "results"):
+        (work / name).mkdir(parents=True, exist_ok=True)
+        os.environ[f"nnUNet_{name}"] = str((work / name).resolve())
+    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "nnUNet_n_proc_DA": "1"}
+    os.environ |= {"nnUNet_def_n_proc": "1", "nnUNet_compile": "f"}
+
+
+def run(*command: str, check: bool = True) -> None:
+    """Run a command of this environment; its output goes to this terminal."""
+    own = Path(sys.executable).parent / command[0]
+    subprocess.run([str(own) if own.exists() else command[0], *command[1:]], check=check)
+
+
+def rows_of_case(case: str, label: Path, files: dict[str, Files], repeat: int, fold: int) -> list[dict[str, Any]]:
+    """A case's rows in a table that `nnUNetv2_textguided benchmark compare` reads.
+
+    Args:
+        case: its identifier.
+        label: its reference.
+        files: model -> its prediction.
+        repeat: which training, from 1.
+        fold: that validates the case.
+    """
+    rows = []
+    for model, classes in score_case(ScoreJob(case, label, files, (TARGET,), Scoring())).items():
+        score = classes[TARGET.name]
+        where = {"labels": "lesion", "model": model, "repeat": repeat, "fold": fold, "case": case}
+        dice = f"{score.overlap['dice']:.5g}" if score.lesions else ""
+        found = {"lesions": len(score.lesions), "dice": dice, "score": f"{score.score:.5g}"}
+        rows.append({**where, **found, "curve": curves_as_text([score.curve])})
+    return rows
