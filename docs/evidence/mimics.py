@@ -155,9 +155,7 @@ class Mimics:
             rows.append({**values, "contrast": round(contrast, 3), "ml": round(millilitres, 3)})
         info["mimics"] = {**info["mimics"], "lesion_like": len(rows)}
         self.drawn = numbers, rows
-        clipped = [
-            np.clip(one, *limits) for one, limits in zip(image, ((0, 1.3), (50, 3200), (0.005, 1.3)), strict=True)
-        ]
+        clipped = [np.clip(one, *limits) for one, limits in zip(image, LIMITS, strict=True)]
         return clipped, label, gland, info
 
     def _painted(

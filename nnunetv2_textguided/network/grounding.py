@@ -113,9 +113,21 @@ class GroundingHead(nn.Module):
         Returns:
             (B, S, *S) float32.
         """
-        with torch.autocast(features.device.type, enabled=False):
+        return self.ground(self.places(features), embeddings)
+
+    def ground(self, places: Tensor, embeddings: Tensor) -> Tensor:
+        """Grounding logits, given where sectors are.
+
+        Args:
+            places: (B, 1 + K, *S) logits of elsewhere and of each sector.
+            embeddings: (B, S, D) of each case's sentences.
+
+        Returns:
+            (B, S, *S) float32.
+        """
+        with torch.autocast(places.device.type, enabled=False):
             members = (F.logsigmoid(self.attributes(embeddings)) @ self.table).exp()
-            inside = self.places(features).softmax(dim=1)[:, 1:]
+            inside = places.softmax(dim=1)[:, 1:]
             return torch.logit(torch.einsum("bk...,bsk->bs...", inside, members), eps=SURE)
 
     def feed_back(self, features: Tensor, sentences: Tensor, logits: Tensor) -> Tensor:
@@ -148,10 +160,11 @@ class GroundingHead(nn.Module):
             guiding: (B, feature_width, *S) the same, with the gradient of the text losses (balance.py).
             text: what is told.
         """
-        places = attributes = None
-        if text.phrases is not None:
-            places, attributes = self.places(guiding), self.attributes(text.phrases)
+        if text.phrases is None and text.sentences is None:
+            return main, Grounded()
+        places = self.places(guiding)
+        learned = Grounded() if text.phrases is None else Grounded(places, self.attributes(text.phrases))
         if text.sentences is None:
-            return main, Grounded(places, attributes)
-        sentences = self(guiding, text.sentences)
-        return self.feed_back(main, text.sentences, sentences), Grounded(places, attributes, sentences)
+            return main, learned
+        sentences = self.ground(places, text.sentences)
+        return self.feed_back(main, text.sentences, sentences), learned._replace(sentences=sentences)
