@@ -17,35 +17,23 @@ import re
 import sys
 import textwrap
 from dataclasses import dataclass
-from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import forest
-import numpy as np
-import pandas as pd
-import refiner
 import subgroups
+from differences import MEASURES, difference, read_cases
 from scipy.special import stdtr
 
-from nnunetv2_textguided.evaluation.case_files import CaseFile, read_case_files
 from nnunetv2_textguided.evaluation.difference import Difference
-from nnunetv2_textguided.evaluation.options import PRICE
 from nnunetv2_textguided.evaluation.statistics.holm import holm
-from nnunetv2_textguided.evaluation.trainings import Fold, Trainings, folds_of_means
 from nnunetv2_textguided.files import write_text
-from nnunetv2_textguided.picai.archive import patient_of
 
 HERE = Path(__file__).parent
 PAGE, README, FIGURE = HERE.parent / "evidence.md", HERE.parents[1] / "README.md", HERE.parent / "images/evidence.svg"
-CASES = [HERE / name for name in ("per_case.csv", "thresholds.csv", "patient_text.csv", "reports.csv")]
 ALPHA = 0.05
-MEASURES = {
-    "fitted": "Dice, fitted thresholds", "half": "Dice at 0.5", "dice": "Dice", "channels": "Dice at 0.5",
-    "change": "Dice", "auroc": "AUROC of cases", "nsd": "NSD at 2 mm",
-}  # fmt: skip
 WORDS = {"shown": "helps", "harm": "does harm", "not shown": "is not shown to help",
          "not settled": "is not shown to help"}  # fmt: skip
 
@@ -117,7 +105,7 @@ def text(found: Difference) -> str:
 def answers() -> dict[str, Answer]:
     """Of all questions, by name."""
     asked = json.loads((HERE / "answers.json").read_text(encoding="utf-8"))
-    made = [Answer(one, _found(one)) for one in asked]
+    made = [Answer(one, difference(one)) for one in asked]
     known = [one for one in made if one.found is not None]
     p = {id(one): value for one, value in zip(known, holm([_p(one) for one in known]), strict=True)}
     return {one.asked["id"]: Answer(one.asked, one.found, p.get(id(one), math.nan)) for one in made}
@@ -130,51 +118,6 @@ def _p(one: Answer) -> float:
         return math.nan if found is None else found.p
     distance = abs(found.value + margin) / math.sqrt(found.variance.value)
     return float(2 * stdtr(found.variance.freedom, -distance))
-
-
-def _found(asked: dict[str, Any]) -> Difference | None:
-    measure, model, baseline = (asked[key] for key in ("measure", "model", "baseline"))
-    if measure in ("nsd", "dice"):
-        return _of_refiner(measure, baseline)
-    if measure == "channels":
-        return _of_channels(model, baseline)
-    cases = read_cases(asked.get("labels", "lesion"))
-    if not {model, baseline} <= set(cases.models):
-        return None
-    if measure in ("half", "auroc"):
-        return cases.difference(model, baseline, "dice" if measure == "half" else measure)
-    if measure == "fitted":
-        return cases.at_thresholds(model, baseline).fitted
-    own = cases.at_thresholds(model, model).model
-    change = own.dice_fitted - own.dice
-    patients = [patient_of(name) for name in subgroups.names_of(cases, model)]
-    return Difference(tuple(folds_of_means(change, np.zeros_like(change), own.folds, patients)))
-
-
-@cache
-def read_cases(labels: str) -> CaseFile:
-    """All tables of cases of one rendering."""
-    return read_case_files(CASES, {"labels": labels})
-
-
-def _of_refiner(metric: str, baseline: str) -> Difference:
-    """Refined minus the network before its refiner, at 0.5 or at a threshold fitted to a metric at the price."""
-    study = refiner.Study(pd.read_csv(refiner.TABLE))
-    off = (lambda *_: refiner.OFF) if baseline == "off" else study.fitted(baseline, PRICE)
-    return study.difference(lambda *_: refiner.ON, off, metric, True)
-
-
-def _of_channels(model: str, baseline: str) -> Difference:
-    """Of channels.csv, which has means of folds alone: over folds, with no influence of patients known."""
-    table = pd.read_csv(HERE / "channels.csv").set_index(["fold", "channels"])
-    folds = []
-    for fold in sorted(set(table.index.get_level_values("fold"))):
-        cases = int(table.loc[(fold, model), "cases"])
-        both = (
-            Trainings(np.array([table.loc[(fold, one), "dice"]]), np.zeros((1, cases))) for one in (model, baseline)
-        )
-        folds.append(Fold(fold, cases, *both))
-    return Difference(tuple(folds))
 
 
 def claim(found: dict[str, Answer]) -> str:

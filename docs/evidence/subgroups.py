@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import refiner
 import SimpleITK as sitk
+from differences import names_of
 
 from nnunetv2_textguided.benchmark.report.probabilities import calibration_cells
 from nnunetv2_textguided.evaluation.calibration import (
@@ -91,11 +92,6 @@ def _subgroups(cases: CaseFile) -> Iterator[str]:
         yield f"| {name} | {guided.cases} | {' | '.join(cells)} |"
 
 
-def names_of(cases: CaseFile, *models: str) -> list[str]:
-    """The cases of some models, in the order of `CaseFile.at_thresholds`."""
-    return sorted(set(cases.rows[cases.rows["model"].isin(models)]["case"]))
-
-
 def _fitted(found: ThresholdComparison, names: list[str], chosen: set[str]) -> tuple[Difference, float]:
     """Of Dice in a subgroup at thresholds fitted on all cases of the other folds; and the baseline's own."""
     outside = np.array([name not in chosen for name in names])
@@ -107,7 +103,7 @@ def _fitted(found: ThresholdComparison, names: list[str], chosen: set[str]) -> t
 def _scores(cases: CaseFile, model: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
     """Scores (R, C), whether a case has a lesion, fold and patient (C,)."""
     own = cases.rows[cases.rows["model"] == model]
-    scores = own.pivot(index="repeat", columns="case", values="score")
+    scores = own.pivot(index="repeat", columns="case", values="score").dropna()  # of repeats that have all folds
     first = own.drop_duplicates("case").set_index("case").loc[scores.columns]
     patients = tuple(map(str, first["patient"]))
     return scores.to_numpy(dtype=float), first["lesions"].to_numpy() > 0, first["fold"].to_numpy(), patients
