@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
-from nnunetv2_textguided.evaluation.case_likelihood import CERTAIN
+from nnunetv2_textguided.evaluation.case_facts import CERTAIN
 from nnunetv2_textguided.evaluation.difference import POOLING_LEVEL
 from nnunetv2_textguided.evaluation.strata import RATE
 
