@@ -9,7 +9,7 @@ import pytest
 from nnunetv2_textguided.benchmark.progress import ProgressReader
 from nnunetv2_textguided.benchmark.repeats import repeated
 from nnunetv2_textguided.benchmark.study import Cell, Study, find_repeats
-from nnunetv2_textguided.nnunet.variant import Variant, repeat_plans, split_repeat, variant_and_repeat
+from nnunetv2_textguided.nnunet.variant import Variant, repeat_plans, split_repeat
 
 VARIANT = Variant("nnUNetTrainer", "nnUNetPlans", "3d_fullres")
 
@@ -20,7 +20,7 @@ VARIANT = Variant("nnUNetTrainer", "nnUNetPlans", "3d_fullres")
 def test_a_repeats_plans_name_leads_back(repeat: int, name: str) -> None:
     assert repeat_plans("nnUNetPlans", repeat) == name
     assert split_repeat(name) == ("nnUNetPlans", repeat)
-    assert variant_and_repeat(VARIANT.repeated(repeat)) == (VARIANT, repeat)
+    assert split_repeat(VARIANT.repeated(repeat).plans) == (VARIANT.plans, repeat)
 
 
 @pytest.mark.parametrize("name", ["nnUNetPlans", "nnUNetPlans_repeat", "nnUNetPlans_repeat1", "nnUNetPlans_repeat02"])
