@@ -5,23 +5,26 @@ What is done is read from the files that each command leaves; none of them is ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
 from nnunetv2_textguided.anatomy.preprocessing import find_jobs
+from nnunetv2_textguided.benchmark.cells import FINAL, next_step
 from nnunetv2_textguided.benchmark.cells import Step as CellStep
-from nnunetv2_textguided.benchmark.cells import next_step
+from nnunetv2_textguided.benchmark.refiner_off import is_switched_off, write_refiner_off
 from nnunetv2_textguided.benchmark.report.export import PAGE
-from nnunetv2_textguided.benchmark.rows import CONFIGURATION, Row, rows_planned
-from nnunetv2_textguided.benchmark.study import Cell, Study
+from nnunetv2_textguided.benchmark.request import Request
+from nnunetv2_textguided.benchmark.rows import CONFIGURATION, Row, rows_planned, write_row_plans
+from nnunetv2_textguided.benchmark.study import Cell
 from nnunetv2_textguided.errors import DataError, TextGuidedError
 from nnunetv2_textguided.files import read_json, visible, write_json
 from nnunetv2_textguided.nnunet.folders import RAW, Folders, required_path
 from nnunetv2_textguided.nnunet.plans import merged_configuration, read_plans
 from nnunetv2_textguided.nnunet.raw import training_cases
 from nnunetv2_textguided.nnunet.splits import SPLITS, read_splits
+from nnunetv2_textguided.nnunet.variant import Variant
 from nnunetv2_textguided.picai.archive import scan_archive
 from nnunetv2_textguided.picai.label_sources import scan_labels
 from nnunetv2_textguided.picai.marksheet import MARKSHEET, read_marksheet
@@ -30,41 +33,14 @@ from nnunetv2_textguided.text.resolve import FILE_NAME
 
 FOLDER = "picai_benchmark"
 """In the data set's folder in nnUNet_results: logs of nnU-Net's commands, and the options that steps were done with."""
-STEPS = ("prepare", "fingerprint", "plan", "preprocess", "anatomy", "encode", "rows", "run", "report", "compare")
+STEPS = (
+    *("prepare", "fingerprint", "plan", "preprocess", "anatomy", "encode", "rows"),
+    *("run", "switch_off", "validate", "report", "compare"),
+)
+"""Without --encoder there is no `encode`, without a row of another's networks no `switch_off` and `validate`."""
 KEPT = ("prepare", "fingerprint", "plan", "encode")
 """Steps whose options make what they write."""
 CLASSES = ("--classes", "anatomy")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked for.
-
-    Attributes:
-        images: the archive's folder of patient folders.
-        labels: checkout of picai_labels.
-        number: of the data set.
-        plans: name of the method's plans.
-        rows: of the table.
-        folds: which are trained.
-        repeats: how often each row is trained on each fold.
-        processes: worker processes of preparation and preprocessing.
-        encoder: a text encoder for embeddings of the data set's own; None: those in the package.
-        training: options of `benchmark run`.
-        options: step -> further options of its command.
-    """
-
-    images: Path
-    labels: Path
-    number: int
-    plans: str
-    rows: tuple[Row, ...]
-    folds: tuple[int, ...]
-    repeats: int
-    processes: int
-    encoder: str | None
-    training: tuple[str, ...]
-    options: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -73,8 +49,7 @@ class Step:
 
     Attributes:
         name: of STEPS.
-        words: the command as a user types it, nnU-Net's or a subcommand of this program; none: written by the command
-            that runs all of them.
+        words: the command as a user types it, nnU-Net's or a subcommand of this program; none: `Pipeline.write`.
         is_done: asked only where all earlier steps are done.
     """
 
@@ -112,11 +87,10 @@ class Pipeline:
         """All commands, in order."""
         r, number = self.request, str(self.request.number)
         data, where, workers = ("-d", number), ("-c", CONFIGURATION), str(r.processes)
-        models = [f"{model.trainer}__{model.plans}" for model in self.study.variants]
-        study = (*data, *where, "--models", *models, "--folds", *map(str, r.folds))
         no_text = next((row for row in r.rows if row.name == "no_text"), r.rows[0]).model(r.plans).name
         archive = ("--images", str(r.images), "--labels", str(r.labels))
-        page, table = str(self.page.parent), str(self.page.with_name("per_case.csv"))
+        report = ("benchmark", "report", *r.words(r.rows), "--baseline", no_text, "-o", str(self.page.parent))
+        table, method = str(self.page.with_name("per_case.csv")), r.names(r.rows)[0]
         preprocess = ("nnUNetv2_preprocess", *data, "-plans_name", r.plans, *where, "-np", workers)
         steps = (
             Step("prepare", ("picai", "prepare", *archive, *data, *CLASSES, "--jobs", workers), self._prepared),
@@ -126,15 +100,30 @@ class Pipeline:
             Step("anatomy", ("anatomy", *data, *where, "-p", r.plans, "-np", workers), self._has_anatomy),
             Step("encode", ("encode", *data, "--encoder", r.encoder or ""), (self.preprocessed / FILE_NAME).is_file),
             Step("rows", (), lambda: rows_planned(r.rows, self.preprocessed, r.plans)),
-            Step("run", ("benchmark", "run", *study, *r.training), lambda: not self.missing()),
-            Step("report", ("benchmark", "report", *study, "--baseline", no_text, "-o", page), self._reported),
-            Step("compare", ("benchmark", "compare", table, "--baseline", models[0]), lambda: False),
+            Step("run", ("benchmark", "run", *r.words(r.trained), *r.training), lambda: not self.missing(r.trained)),
+            Step("switch_off", (), lambda: all(is_switched_off(*pair) for _, *pair in self._pairs())),
+            Step(
+                "validate", ("benchmark", "run", *r.words(r.derived), *r.training), lambda: not self.missing(r.derived)
+            ),
+            Step("report", report, self._reported),
+            Step("compare", ("benchmark", "compare", table, "--baseline", method), lambda: False),
         )
+        left_out = [*([] if r.encoder else ["encode"]), *([] if r.derived else ["switch_off", "validate"])]
         return tuple(
             replace(step, words=(*step.words, *r.options.get(step.name, ())))
             for step in steps
-            if r.encoder or step.name != "encode"
+            if step.name not in left_out
         )
+
+    def write(self, step: Step) -> None:
+        """Do a step that is no command."""
+        r = self.request
+        if step.name == "rows":
+            write_row_plans(r.rows, self.preprocessed, r.plans)
+            return
+        for model, trained, target in self._pairs():
+            if not is_switched_off(trained, target):
+                write_refiner_off(trained, target, model.plans, CONFIGURATION)
 
     def done(self) -> tuple[str, ...]:
         """The names of the steps that need not be run: those at the beginning that are done."""
@@ -163,12 +152,17 @@ class Pipeline:
 
     # ------------------------------------------------------------------ what there is
 
-    @property
-    def study(self) -> Study:
-        """The trainings of the table."""
-        r = self.request
-        models = [row.model(r.plans) for row in r.rows]
-        return replace(Study.of_models(self.dataset, models, r.folds), repeats=r.repeats)
+    def cells(self, rows: Sequence[Row] | None = None) -> list[Cell]:
+        """The trainings of some rows, or of all."""
+        return self.request.cells(self.dataset, self.request.rows if rows is None else rows)
+
+    def _pairs(self) -> Iterator[tuple[Variant, Path, Path]]:
+        """Models whose networks are another row's: the other's checkpoint, and where theirs belongs."""
+        models = {row.name: row.model(self.request.plans) for row in self.request.rows}
+        for row in self.request.derived:
+            for cell in self.cells([row]):
+                other = replace(cell, variant=models[row.networks])
+                yield cell.model, self.folder(other) / FINAL, self.folder(cell) / FINAL
 
     @property
     def page(self) -> Path:
@@ -184,13 +178,13 @@ class Pipeline:
         """nnU-Net's folder of a training."""
         return cell.folder(self.results.parent, self.dataset)
 
-    def missing(self) -> list[Cell]:
-        """The trainings that are not done."""
+    def missing(self, rows: Sequence[Row] | None = None) -> list[Cell]:
+        """The trainings of some rows, or of all, that are not done."""
         splits = self.preprocessed / SPLITS
         cases = [tuple(fold["val"]) for fold in read_splits(splits)] if splits.is_file() else []
         return [
             cell
-            for cell in self.study.cells()
+            for cell in self.cells(rows)
             if cell.fold >= len(cases) or next_step(self.folder(cell), cases[cell.fold]) is not CellStep.NOTHING
         ]
 
@@ -229,5 +223,5 @@ class Pipeline:
 
     def _reported(self) -> bool:
         """Whether the page is newer than every validation."""
-        summaries = [self.folder(cell) / "validation" / "summary.json" for cell in self.study.cells()]
+        summaries = [self.folder(cell) / "validation" / "summary.json" for cell in self.cells()]
         return self.page.is_file() and self.page.stat().st_mtime >= max(path.stat().st_mtime for path in summaries)

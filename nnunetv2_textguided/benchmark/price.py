@@ -99,13 +99,15 @@ def price_table(
         done: row -> trainings that are finished.
         tflops: operations per second, in 10^12.
     """
-    costs = {row.name: (facts[row.name].training_flops or 0.0) / (tflops * 1e12 * 3600) for row in rows}
+    flops = {row.name: 0.0 if row.networks else facts[row.name].training_flops or 0.0 for row in rows}
+    costs = {name: one / (tflops * 1e12 * 3600) for name, one in flops.items()}
 
     def cells() -> Iterator[tuple[str, ...]]:
         yield HEADER
         for row in rows:
             f = facts[row.name]
-            counts = (amount(f.parameters), amount(f.flops_per_step), str(f.epochs * f.iterations_per_epoch))
+            iterations = 0 if row.networks else f.epochs * f.iterations_per_epoch
+            counts = (amount(f.parameters), amount(f.flops_per_step), str(iterations))
             hours = f"{costs[row.name] * trainings:.1f}" if f.training_flops else "?"
             yield (row.name, row.title, *counts, str(trainings), str(done.get(row.name, 0)), hours)
 

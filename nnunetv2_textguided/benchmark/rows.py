@@ -36,6 +36,7 @@ class Row:
         block: what it changes of the plans' `text_guidance` block.
         encoders: "narrow" or "shared": encoders at the stock network's price, as `plan --constant-cost` chooses them.
         widened: the stock network with as many features as make its step cost the method's operations.
+        networks: the row whose trained networks it has, with what `block` changes; nothing is trained for it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Row:
     block: Mapping[str, Any] = field(default_factory=dict)
     encoders: str | None = None
     widened: bool = False
+    networks: str = ""
 
     @property
     def has_plans(self) -> bool:
@@ -59,6 +61,7 @@ class Row:
         return Variant(f"{METHOD}{self.trainer}", self.plans(base), CONFIGURATION)
 
 
+REFINER_OFF = {"refiner": {"alpha": 0.0}}
 ROWS = (
     Row("default", "the method"),
     Row("no_text", "the same encoders, no text", "_NoText"),
@@ -70,6 +73,7 @@ ROWS = (
     Row("narrow", "narrow encoders at the stock network's price", encoders="narrow"),
     Row("shared", "one shared encoder trunk at the stock network's price", encoders="shared"),
     Row("channel_dropout", "channels left out at random", block={"training": {"channel_dropout": 0.25}}),
+    Row("refiner_off", "the method's trained networks, refiner switched off", block=REFINER_OFF, networks="default"),
 )
 
 
@@ -77,13 +81,21 @@ def choose_rows(names: Sequence[str]) -> tuple[Row, ...]:
     """The rows of these names, in the table's order; all of them for no name.
 
     Raises:
-        DataError: there is no row of a name.
+        DataError: there is no row of a name, or a row's networks are those of one that is not chosen.
     """
     known = {row.name: row for row in ROWS}
     for name in names:
         if name not in known:
             raise DataError(f"There is no row {name!r}.", where="--rows", remedy=f"Choose of {', '.join(known)}.")
-    return tuple(row for row in ROWS if not names or row.name in names)
+    chosen = tuple(row for row in ROWS if not names or row.name in names)
+    for row in chosen:
+        if row.networks and known[row.networks] not in chosen:
+            raise DataError(
+                f"The row {row.name} has the trained networks of {row.networks}.",
+                where="--rows",
+                remedy=f"Choose {row.networks}, too.",
+            )
+    return chosen
 
 
 def write_row_plans(rows: Sequence[Row], folder: Path, base: str) -> None:

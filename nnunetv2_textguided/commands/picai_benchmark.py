@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pipeline(args: argparse.Namespace) -> Pipeline:
-    from nnunetv2_textguided.benchmark.archive import STEPS, Pipeline, Request
+    from nnunetv2_textguided.benchmark.archive import STEPS, Pipeline
+    from nnunetv2_textguided.benchmark.request import Request
     from nnunetv2_textguided.benchmark.rows import choose_rows
 
     options, steps = dict(args.options), [step for step in STEPS if args.encoder or step != "encode"]
@@ -136,13 +137,12 @@ def _call(own: argparse.Namespace) -> int:
 
 def _run(step: Step, pipeline: Pipeline, own: argparse.Namespace | None) -> int:
     """Run a step: a subcommand of this program in this process, nnU-Net's commands as children."""
-    from nnunetv2_textguided.benchmark.rows import write_row_plans
     from nnunetv2_textguided.processes.command import run_command
 
     if own is not None:
         return _call(own)
     if not step.words:
-        write_row_plans(pipeline.request.rows, pipeline.preprocessed, pipeline.request.plans)
+        pipeline.write(step)
         return 0
     log, total = pipeline.logs / f"{step.name}.log", len(pipeline.studies)
     progress = partial(_progress, log)
@@ -190,6 +190,6 @@ def _print_dry_run(args: argparse.Namespace, pipeline: Pipeline) -> None:
     print("\n# " + ("The data set's plans." if planned else "Planned for PI-CAI's 1500 studies: no plans yet."))
     print("\n".join(f"# {line}" for line in price_table(rows, facts, trainings, finished, tflops)))
     print(f"# GPU hours at {tflops:g} TFLOP/s (--tflops); training only, without validation and preprocessing")
-    measured = measured_tflops([pipeline.folder(cell) for cell in pipeline.study.cells()])
+    measured = measured_tflops([pipeline.folder(cell) for cell in pipeline.cells()])
     if measured:
         print(f"# measured in {len(measured)} trainings here: --tflops {statistics.median(measured):.3g}")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from nnunetv2_textguided.inference.missing import missing_rule
 from nnunetv2_textguided.inference.progress import WindowProgress
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.channel_dropout import ChannelDropout
+from nnunetv2_textguided.network.gate import STRENGTH, switched_off
 from nnunetv2_textguided.nnunet.checkpoints import read_checkpoint
 from nnunetv2_textguided.nnunet.labels import read_labels
 from nnunetv2_textguided.settings import BLOCK, ResolvedText, Settings
@@ -84,15 +84,14 @@ class TextGuidedPredictor(nnUNetPredictor):
         Raises:
             DataError: it has none.
         """
-        name = "refiner.alpha"
-        if name not in self.list_of_parameters[0]:
+        if STRENGTH not in self.list_of_parameters[0]:
             raise DataError(
                 "This model has no refiner to switch off.",
                 where=f"--without-refiner, {self.trainer_name}",
                 remedy="Predict without --without-refiner.",
             )
         # Each fold's weights are loaded anew before it predicts.
-        self.list_of_parameters = [{**fold, name: torch.zeros_like(fold[name])} for fold in self.list_of_parameters]
+        self.list_of_parameters = list(map(switched_off, self.list_of_parameters))
         self.network.load_state_dict(self.list_of_parameters[0])
 
     def _internal_get_sliding_window_slicers(self, image_size: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -130,6 +130,19 @@ def sample(coarse: Tensor, places: Tensor, shape: Sequence[int]) -> Tensor:
     grid = grid.view(places.shape[0], *(1,) * (len(shape) - 1), places.shape[1], len(shape))
     sampled = F.grid_sample(coarse.float(), grid, padding_mode="border", align_corners=False)
     return sampled.flatten(2).transpose(1, 2)
+
+
+STRENGTH = "refiner.alpha"
+"""The strength of a network's refiner among the network's weights."""
+
+
+def switched_off(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A network's weights with its refiner's strength 0: its masks are those before the refiner.
+
+    Raises:
+        KeyError: it has none.
+    """
+    return {**weights, STRENGTH: torch.zeros_like(weights[STRENGTH])}
 
 
 class Refiner(nn.Module):

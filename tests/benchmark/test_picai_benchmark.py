@@ -18,19 +18,15 @@ from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.commands.parser import PROGRAM, build_parser
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import visible
-from nnunetv2_textguided.nnunet.fingerprint import extract_fingerprint
 from nnunetv2_textguided.planning.encoders import COST_LIMIT
 from nnunetv2_textguided.planning.run import plan_dataset
 from tests.benchmark.processes import wait_for
+from tests.benchmark.real_archive import DATASET, Real, words
 from tests.conftest import REPOSITORY
-from tests.datasets import Workspace
 from tests.picai.archive_builder import CASES, Builder
 from tests.planning.conftest import describe
 
 pytest.importorskip("picai_prep", reason="needs the extra picai")
-
-DATASET = "Dataset2203_PICAI"
-SMALL = "--spacing 3 1.5 1.5 --matrix-size 12 48 48 --crop-centre gland"
 
 
 @pytest.fixture
@@ -39,10 +35,6 @@ def archive(tmp_path: Path) -> Builder:
     builder.study(CASES[0], cspca=True)
     builder.marksheet({CASES[0]: True})
     return builder
-
-
-def words(archive: Path, labels: Path, *more: str) -> list[str]:
-    return ["picai", "benchmark", "--images", str(archive), "--labels", str(labels), *more]
 
 
 # ---------------------------------------------------------------------------- mistakes
@@ -120,7 +112,7 @@ def test_rows_share_patch_data_and_iterations_and_cost_what_they_promise(facts: 
     assert cost["stock_wide"] == pytest.approx(cost["default"], rel=0.05)
     for row in ("narrow", "shared"):
         assert cost["stock"] < cost[row] <= COST_LIMIT * 1.02 * cost["stock"]
-    for row in ("random_text", "shuffled_text", "learned_text", "channel_dropout"):
+    for row in ("refiner_off", "random_text", "shuffled_text", "learned_text", "channel_dropout"):
         assert cost[row] == cost["default"]
     assert facts["no_text"].embeddings is None
     assert facts["random_text"].embeddings is not None
@@ -131,7 +123,8 @@ def test_the_page_has_the_table(facts: dict[str, ModelFacts]) -> None:
     page = (REPOSITORY / "docs" / "reproduce.md").read_text(encoding="utf-8")
     for row in ROWS:
         f, model = facts[row.name], row.model(PLANS)
-        hours = f"{5 * (f.training_flops or 0) / (A100_TFLOPS * 1e12 * 3600):.1f}"
+        flops = 0 if row.networks else f.training_flops or 0
+        hours = f"{5 * flops / (A100_TFLOPS * 1e12 * 3600):.1f}"
         cells = (f"`{row.name}`", row.title, f"`{model.trainer}`", f"`{model.plans}`")
         line = " | ".join((*cells, amount(f.parameters), amount(f.flops_per_step), hours))
         assert f"| {line} |" in page
@@ -157,37 +150,15 @@ def test_the_sum_counts_what_is_left_and_the_speed_is_measured(tmp_path: Path) -
     (tmp_path / "fold_0").mkdir()
     record = {"flops_per_step": 6e12, "seconds_per_iteration": 0.5}
     (tmp_path / "fold_0" / "benchmark_record.json").write_text(json.dumps(record))
+    networks = choose_rows(["default", "refiner_off"])
+    lines = list(price_table(networks, {row.name: one for row in networks}, 10, {}, 10.0))
+    assert lines[-1] == f"sum: {hours:.1f} GPU hours, of which {hours:.1f} are left", (
+        "nothing is trained for the second"
+    )
     assert measured_tflops([tmp_path / "fold_0", tmp_path / "fold_1"]) == [12.0]
 
 
 # ---------------------------------------------------------------------------- the two real studies
-
-
-class Real(Workspace):
-    """The command on the two real studies, small, with a fingerprint of few voxels."""
-
-    def __init__(self, root: Path, shared: Path, patch: pytest.MonkeyPatch) -> None:
-        super().__init__(root)
-        for name, value in self.environment.items():
-            patch.setenv(name, value)
-        patch.setenv("nnUNet_compile", "f")
-        archive = shared / "data" / "picai_real"
-        preset = root / "tiny.json"
-        training = {"epochs": 3, "iterations_per_epoch": 1, "val_iterations_per_epoch": 1, "save_every": 1}
-        preset.write_text(json.dumps({"training": training}))
-        options = ["--options", f"prepare={SMALL}", f"plan=--preset {preset}"]
-        where = ["--processes", "1", "--device", "cpu", "--jobs", "1", "--folds", "0"]
-        self.words = words(archive / "images", archive / "picai_labels", *options, *where)
-
-    def begin(self, *more: str) -> None:
-        """Everything before the plans: nnU-Net's own fingerprint draws 10^8 voxels of however few cases."""
-        assert main([*self.words, *more, "--until", "prepare"]) == 0
-        extract_fingerprint(2203, 1e4)
-
-    def files(self) -> dict[str, int]:
-        """Times of all files of data, by path."""
-        found = (path for part in ("raw", "preprocessed") for path in (self.root / part).rglob("*") if path.is_file())
-        return {str(path): path.stat().st_mtime_ns for path in found if ".lock" not in path.name}
 
 
 @pytest.fixture
@@ -199,7 +170,7 @@ def real(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> Real:
 def test_the_dry_run_prints_commands_that_parse_and_writes_nothing(
     real: Real, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = ["--rows", "default", "no_text"]
+    rows = ["--rows", "default", "refiner_off", "no_text"]
     assert main([*real.words, *rows, "--encoder", "minilm", "--sbatch", "partition=gpu", "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("# ")][: len(STEPS)] == [f"# {step}: to do" for step in STEPS]
