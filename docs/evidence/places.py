@@ -1,0 +1,96 @@
+"""Where sentences and phrases are found in a rendered case, and how a network of either row reads them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from wordings import development, independent
+
+from nnunetv2_textguided.anatomy.sectors import SECTORS
+from nnunetv2_textguided.inference.text_effect import GROUNDED, grounding_of
+from nnunetv2_textguided.network.grounding import CaseInput
+from nnunetv2_textguided.text.encoders import load_encoder
+from nnunetv2_textguided.text.phrases import Phrase, training_phrases
+
+PHRASES = 60
+"""Phrases of each kind whose places are looked for in each case."""
+SMALLEST = 5
+"""Voxels of a place that counts."""
+
+
+def code_of(text: str, width: int) -> np.ndarray:
+    """A random unit vector that depends on the text alone."""
+    row = np.random.default_rng(zlib.crc32(text.encode())).normal(size=width)
+    return (row / np.linalg.norm(row)).astype(np.float32)
+
+
+class Embedder:
+    """Texts as the networks of a row read them."""
+
+    def __init__(self, row: str, width: int) -> None:
+        self.row, self.width, self._encoder, self._known = row, width, load_encoder("minilm"), {}
+
+    def __call__(self, texts: Sequence[str]) -> torch.Tensor:
+        """(N, D) embeddings."""
+        if missing := [text for text in dict.fromkeys(texts) if text not in self._known]:
+            words = self.row == "words"
+            rows = self._encoder.encode(missing).pooled if words else [code_of(one, self.width) for one in missing]
+            self._known |= dict(zip(missing, rows, strict=True))
+        return torch.from_numpy(np.stack([self._known[text] for text in texts]))
+
+
+@dataclass(frozen=True)
+class Places:
+    """A case's anatomy.
+
+    Attributes:
+        sectors: (Z, Y, X) or (1, Z, Y, X) map of sectors.
+        label: (Z, Y, X) label map; a lesion may lie where no sector is known.
+    """
+
+    sectors: np.ndarray
+    label: np.ndarray
+
+    def found(self, probability: np.ndarray, numbers: set[int], alone: np.ndarray) -> dict[str, Any]:
+        """Dice of a sentence's map with the sectors that it names, and whether the image contradicts it.
+
+        Args:
+            probability: (Z, Y, X) the sentence's map.
+            numbers: the sectors, from 1.
+            alone: (Z, Y, X) probability of the lesion without text.
+        """
+        sectors = np.asarray(self.sectors).reshape(self.label.shape)
+        true = np.isin(sectors, list(numbers))
+        unknown = (self.label > 0) & ~np.isin(sectors, range(1, len(SECTORS) + 1))
+        region = (probability >= GROUNDED) & ~unknown
+        dice = 2 * (region & true).sum() / (region.sum() + true.sum()) if true.sum() >= SMALLEST else None
+        seen = grounding_of(probability >= GROUNDED, alone, np.where(alone >= GROUNDED, alone, 0), 1.0)
+        return {"dice": None if dice is None else round(float(dice), 4), "contradicted": seen["contradicted"]}
+
+
+def of_phrases(
+    network: Any, image: torch.Tensor, embed: Embedder, place: Places, alone: np.ndarray
+) -> list[dict[str, Any]]:
+    """How well places are found by phrases of training and by others; condition: kind, and how much is said (of 4)."""
+    rows, draw = [], Random(0)
+    for kind, phrases in (("known", training_phrases()), ("development", development()), ("unseen", independent())):
+        drawn: list[Phrase] = draw.sample(phrases, PHRASES)
+        text = CaseInput(None, embed([phrase.text for phrase in drawn])[None])
+        maps = maps_of(network(image, return_similarity=True, text=text).grounded.sentences, image)
+        for phrase, one in zip(drawn, maps, strict=True):
+            numbers = {number for number, sector in enumerate(SECTORS, start=1) if phrase.sector.contains(sector)}
+            said = sum(name is not None for name in phrase.sector)
+            rows.append({"condition": f"phrase {kind} {said}", **place.found(one, numbers, alone)})
+    return rows
+
+
+def maps_of(logits: torch.Tensor, image: torch.Tensor) -> np.ndarray:
+    """(S, *S) grounding probabilities on the image's grid."""
+    return torch.sigmoid(F.interpolate(logits, image.shape[2:], mode="trilinear"))[0].numpy()
