@@ -19,7 +19,7 @@ FLOORS = (
     ("inference", "picai", "evaluation", "planning"),
     ("training",),
     ("network", "losses", "text", "anatomy"),
-    ("nnunet", "imaging", "pages", "processes", "settings", "schedule", "presets", "files", "errors"),
+    ("nnunet", "imaging", "pages", "processes", "settings", "schedule", "files", "errors"),
 )
 METHOD = {"network", "losses", "training", "schedule", "settings", "text", "anatomy"}
 WIDTH, HEIGHT, ROOM, STEP = 1000, 560, 92, 92

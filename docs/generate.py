@@ -11,8 +11,8 @@ from typing import Any
 from nnunetv2_textguided.commands.examples import EXAMPLES
 from nnunetv2_textguided.commands.parser import PROGRAM, SUBCOMMANDS, build_parser, commands
 from nnunetv2_textguided.files import write_text
-from nnunetv2_textguided.presets import preset_names, resolve
 from nnunetv2_textguided.settings import Settings
+from nnunetv2_textguided.settings.presets import preset_names, resolve
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCHEMA = Path("plans/schema/text_guidance.schema.json")
@@ -22,7 +22,7 @@ COMMANDS = Path("docs/commands.md")
 INTRODUCTION = """\
 # Settings
 
-<!-- Generated from nnunetv2_textguided/settings.py by `make docs`. Do not edit. -->
+<!-- Generated from nnunetv2_textguided/settings/ by `make docs`. Do not edit. -->
 
 Every hyper-parameter of the method is a key of the block `text_guidance` in a configuration of nnU-Net's plans,
 `nnUNet_preprocessed/<dataset>/<plans>.json`. The block is optional, and so is each of its keys:

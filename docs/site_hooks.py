@@ -28,7 +28,7 @@ API: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "load": ("Load a model in Python", ("inference.patient",)),
     "network": ("Network", ("network",)),
     "losses": ("Losses", ("losses",)),
-    "settings": ("Schedule and settings", ("schedule", "settings", "presets", "errors")),
+    "settings": ("Schedule and settings", ("schedule", "settings", "errors")),
     "text": ("Text", ("text",)),
 }
 """Page -> its title, and the modules or rooms that are documented on it."""

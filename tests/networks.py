@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.from_plans import build_from_architecture
-from nnunetv2_textguided.presets import resolve
+from nnunetv2_textguided.settings.presets import resolve
 
 EMBEDDING_DIM = 12
 REQUIRES_IMPORT = ["conv_op", "norm_op", "dropout_op", "nonlin"]

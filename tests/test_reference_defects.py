@@ -110,11 +110,8 @@ def sources(repository: Path, *folders: str) -> dict[str, ast.Module]:
 
 
 def test_the_method_reads_no_environment_variable(repository: Path) -> None:
-    found = sources(repository, "network", "losses", "training") | {
-        name: tree
-        for name, tree in sources(repository, "").items()
-        if name in ("settings.py", "presets.py", "schedule.py")
-    }
+    found = sources(repository, "network", "losses", "training", "settings")
+    found |= {name: tree for name, tree in sources(repository, "").items() if name == "schedule.py"}
     assert len(found) > 20
     for name, tree in found.items():
         words = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}

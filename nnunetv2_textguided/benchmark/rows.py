@@ -17,8 +17,8 @@ from nnunetv2_textguided.nnunet.variant import Variant
 from nnunetv2_textguided.planning.encoders import COST_LIMIT, affordable_choices
 from nnunetv2_textguided.planning.estimate import Estimator, dataset_labels
 from nnunetv2_textguided.planning.topology import stock_architecture, text_guided_plan
-from nnunetv2_textguided.presets import merge, resolve
 from nnunetv2_textguided.settings import BLOCK
+from nnunetv2_textguided.settings.presets import merge, resolve
 
 METHOD, CONFIGURATION, PLANS = "nnUNetTrainerAlignRefine", "3d_fullres", "nnUNetAlignRefinePlans"
 FEATURE_STEP = 4

@@ -19,8 +19,8 @@ from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.from_plans import build_from_architecture
 from nnunetv2_textguided.nnunet.checkpoints import read_checkpoint
 from nnunetv2_textguided.nnunet.plans import ConfigurationManager, PlansManager, image_channels
-from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK
+from nnunetv2_textguided.settings.presets import resolve
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.channel_dropout import ChannelDropout
 from nnunetv2_textguided.nnunet.checkpoints import read_checkpoint
 from nnunetv2_textguided.nnunet.labels import read_labels
-from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK, ResolvedText, Settings
+from nnunetv2_textguided.settings.presets import resolve
 
 _TRUST = "If you trust whoever made it, predict with --trust."
 

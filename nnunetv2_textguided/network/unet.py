@@ -26,7 +26,7 @@ from nnunetv2_textguided.network.normalisation import join_activations
 from nnunetv2_textguided.network.refiner import RefinerInput, SurfaceRefiner
 from nnunetv2_textguided.network.text_parts import build_alignment, build_grounding, build_refiner
 from nnunetv2_textguided.settings import ResolvedText, Settings
-from nnunetv2_textguided.settings_block import complete_settings
+from nnunetv2_textguided.settings.validation import complete_settings
 
 
 class AlignRefineUNet(nn.Module):

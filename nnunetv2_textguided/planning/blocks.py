@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_textguided.presets import load_preset, merge, resolve
 from nnunetv2_textguided.settings import BLOCK, DEFAULT_PRESET, Settings
+from nnunetv2_textguided.settings.presets import load_preset, merge, resolve
 
 
 @dataclass(frozen=True)

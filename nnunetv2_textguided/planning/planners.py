@@ -28,8 +28,8 @@ from nnunetv2_textguided.planning.topology import (
     text_guided_plan,
     with_topology,
 )
-from nnunetv2_textguided.presets import merge, resolve
 from nnunetv2_textguided.settings import BLOCK, Settings
+from nnunetv2_textguided.settings.presets import merge, resolve
 
 CASCADE = "3d_cascade_fullres"
 CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres")

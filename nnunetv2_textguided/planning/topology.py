@@ -10,8 +10,8 @@ import numpy as np
 from nnunetv2_textguided.errors import PlanningError
 from nnunetv2_textguided.network.from_plans import NETWORK_CLASS
 from nnunetv2_textguided.nnunet.plans import merged_configuration
-from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK
+from nnunetv2_textguided.settings.presets import resolve
 
 MIN_BATCH_SIZE = 2
 """nnU-Net's least batch size."""

@@ -10,8 +10,8 @@ import numpy as np
 from nnunetv2_textguided.errors import DataError, EmbeddingFileError
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.nnunet.datasets import dataset_name, read_description
-from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK, ResolvedText, TextSettings
+from nnunetv2_textguided.settings.presets import resolve
 from nnunetv2_textguided.text.bank import PromptBank, bank_names, load_bank
 from nnunetv2_textguided.text.dataset import embedding_path, prompted_names
 from nnunetv2_textguided.text.embeddings import TextEmbeddings, read_embeddings

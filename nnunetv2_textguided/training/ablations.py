@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from nnunetv2_textguided.presets import merge
+from nnunetv2_textguided.settings.presets import merge
 from nnunetv2_textguided.training.trainer import nnUNetTrainerAlignRefine
 
 

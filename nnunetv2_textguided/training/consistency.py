@@ -12,8 +12,8 @@ from typing import Any
 
 from nnunetv2_textguided.errors import TrainingError
 from nnunetv2_textguided.files import read_json
-from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK
+from nnunetv2_textguided.settings.presets import resolve
 from nnunetv2_textguided.training.configuration import read_configuration
 from nnunetv2_textguided.training.continuation import check_structure, open_checkpoint
 

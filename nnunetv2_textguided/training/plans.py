@@ -13,8 +13,8 @@ from nnunetv2_textguided.errors import TrainingError
 from nnunetv2_textguided.network.from_plans import NETWORK_CLASS
 from nnunetv2_textguided.nnunet.labels import read_labels
 from nnunetv2_textguided.nnunet.plans import LabelManager
-from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK, Settings
+from nnunetv2_textguided.settings.presets import resolve
 from nnunetv2_textguided.training.configuration import read_configuration, read_label_manager
 from nnunetv2_textguided.training.report_labels import reported_channels
 from nnunetv2_textguided.training.text import TrainingText, load_text

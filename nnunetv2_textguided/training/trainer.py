@@ -16,9 +16,9 @@ from nnunetv2_textguided.errors import print_without_traceback
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.from_plans import build_from_architecture, uncompiled
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, nnunet_path
-from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.schedule import PhaseWeights, phase_weights
 from nnunetv2_textguided.settings import BLOCK
+from nnunetv2_textguided.settings.presets import resolve
 from nnunetv2_textguided.training import step
 from nnunetv2_textguided.training.anatomy import TrainingAnatomy
 from nnunetv2_textguided.training.augmentation import with_directions

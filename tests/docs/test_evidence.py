@@ -22,8 +22,8 @@ from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.case_files import CaseFile, read_case_files
 from nnunetv2_textguided.evaluation.case_tables import Tables
 from nnunetv2_textguided.evaluation.difference import Difference
-from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import Settings
+from nnunetv2_textguided.settings.presets import resolve
 from tests.datasets import REPOSITORY
 from tests.scripts import load_script
 

@@ -12,8 +12,8 @@ import pytest
 
 from nnunetv2_textguided.commands.parser import SUBCOMMANDS
 from nnunetv2_textguided.errors import SettingsError
-from nnunetv2_textguided.presets import preset_names, resolve
 from nnunetv2_textguided.settings import Settings
+from nnunetv2_textguided.settings.presets import preset_names, resolve
 
 REGENERATE = "outdated: run `make docs`"
 

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from nnunetv2_textguided.network.from_plans import build_from_architecture
-from nnunetv2_textguided.presets import resolve
+from nnunetv2_textguided.settings.presets import resolve
 from nnunetv2_textguided.training.plans import describe_training
 from tests.networks import architecture
 

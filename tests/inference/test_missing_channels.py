@@ -167,6 +167,6 @@ def test_a_series_that_a_study_lacks(tmp_path: Path) -> None:
 
 
 def _settings() -> Settings:
-    from nnunetv2_textguided.presets import resolve
+    from nnunetv2_textguided.settings.presets import resolve
 
     return resolve({"training": {"channel_dropout": 0.1}})

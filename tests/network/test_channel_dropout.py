@@ -6,7 +6,7 @@ import torch
 from nnunetv2_textguided.errors import SettingsError
 from nnunetv2_textguided.network.channel_dropout import ChannelDropout
 from nnunetv2_textguided.network.encoders import AverageFusion
-from nnunetv2_textguided.presets import resolve
+from nnunetv2_textguided.settings.presets import resolve
 from tests.networks import network
 
 

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.losses.segmentation import SegmentationLoss
 from nnunetv2_textguided.planning.step import Labels, step_loss
-from nnunetv2_textguided.presets import load_preset, resolve
+from nnunetv2_textguided.settings.presets import load_preset, resolve
 from nnunetv2_textguided.training.optimiser import build_optimiser
 from tests.networks import architecture, block, network
 

@@ -11,7 +11,7 @@ from nnunetv2_textguided.anatomy.sectors import DEPTHS, LEVELS, SECTORS, SIDES, 
 from nnunetv2_textguided.errors import SettingsError
 from nnunetv2_textguided.network.clinical import FACTS, ClinicalConditioning
 from nnunetv2_textguided.network.grounding import CaseInput, GroundingHead
-from nnunetv2_textguided.presets import resolve
+from nnunetv2_textguided.settings.presets import resolve
 from tests.networks import EMBEDDING_DIM, network
 
 ON: dict[str, Any] = {"grounding": {"enabled": True}, "text": {"case": {"sentences": True, "clinical": True}}}

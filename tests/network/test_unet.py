@@ -11,7 +11,7 @@ from nnunetv2_textguided.losses.targets import map_target
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.backbone import choose_stage
 from nnunetv2_textguided.network.from_plans import NETWORK_CLASS
-from nnunetv2_textguided.presets import resolve
+from nnunetv2_textguided.settings.presets import resolve
 from tests.networks import REQUIRES_IMPORT, architecture, block, network, resolved_text
 
 X = torch.randn(2, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0))

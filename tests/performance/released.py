@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nnunetv2_textguided.losses.segmentation import SegmentationLoss
-from nnunetv2_textguided.presets import load_preset, resolve
+from nnunetv2_textguided.settings.presets import load_preset, resolve
 
 CONVOLUTION: dict[str, Any] = {
     "conv_op": nn.Conv3d,

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from nnunetv2_textguided.network.from_plans import build_from_architecture
 from nnunetv2_textguided.planning.step import Labels, step_loss
-from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import Settings
+from nnunetv2_textguided.settings.presets import resolve
 from nnunetv2_textguided.training.optimiser import build_optimiser
 from tests.networks import architecture, block, fill_text
 from tests.planning.stock import stock_network

@@ -11,7 +11,7 @@ from torch import nn
 from nnunetv2_textguided.network.from_plans import build_from_architecture
 from nnunetv2_textguided.planning.memory import BYTES_PER_PARAMETER, SavedBytes, StepCost, StepCounter
 from nnunetv2_textguided.planning.step import Labels, step_loss
-from nnunetv2_textguided.presets import load_preset, resolve
+from nnunetv2_textguided.settings.presets import load_preset, resolve
 from tests.networks import architecture, block
 from tests.planning.stock import stock_network
 

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from nnunetv2_textguided.presets import load_preset, resolve
+from nnunetv2_textguided.settings.presets import load_preset, resolve
 
 
 def rows(repository: Path) -> dict[str, object]:

@@ -31,7 +31,7 @@ from nnunetv2_textguided.planning.report import memory_in_gigabytes, report
 from nnunetv2_textguided.planning.run import PlanResult, plan_dataset
 from nnunetv2_textguided.planning.step import Labels
 from nnunetv2_textguided.planning.topology import stock_architecture
-from nnunetv2_textguided.presets import merge, resolve
+from nnunetv2_textguided.settings.presets import merge, resolve
 from tests.planning.conftest import describe
 from tests.planning.stock import stock_network
 

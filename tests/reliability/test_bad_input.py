@@ -23,7 +23,7 @@ from nnunetv2_textguided.inference.inspection.render import render, to_json
 from nnunetv2_textguided.inference.inspection.report import inspect_model
 from nnunetv2_textguided.network.from_plans import build_from_architecture
 from nnunetv2_textguided.nnunet.splits import check_folds
-from nnunetv2_textguided.presets import resolve
+from nnunetv2_textguided.settings.presets import resolve
 from nnunetv2_textguided.text.bank import PromptBank, load_bank
 from nnunetv2_textguided.text.embeddings import _content_sha256, read_embeddings, write_embeddings
 from nnunetv2_textguided.text.source import open_source

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnunetv2_textguided.errors import SettingsError
-from nnunetv2_textguided.presets import load_preset, merge, preset_names, resolve
 from nnunetv2_textguided.settings import Settings
-from nnunetv2_textguided.settings_block import complete_settings
+from nnunetv2_textguided.settings.presets import load_preset, merge, preset_names, resolve
+from nnunetv2_textguided.settings.validation import complete_settings
 from tests.networks import resolved_text
 
 
@@ -51,7 +51,7 @@ def test_a_complete_block_does_not_need_its_preset_any_more(tmp_path: Path) -> N
 
 
 def test_an_earlier_release_s_completed_block_means_what_it_meant() -> None:
-    """Keys that came later have the values of settings.py, whatever today's preset says."""
+    """Keys that came later have the defaults of the code, whatever today's preset says."""
     block = resolve({"text": {"resolved": resolved_text()}}).block()
     later = (("alignment", "feedback"), ("alignment", "negatives"), ("text", "geometry"), ("heatmap", "hard_negatives"))
     for section, key in (*later, ("text", "case")):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.schedule import History, network_epochs, phase_weights, ramp_start
 from nnunetv2_textguided.settings import Settings
+from nnunetv2_textguided.settings.presets import resolve
 
 
 def settings(design: str = "surface", **schedule: Any) -> Settings:

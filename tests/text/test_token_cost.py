@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.from_plans import build_from_architecture
-from nnunetv2_textguided.presets import resolve
+from nnunetv2_textguided.settings.presets import resolve
 from tests.networks import architecture, block
 
 # The default bank: 6 class prompts, 12 context prompts, 151 tokens with MiniLM.

@@ -14,8 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.network.calibration import count
-from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.schedule import History, phase_weights
+from nnunetv2_textguided.settings.presets import resolve
 from nnunetv2_textguided.training.optimiser import GroupPolyLR, build_optimiser
 from nnunetv2_textguided.training.statistics import sum_over_ranks
 from tests.networks import network

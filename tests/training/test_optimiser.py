@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from nnunetv2_textguided.presets import resolve
+from nnunetv2_textguided.settings.presets import resolve
 from nnunetv2_textguided.training.optimiser import GROUPS, GroupPolyLR, build_optimiser
 from tests.networks import network
 

@@ -15,8 +15,8 @@ from nnunetv2_textguided.errors import TrainingError
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.network.grounding import CaseInput
 from nnunetv2_textguided.planning.step import Labels, step_loss
-from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.schedule import PhaseWeights
+from nnunetv2_textguided.settings.presets import resolve
 from nnunetv2_textguided.training.checkpoints import Checkpoints
 from nnunetv2_textguided.training.step import StepLosses, StepTerms, Told, compute_terms, losses_of, optimise
 from nnunetv2_textguided.training.text import TrainingText

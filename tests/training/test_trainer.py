@@ -13,7 +13,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_textguided import training
 from nnunetv2_textguided.errors import TrainingError
-from nnunetv2_textguided.presets import resolve
+from nnunetv2_textguided.settings.presets import resolve
 from nnunetv2_textguided.training import nnUNetTrainerAlignRefine
 
 Make = Callable[..., nnUNetTrainerAlignRefine]

@@ -16,8 +16,8 @@ from nnunetv2_textguided import software
 from nnunetv2_textguided.errors import DataError, TextGuidedError
 from nnunetv2_textguided.inference.inspection.files import FolderFiles, ModelFiles, models_in_zip
 from nnunetv2_textguided.nnunet.checkpoints import read_checkpoint
-from nnunetv2_textguided.presets import resolve
 from nnunetv2_textguided.settings import BLOCK, Settings
+from nnunetv2_textguided.settings.presets import resolve
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 """Of a fold's checkpoints, the first of these that exists tells how far it came."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from nnunetv2_textguided.errors import SettingsError
 from nnunetv2_textguided.files import MAX_DEPTH, is_deep
-from nnunetv2_textguided.settings import BLOCK, Settings
+from nnunetv2_textguided.settings.block import BLOCK, Settings
 
 LATER_SECTIONS = ("grounding",)
 """Sections that the first releases' blocks do not have; off by default."""
@@ -19,7 +19,7 @@ LATER_SECTIONS = ("grounding",)
 def complete_settings(block: Any, where: object = BLOCK) -> Settings:
     """The settings of a block that a trainer or planner of this package, perhaps an earlier release, has completed.
 
-    Keys that came later have their defaults in settings.py, which are therefore always what was done before.
+    Keys that came later have their defaults in the code, which are therefore always what was done before.
 
     Args:
         block: the block.

@@ -1,6 +1,6 @@
 """From a user's partial `text_guidance` block to complete, validated settings.
 
-Defaults (settings.py) < preset (plans/<preset>.json) < the block's own keys < what a trainer class fixes.
+Defaults of the models < preset (plans/<preset>.json) < the block's own keys < what a trainer class fixes.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 from nnunetv2_textguided.errors import SettingsError
 from nnunetv2_textguided.files import read_json, shipped, visible
-from nnunetv2_textguided.settings import BLOCK, DEFAULT_PRESET, Settings
-from nnunetv2_textguided.settings_block import check_object, validate
+from nnunetv2_textguided.settings.block import BLOCK, DEFAULT_PRESET, Settings
+from nnunetv2_textguided.settings.validation import check_object, validate
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def resolve(block: Mapping[str, Any] | None, *overrides: Mapping[str, Any], wher
     if not isinstance(preset, str):
         raise SettingsError("The preset must be a name or a path.", where=f"{where}.preset")
     # A block that a trainer has completed must not depend on a preset file that may have moved or changed. An earlier
-    # release's lacks the keys that came later, whose defaults in settings.py are therefore always what was done before.
+    # release's lacks the keys that came later, whose defaults in the code are therefore always what was done before.
     if not (_is_resolved(merged) or _has_all_keys(merged, Settings().block())):
         merged = merge(load_preset(preset), merged)
     return validate(merged, where)
