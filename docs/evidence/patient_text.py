@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -25,9 +24,9 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import torch
-from places import Embedder, Places, code_of, maps_of, of_phrases
+from places import Embedder, Places, code_of, maps_of, of_cases, of_phrases
 from readings import CONDITIONS, texts_of
-from rows import rows_of_case, run, use_folders
+from rows import link, rows_of_case, run, use_folders
 
 from nnunetv2_textguided.evaluation.predictions import Files
 from nnunetv2_textguided.files import atomic_path, read_json, write_json
@@ -44,7 +43,7 @@ BASE = "nnUNetPlans_anatomy_strong_feedback_no_refiner"
 ROWS = {"words": "nnUNetPlans_told", "codes": "nnUNetPlans_codes"}
 FOLDS = 5
 CASES = Path(__file__).with_suffix(".csv")
-PLACES = Path(__file__).with_name("sentences.csv")
+PLACES = Path(__file__).with_name("places.csv")
 BLOCK: dict[str, Any] = {
     "grounding": {"enabled": True, "weight": 1.0},
     "text": {"case": {"sentences": True}},
@@ -99,6 +98,10 @@ class Study:
         """Folder of one fold's predictions."""
         return self.work / "predictions" / self.labels / f"{self.row}_{condition}_{repeat}_{fold}"
 
+    def found(self, fold: int, repeat: int) -> Path:
+        """Where one fold's sentences and phrases were found."""
+        return self.predicted("found", fold, repeat).with_suffix(".json")
+
     def validation(self, fold: int) -> list[str]:
         """The fold's validation cases."""
         cases: list[str] = read_json(self.preprocessed / "splits_final.json", error=ValueError)[fold]["val"]
@@ -108,7 +111,7 @@ class Study:
 def prepare(study: Study, marksheet: Path) -> None:
     """The data set with the reader's sentences, those of all conditions, the embeddings and the plans."""
     for own, source in ((study.raw, study.source / "raw"), (study.preprocessed, study.source / "preprocessed")):
-        shutil.copytree(source / study.dataset, own, symlinks=True, copy_function=_link, dirs_exist_ok=True)
+        shutil.copytree(source / study.dataset, own, symlinks=True, copy_function=link, dirs_exist_ok=True)
     texts = texts_of(study.raw, study.work / f"zones_{study.labels}", marksheet)
     write_json(study.texts, texts)
     findings = {case: CaseText(tuple(sentences(one["reader"]))) for case, one in texts.items()}
@@ -130,12 +133,6 @@ def prepare(study: Study, marksheet: Path) -> None:
             name = replace(study, row=row).plans(repeat)
             write_json(study.preprocessed / f"{name}.json", {**plans, "plans_name": name})
     run("nnUNetv2_textguided", "anatomy", "-d", study.dataset[7:10], "-p", ROWS["words"], "-np", "1")
-
-
-def _link(source: str, target: str) -> str:
-    if not Path(target).exists():
-        os.link(Path(source).resolve(), target)
-    return target
 
 
 def sentences(said: Iterable[dict[str, str]]) -> list[str]:
@@ -187,7 +184,7 @@ def predict(study: Study, fold: int, repeat: int) -> None:
                     for one, number in zip(maps, numbers.values(), strict=True)
                 ]
         found += [{"case": case, **row} for row in of_phrases(network, image, embed, place, alone)]
-    write_json(study.predicted("found", fold, repeat).with_suffix(".json"), found)
+    write_json(study.found(fold, repeat), found)
 
 
 def _write(study: Study, case: str, probability: np.ndarray, folder: Path) -> None:
@@ -199,17 +196,18 @@ def _write(study: Study, case: str, probability: np.ndarray, folder: Path) -> No
 
 
 def keep(work: Study) -> None:
-    """Make patient_text.csv and sentences.csv of every finished training; `benchmark compare` reads the former."""
+    """Make patient_text.csv and places.csv of every finished training; `benchmark compare` reads the former."""
     cases: list[dict[str, Any]] = []
     places: list[dict[str, Any]] = []
     for labels, row, repeat, fold in product(DATASETS, ROWS, (1, 2), range(FOLDS)):
         study = replace(work, labels=labels, row=row)
-        found = study.predicted("found", fold, repeat).with_suffix(".json")
-        if not found.is_file():
+        if not study.found(fold, repeat).is_file():
             continue
-        where = {"labels": labels, "row": row, "repeat": repeat, "fold": fold}
-        places += [{**where, **one} for one in read_json(found, error=ValueError)]
-        cases += [one for case in study.validation(fold) for one in scored(study, case, fold, repeat)]
+        prefix = ("mimics_" if labels == "mimics" else "") + ("codes_" if row == "codes" else "")
+        found = read_json(study.found(fold, repeat), error=ValueError)
+        places += of_cases({"model": prefix, "repeat": repeat, "fold": fold}, found)
+        for case in study.validation(fold):
+            cases += scored(study, case, prefix, fold, repeat)
     for path, table in ((CASES, cases), (PLACES, places)):
         with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.DictWriter(stream, list(table[0]), lineterminator="\n")
@@ -217,12 +215,12 @@ def keep(work: Study) -> None:
             writer.writerows(table)
 
 
-def scored(study: Study, case: str, fold: int, repeat: int) -> list[dict[str, Any]]:
+def scored(study: Study, case: str, prefix: str, fold: int, repeat: int) -> list[dict[str, Any]]:
     """A case's rows, one for each condition."""
-    row = "" if study.row == "words" else f"{study.row}_"
-    files = {f"{row}{name}": Files(image=study.predicted(name, fold, repeat) / f"{case}.nii.gz") for name in CONDITIONS}
-    rows = rows_of_case(case, study.raw / "labelsTr" / f"{case}.nii.gz", files, repeat, fold)
-    return [{**one, "labels": study.labels} for one in rows]
+    files = {
+        f"{prefix}{name}": Files(image=study.predicted(name, fold, repeat) / f"{case}.nii.gz") for name in CONDITIONS
+    }
+    return rows_of_case(case, study.raw / "labelsTr" / f"{case}.nii.gz", files, repeat, fold)
 
 
 def main() -> None:

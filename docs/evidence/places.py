@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.nn import functional as F
 from wordings import development, independent
@@ -35,7 +36,8 @@ class Embedder:
     """Texts as the networks of a row read them."""
 
     def __init__(self, row: str, width: int) -> None:
-        self.row, self.width, self._encoder, self._known = row, width, load_encoder("minilm"), {}
+        self.row, self.width, self._encoder = row, width, load_encoder("minilm")
+        self._known: dict[str, np.ndarray] = {}
 
     def __call__(self, texts: Sequence[str]) -> torch.Tensor:
         """(N, D) embeddings."""
@@ -94,3 +96,25 @@ def of_phrases(
 def maps_of(logits: torch.Tensor, image: torch.Tensor) -> np.ndarray:
     """(S, *S) grounding probabilities on the image's grid."""
     return torch.sigmoid(F.interpolate(logits, image.shape[2:], mode="trilinear"))[0].numpy()
+
+
+def of_cases(where: dict[str, Any], found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of places.csv: what was found in each case under each condition, or of each kind of phrases.
+
+    Args:
+        where: what all rows have.
+        found: of one training; each with case, condition, dice and contradicted.
+    """
+    table = pd.DataFrame(found).groupby(["case", "condition"], sort=False)
+    return [
+        {
+            **where,
+            "case": case,
+            "condition": condition,
+            "asked": len(rows),
+            "dice": "" if rows["dice"].isna().all() else f"{rows['dice'].astype(float).mean():.4g}",
+            "contradicted": int(rows["contradicted"].eq(True).sum()),
+            "nowhere": int(rows["contradicted"].isna().sum()),
+        }
+        for (case, condition), rows in table
+    ]
