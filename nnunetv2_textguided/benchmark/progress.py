@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import re
 import statistics
@@ -75,14 +74,6 @@ class ProgressReader:
                 _read_log(path, progress)
             self._seen[folder] = sizes, progress
         return self._seen[folder][1]
-
-
-def read_epochs(folder: Path) -> int | None:
-    """The number of epochs that a training has, from what nnU-Net notes when it starts; None: not noted (yet)."""
-    try:
-        return int(json.loads((folder / "debug.json").read_text(encoding="utf-8"))["num_epochs"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _read_log(path: Path, progress: Progress) -> None:

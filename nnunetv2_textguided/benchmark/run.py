@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from nnunetv2_textguided.benchmark.cells import (
     CHECKPOINTS,
@@ -26,14 +24,14 @@ from nnunetv2_textguided.benchmark.facts import ModelFacts
 from nnunetv2_textguided.benchmark.fairness import describe_fairness
 from nnunetv2_textguided.benchmark.lock import NAME, try_lock
 from nnunetv2_textguided.benchmark.record import read_record
+from nnunetv2_textguided.benchmark.repeats import missing_plans, write_repeats
 from nnunetv2_textguided.benchmark.states import State, Watch
 from nnunetv2_textguided.benchmark.study import Study
 from nnunetv2_textguided.benchmark.workflow import FOLDER, write_workflow
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import read_json, visible, write_json
-from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RESULTS, required_path
-from nnunetv2_textguided.nnunet.variant import Variant, repeat_plans, split_repeat
-from nnunetv2_textguided.settings import BLOCK
+from nnunetv2_textguided.files import visible
+from nnunetv2_textguided.nnunet.folders import RESULTS, required_path
+from nnunetv2_textguided.nnunet.variant import Variant
 
 UNLIKE = {
     "configuration_sha256": "other settings (or a version of this package that has others)",
@@ -142,46 +140,6 @@ def run_study(
     return 0 if done else 1
 
 
-def write_repeats(study: Study) -> None:
-    """Copy the plans for every repeat but the first. Preprocessed data are named by `data_identifier`, and shared.
-
-    Where the plans set `training.seed`, repeat N has that seed plus N - 1.
-
-    Raises:
-        DataError: there are plans of that name, with other content.
-    """
-    for source, path in _missing_plans(study):
-        write_json(path, _repeated(read_json(source, error=DataError), path.stem))
-
-
-def _repeated(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The plans of a repeat: under its name and, where they have a seed, with its own."""
-    copy = deepcopy({**plans, "plans_name": name})
-    for configuration in copy.get("configurations", {}).values():
-        training = (configuration.get(BLOCK) or {}).get("training") or {}
-        if training.get("seed") is not None:
-            training["seed"] += split_repeat(name)[1] - 1
-    return copy
-
-
-def _missing_plans(study: Study) -> Iterator[tuple[Path, Path]]:
-    """The plans that are to be copied, and the copies that repeats lack; DataError where there is another file."""
-    folder = required_path(PREPROCESSED) / study.dataset
-    for plans in study.plans:
-        source = folder / f"{plans}.json"
-        original = read_json(source, error=DataError)
-        for repeat in range(2, study.repeats + 1):
-            path = folder / f"{repeat_plans(plans, repeat)}.json"
-            if not path.is_file():
-                yield source, path
-            elif read_json(path, error=DataError) != _repeated(original, path.stem):
-                raise DataError(
-                    f"The plans of repeat {repeat} are not a copy of {plans}.",
-                    where=path,
-                    remedy="The plans were changed after the repeat began: give them another name, or delete the copy.",
-                )
-
-
 def _check_content(study: Study, results: Path, cases: Mapping[int, tuple[str, ...]], device: str) -> None:
     """Raise DataError for a checkpoint that nnU-Net would go on with, and that holds more than data."""
     from nnunetv2_textguided.nnunet.checkpoints import refused_content
@@ -226,7 +184,7 @@ def _slots(study: Study, options: RunOptions) -> tuple[int, tuple[str, ...]]:
 
 def _commands(study: Study, results: Path, cases: Mapping[int, tuple[str, ...]], device: str) -> Iterator[str]:
     """nnU-Net's command for every training that is not done, a comment for those that are; first the repeats' plans."""
-    for source, path in _missing_plans(study):
+    for source, path in missing_plans(study):
         rename = f's/"plans_name": *"[^"]*"/"plans_name": "{path.stem}"/'
         yield f"{command_line(['sed', rename, str(source)])} > {command_line([str(path)])}"
     for cell in study.cells():

@@ -67,19 +67,13 @@ def write_workflow(
         folder: where to.
         facts: of every variant.
         cases: validation cases of every fold.
-        device: what nnU-Net's -device takes.
-        gpus: see Training.
+        device, gpus, program: see Training.
         gpus_per_training: of Snakemake's resource `gpu`.
-        program: see Training.
     """
-    trainings = {
-        training_key(cell): {**asdict(cell.variant), "fold": cell.fold, "repeat": cell.repeat, "order": order}
-        for order, cell in enumerate(study.cells())
-    }
+    trainings = _trainings(study)
     digest = hashlib.sha256(json.dumps(list(trainings)).encode()).hexdigest()[:8]
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder.resolve() / f"{study.configuration}_{digest}.json"
-    content: dict[str, Any] = {
+    content = {
         "dataset": study.dataset,
         "device": device,
         "gpus": list(gpus),
@@ -94,6 +88,13 @@ def write_workflow(
     write_json(path, content)
     (folder / "Snakefile").write_bytes((Path(__file__).parent / "Snakefile").read_bytes())
     return path
+
+
+def _trainings(study: Study) -> dict[str, dict[str, Any]]:
+    return {
+        training_key(cell): {**asdict(cell.variant), "fold": cell.fold, "repeat": cell.repeat, "order": order}
+        for order, cell in enumerate(study.cells())
+    }
 
 
 def read_training(path: Path, key: str) -> Training:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from operator import ge, gt, le, lt
 from typing import TypeVar
 
 from nnunetv2_textguided.errors import DataError
@@ -36,29 +37,21 @@ def number(
         most: the number may be no larger than this.
         called: what the number is, for the error.
     """
-    limits = [("above", above), ("at least", least), ("below", below), ("at most", most)]
-    allowed = ", ".join(f"{word} {limit:g}" for word, limit in limits if limit is not None)
+    given = (("above", above, gt), ("at least", least, ge), ("below", below, lt), ("at most", most, le))
+    limits = [(word, limit, holds) for word, limit, holds in given if limit is not None]
+    noun = "whole number" if kind is int else "number"
+    remedy = f"A {noun}: {', '.join(f'{word} {limit:g}' for word, limit, _ in limits)}."
 
     def parse(text: str) -> Number:
-        noun = "whole number" if kind is int else "number"
         try:
             value = kind(text)
             if not math.isfinite(value):
                 raise ValueError
         except ValueError:
-            raise OptionError(f"{text!r} is no {noun}.", where=option, remedy=f"A {noun}: {allowed}.") from None
-        inside = (
-            (above is None or value > above)
-            and (least is None or value >= least)
-            and (below is None or value < below)
-            and (most is None or value <= most)
-        )
-        if not inside:
-            raise OptionError(
-                f"{text} is no {called}." if called else f"{text} is out of range.",
-                where=option,
-                remedy=f"A {noun}: {allowed}.",
-            )
+            raise OptionError(f"{text!r} is no {noun}.", where=option, remedy=remedy) from None
+        if not all(holds(value, limit) for _, limit, holds in limits):
+            message = f"{text} is no {called}." if called else f"{text} is out of range."
+            raise OptionError(message, where=option, remedy=remedy)
         return value
 
     parse.__name__ = kind.__name__  # what argparse calls the type in its help

@@ -54,17 +54,7 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ai-labels", action="store_true", help="AI lesion masks where there is no human one")
     parser.add_argument("--contradictions", choices=("exclude", "mask", "marksheet"), default="exclude",
                         help="rule where marksheet and mask contradict each other (default: exclude)")  # fmt: skip
-    parser.add_argument("--adc", choices=("global", "zscore"), default="global",
-                        help="ADC normalisation: statistics of the whole data set, or of each image")  # fmt: skip
-    parser.add_argument("--geometry", choices=("nnunet-baseline", "unet-baseline"), default="nnunet-baseline",
-                        help="the T2W series' own grid, or 3.0 0.5 0.5 mm and 20 256 256 voxels")  # fmt: skip
-    parser.add_argument(
-        "--spacing", type=number("--spacing", float, above=0), nargs=3, metavar=("Z", "Y", "X"), help="spacing in mm"
-    )
-    parser.add_argument(
-        "--matrix-size", type=count("--matrix-size"), nargs=3, metavar=("Z", "Y", "X"), help="crop or pad to this size"
-    )
-    parser.add_argument("--crop-centre", choices=("image", "gland"), default="image", help="what the crop is about")
+    _add_preparation(parser)
     parser.add_argument("--masks", metavar="N|FILE", help="only N cases (drawn by --seed, as many of them csPCa as in "
                         "all) or those that FILE lists keep their masks; the others are left out")  # fmt: skip
     parser.add_argument("--text-cases", action="store_true",
@@ -78,6 +68,21 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=count("--jobs"), help="worker processes (default: one per processor, at most 8)")
     parser.add_argument("--overwrite", action="store_true", help="prepare every case again")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
+
+
+def _add_preparation(parser: argparse.ArgumentParser) -> None:
+    """Options of what is made of the images."""
+    parser.add_argument("--adc", choices=("global", "zscore"), default="global",
+                        help="ADC normalisation: statistics of the whole data set, or of each image")  # fmt: skip
+    parser.add_argument("--geometry", choices=("nnunet-baseline", "unet-baseline"), default="nnunet-baseline",
+                        help="the T2W series' own grid, or 3.0 0.5 0.5 mm and 20 256 256 voxels")  # fmt: skip
+    parser.add_argument(
+        "--spacing", type=number("--spacing", float, above=0), nargs=3, metavar=("Z", "Y", "X"), help="spacing in mm"
+    )
+    parser.add_argument(
+        "--matrix-size", type=count("--matrix-size"), nargs=3, metavar=("Z", "Y", "X"), help="crop or pad to this size"
+    )
+    parser.add_argument("--crop-centre", choices=("image", "gland"), default="image", help="what the crop is about")
 
 
 def _prepare(args: argparse.Namespace) -> int:

@@ -10,9 +10,6 @@ from nnunetv2_textguided.errors import PlanningError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
-    from nnunetv2_textguided.planning.encoders import COST_LIMIT, STYLES
-
-    styles = "; ".join(f"{name}: {meaning}" for name, meaning in STYLES.items())
     parser.add_argument("-d", dest="dataset", required=True, metavar="DATASET", help="data set, by id or name")
     parser.add_argument(
         "--residual", choices=("M", "L", "XL"), help="nnU-Net's residual encoders instead of plain convolutions"
@@ -24,6 +21,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="memory target as nnU-Net means it (default 8; L 24, XL 40)",
     )
     parser.add_argument("--preset", help="align_refine (default), paper, smoke, or a JSON file")
+    _add_encoders(parser)
+    parser.add_argument(
+        "--topology-of",
+        metavar="PLANS",
+        help="keep the network topology of these plans, so that their trained weights can be converted",
+    )
+    parser.add_argument("--plans-name", metavar="NAME", help="name of the plans instead of nnUNetAlignRefine...Plans")
+    parser.add_argument(
+        "--target-spacing",
+        type=number("--target-spacing", float, above=0),
+        nargs=3,
+        metavar="MM",
+        help="spacing of 3d_fullres instead of nnU-Net's choice",
+    )
+    parser.add_argument(
+        "--reset-settings", action="store_true", help="forget the text_guidance blocks of plans that are replaced"
+    )
+
+
+def _add_encoders(parser: argparse.ArgumentParser) -> None:
+    from nnunetv2_textguided.planning.encoders import COST_LIMIT, STYLES
+
+    styles = "; ".join(f"{name}: {meaning}" for name, meaning in STYLES.items())
     parser.add_argument(
         "--constant-cost",
         choices=tuple(STYLES),
@@ -40,22 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=count("--shared-from-stage", 0),
         metavar="STAGE",
         help="encoders.shared_from_stage: one trunk from there on",
-    )
-    parser.add_argument(
-        "--topology-of",
-        metavar="PLANS",
-        help="keep the network topology of these plans, so that their trained weights can be converted",
-    )
-    parser.add_argument("--plans-name", metavar="NAME", help="name of the plans instead of nnUNetAlignRefine...Plans")
-    parser.add_argument(
-        "--target-spacing",
-        type=number("--target-spacing", float, above=0),
-        nargs=3,
-        metavar="MM",
-        help="spacing of 3d_fullres instead of nnU-Net's choice",
-    )
-    parser.add_argument(
-        "--reset-settings", action="store_true", help="forget the text_guidance blocks of plans that are replaced"
     )
 
 

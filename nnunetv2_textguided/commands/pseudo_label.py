@@ -6,9 +6,14 @@ import argparse
 import re
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnunetv2_textguided.commands.model import add_model, model_folder
 from nnunetv2_textguided.commands.numbers import count
+
+if TYPE_CHECKING:
+    from nnunetv2_textguided.reports.dataset import Annotated
+    from nnunetv2_textguided.reports.pseudo_labels import Plan
 
 _NAME = re.compile(r"Dataset\d{3,}_.+")
 
@@ -40,14 +45,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the data set and say what became of the cases; the exit status is 0 if any was labelled."""
+    from nnunetv2_textguided.reports.pseudo_labels import make_pseudo_labels
+
+    plan = _plan(args)
+    made = make_pseudo_labels(plan)
+    origins = Counter(one.origin for one in made)
+    counts = ", ".join(f"{number} {name}" for name, number in origins.items())
+    print(f"{len(plan.annotated.cases)} annotated; {counts}")
+    for one in made:
+        if one.reason:
+            print(f"{one.case} ({one.origin}): {one.reason}")
+    print(plan.target)
+    return 0 if any(one.label is not None for one in made) else 1
+
+
+def _plan(args: argparse.Namespace) -> Plan:
     from nnunetv2_textguided.errors import DataError
     from nnunetv2_textguided.evaluation.classes import choose_targets
     from nnunetv2_textguided.inference.options import ModelOptions, WorkOptions
     from nnunetv2_textguided.nnunet.datasets import dataset_name
     from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RAW, required_path
     from nnunetv2_textguided.reports.dataset import Annotated
-    from nnunetv2_textguided.reports.pseudo_labels import Plan, make_pseudo_labels
-    from nnunetv2_textguided.text.case_text import find_case_text
+    from nnunetv2_textguided.reports.pseudo_labels import Plan
 
     if args.dataset is None:
         raise DataError("Which data set has the outlines?", where="-d", remedy="Name it with -d; -m names the model.")
@@ -56,6 +75,31 @@ def run(args: argparse.Namespace) -> int:
     required_path(PREPROCESSED)
     raw = required_path(RAW)
     annotated = Annotated.read(raw / dataset_name(args.dataset, RAW))
+    images, zones, reports = _reported(args, annotated)
+    (label, *more) = choose_targets(annotated.description["labels"], args.label, annotated.folder / "dataset.json")
+    if more:
+        raise DataError("Which label are the lesions?", where="--label", remedy="Name it.")
+    folds = None if args.folds is None else tuple(args.folds)
+    mirroring = not args.disable_tta
+    return Plan(
+        annotated,
+        images,
+        reports,
+        raw / args.output,
+        ModelOptions(model_folder(args), folds, args.checkpoint, device=args.device, mirroring=mirroring),
+        label,
+        tuple(dict.fromkeys(["count", *args.words])),
+        zones,
+        args.unmatched == "place",
+        WorkOptions(args.npp, args.nps),
+    )
+
+
+def _reported(args: argparse.Namespace, annotated: Annotated) -> tuple[Path, Path | None, Path]:
+    """Folders of the images and zones of the further patients, and the file with their reports."""
+    from nnunetv2_textguided.errors import DataError
+    from nnunetv2_textguided.text.case_text import find_case_text
+
     images, zones = args.images, args.zones
     if images is None:
         if not annotated.text_only:
@@ -68,32 +112,4 @@ def run(args: argparse.Namespace) -> int:
     reports = args.case_text or find_case_text(annotated.folder)
     if reports is None:
         raise DataError("There is no case text.", where=annotated.folder, remedy="Name the file with --case-text.")
-    (label, *more) = choose_targets(annotated.description["labels"], args.label, annotated.folder / "dataset.json")
-    if more:
-        raise DataError("Which label are the lesions?", where="--label", remedy="Name it.")
-    plan = Plan(
-        annotated,
-        images,
-        reports,
-        raw / args.output,
-        ModelOptions(
-            model_folder(args),
-            None if args.folds is None else tuple(args.folds),
-            args.checkpoint,
-            device=args.device,
-            mirroring=not args.disable_tta,
-        ),
-        label,
-        tuple(dict.fromkeys(["count", *args.words])),
-        zones,
-        args.unmatched == "place",
-        WorkOptions(args.npp, args.nps),
-    )
-    made = make_pseudo_labels(plan)
-    origins = Counter(one.origin for one in made)
-    print(f"{len(annotated.cases)} annotated; " + ", ".join(f"{number} {name}" for name, number in origins.items()))
-    for one in made:
-        if one.reason:
-            print(f"{one.case} ({one.origin}): {one.reason}")
-    print(plan.target)
-    return 0 if any(one.label is not None for one in made) else 1
+    return images, zones, reports

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,18 +113,19 @@ def write_dataset(
             facts[identifier] = [asdict(lesion) for lesion in case.lesions]
             on_case(identifier)
     write_json(folder / "phantom.json", {"seed": seed, "grid": asdict(grid), "zones": zones, "lesions": facts})
-    write_json(
-        folder / "dataset.json",
-        {
-            "name": folder.name,
-            "description": "Procedural bpMRI phantom; no patient data.",
-            "channel_names": {str(i): name for i, name in enumerate(CHANNELS)},
-            "labels": label_values(zones),
-            "numTraining": training,
-            "file_ending": ".nii.gz",
-        },
-    )
+    write_json(folder / "dataset.json", _description(folder.name, training, zones))
     return PhantomDataset(folder, tuple(parts["Tr"]), tuple(parts["Ts"]), split_folds(parts["Tr"]))
+
+
+def _description(name: str, training: int, zones: bool) -> dict[str, Any]:
+    return {
+        "name": name,
+        "description": "Procedural bpMRI phantom; no patient data.",
+        "channel_names": {str(i): name for i, name in enumerate(CHANNELS)},
+        "labels": label_values(zones),
+        "numTraining": training,
+        "file_ending": ".nii.gz",
+    }
 
 
 def split_folds(identifiers: Sequence[str]) -> tuple[dict[str, list[str]], ...]:

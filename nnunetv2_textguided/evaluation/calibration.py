@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit, ndtri
 
-from nnunetv2_textguided.evaluation.case_likelihood import CERTAIN, CaseFacts, fit_likelihood
+from nnunetv2_textguided.evaluation.case_facts import CERTAIN, CaseFacts
+from nnunetv2_textguided.evaluation.case_likelihood import fit_likelihood
 from nnunetv2_textguided.evaluation.difference import Difference
 from nnunetv2_textguided.evaluation.trainings import folds_of_means
 

@@ -10,16 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.case_facts import CaseFacts, Input, feature_names, feature_values
 from nnunetv2_textguided.files import read_json, write_json
 
 FILE = "case_likelihood.json"
 FORMAT_VERSION = 1
-Input = Literal["image", "clinical", "pirads"]
 COMBINATIONS: tuple[tuple[Input, ...], ...] = (
     ("image", "clinical", "pirads"),
     ("image", "pirads"),
@@ -27,39 +27,8 @@ COMBINATIONS: tuple[tuple[Input, ...], ...] = (
     ("image",),
 )
 """The richest first: a case's likelihood comes from the first whose inputs it has."""
-CERTAIN = 1e-4
-"""Scores are kept this far from 0 and 1, whose logits are infinite."""
 FEWEST = 10
 """Fewer cases of either kind do not determine a regression."""
-
-
-@dataclass(frozen=True)
-class CaseFacts:
-    """What a likelihood is computed from. None: not known.
-
-    Attributes:
-        score: the image's, the maximum of the detection map, in [0, 1].
-        psa_ng_per_ml: PSA, ng/mL.
-        age_years: age, years.
-        prostate_volume_ml: volume of the gland, mL.
-        pirads: the highest PI-RADS grade, 1 to 5.
-    """
-
-    score: float | None = None
-    psa_ng_per_ml: float | None = None
-    age_years: float | None = None
-    prostate_volume_ml: float | None = None
-    pirads: int | None = None
-
-    def has(self, inputs: Sequence[Input]) -> bool:
-        """Whether everything that a combination needs is known; of the clinical facts one suffices."""
-        clinical = (self.psa_ng_per_ml, self.age_years, self.prostate_volume_ml)
-        known = {
-            "image": self.score is not None,
-            "clinical": any(value is not None for value in clinical),
-            "pirads": self.pirads is not None,
-        }
-        return all(known[name] for name in inputs)
 
 
 @dataclass(frozen=True)
@@ -94,7 +63,7 @@ class LikelihoodModel:
 
     def likelihood(self, facts: CaseFacts) -> float:
         """The likelihood of one case, in (0, 1)."""
-        values = np.array([_values(facts, self.inputs)])
+        values = np.array([feature_values(facts, self.inputs)])
         standardised = (np.where(np.isnan(values), self.mean, values) - self.mean) / self.scale
         logit = float(standardised[0] @ np.asarray(self.coefficients)) + self.intercept
         return 1 / (1 + math.exp(-logit))
@@ -117,7 +86,7 @@ def fit_likelihood(
     Raises:
         DataError: a fold leaves fewer than FEWEST cases with or without the disease to fit on.
     """
-    values = np.array([_values(one, inputs) for one in facts], dtype=float).reshape(len(facts), -1)
+    values = np.array([feature_values(one, inputs) for one in facts], dtype=float).reshape(len(facts), -1)
     target, folds = np.asarray(positive, dtype=bool), np.asarray(fold)
     crossed = np.full(len(facts), np.nan)
     for left_out in np.unique(folds):
@@ -128,7 +97,7 @@ def fit_likelihood(
 
     model = LikelihoodModel(
         inputs,
-        _names(inputs),
+        feature_names(inputs),
         tuple(map(float, mean)),
         tuple(map(float, scale)),
         tuple(map(float, coefficients)),
@@ -170,48 +139,6 @@ def _predict(fitted: Fitted, values: np.ndarray) -> np.ndarray:
     return np.asarray(1 / (1 + np.exp(-logit)))
 
 
-_FEATURES: dict[Input, tuple[str, ...]] = {
-    "image": ("logit of the image's score",),
-    "clinical": ("log PSA", "age", "log prostate volume", "PSA not known", "volume not known"),
-    "pirads": ("PI-RADS at least 3", "PI-RADS at least 4", "PI-RADS 5"),
-}
-
-
-def _names(inputs: Sequence[Input]) -> tuple[str, ...]:
-    return tuple(name for one in inputs for name in _FEATURES[one])
-
-
-def _values(facts: CaseFacts, inputs: Sequence[Input]) -> list[float]:
-    """The features, NaN where not known."""
-    values: list[float] = []
-    for one in inputs:
-        values += {"image": _image, "clinical": _clinical, "pirads": _pirads}[one](facts)
-    return values
-
-
-def _image(facts: CaseFacts) -> list[float]:
-    if facts.score is None:
-        return [math.nan]
-    score = min(max(facts.score, CERTAIN), 1 - CERTAIN)
-    return [math.log(score / (1 - score))]
-
-
-def _clinical(facts: CaseFacts) -> list[float]:
-    # The logarithm of PSA density is the difference of the two logarithms: the regression weighs it by itself.
-    psa, volume, age = facts.psa_ng_per_ml, facts.prostate_volume_ml, facts.age_years
-    return [
-        math.nan if psa is None else math.log(psa),
-        math.nan if age is None else age,
-        math.nan if volume is None else math.log(volume),
-        float(psa is None),
-        float(volume is None),
-    ]
-
-
-def _pirads(facts: CaseFacts) -> list[float]:
-    return [math.nan if facts.pirads is None else float(facts.pirads >= grade) for grade in (3, 4, 5)]
-
-
 def write_likelihood(
     path: Path, models: Sequence[LikelihoodModel], fitted_with: Mapping[str, Any] | None = None
 ) -> None:
@@ -241,7 +168,7 @@ def read_likelihood(path: Path) -> list[LikelihoodModel]:
 def _parse(entry: dict[str, Any]) -> LikelihoodModel:
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()}
     model = LikelihoodModel(**values)
-    if model.inputs not in COMBINATIONS or model.features != _names(model.inputs):
+    if model.inputs not in COMBINATIONS or model.features != feature_names(model.inputs):
         raise ValueError(f"unknown inputs or features {model.inputs}")
     if not len(model.mean) == len(model.scale) == len(model.coefficients) == len(model.features):
         raise ValueError("the numbers of features and coefficients differ")

@@ -43,10 +43,6 @@ class Found:
         """The candidates of all cases."""
         return LesionCurve(self.candidates)
 
-    def with_cases_of(self, other: Found) -> Found:
-        """Both models' cases one after the other, for statistics of exchanged results."""
-        return Found((*self.candidates, *other.candidates), np.concatenate((self.scores, other.scores)))
-
 
 def detection(found: Found, weights: np.ndarray, metrics: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """Detection metrics under R weightings of the cases.

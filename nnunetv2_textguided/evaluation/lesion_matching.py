@@ -58,15 +58,14 @@ def match_lesions(
     box = bounding_box(reference | (detection > 0) | mask)
     if box is None:
         return (), ()
-    from scipy import ndimage, optimize
+    from scipy import ndimage
 
     lesions, number = ndimage.label(reference[box], structure=_NEIGHBOURS)
     candidates, count = ndimage.label(detection[box] > 0, structure=_NEIGHBOURS)
     confidences = ndimage.maximum(detection[box], candidates, np.arange(1, count + 1)).astype(float) if count else []
     iou = _iou(lesions, number, candidates, count)
     iou[iou < MIN_IOU] = 0
-    rows, columns = optimize.linear_sum_assignment(iou + (iou > 0), maximize=True)
-    matched = {int(r): int(c) for r, c in zip(rows, columns, strict=True) if iou[r, c] > 0}
+    matched = _assign(iou)
     touching, _ = ndimage.label(mask[box], structure=_NEIGHBOURS)
     scores = tuple(
         _score(
@@ -81,6 +80,14 @@ def match_lesions(
     missed = [(1, 0.0, 0.0)] * (number - len(hits))
     alarms = [(0, float(confidences[c]), 0.0) for c in range(count) if not iou[:, c].any()]
     return (*hits, *missed, *alarms), scores
+
+
+def _assign(iou: np.ndarray) -> dict[int, int]:
+    """Lesion -> candidate: as many pairs as possible, and of these assignments the one of the largest total IoU."""
+    from scipy import optimize
+
+    rows, columns = optimize.linear_sum_assignment(iou + (iou > 0), maximize=True)
+    return {int(r): int(c) for r, c in zip(rows, columns, strict=True) if iou[r, c] > 0}
 
 
 def _iou(lesions: np.ndarray, n_lesions: int, candidates: np.ndarray, n_candidates: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from nnunetv2_textguided.network.from_plans import build_from_architecture
 from nnunetv2_textguided.nnunet.plans import image_channels
 from nnunetv2_textguided.settings import BLOCK, ResolvedText, Settings, TextSettings
 from nnunetv2_textguided.text.embeddings import TextEmbeddings, encoder_differences
-from nnunetv2_textguided.text.resolve import describe_difference, resolve_text
+from nnunetv2_textguided.text.resolve import bank_of, describe_difference, resolve_text
 
 
 def exchange_prompts(
@@ -50,8 +50,6 @@ def exchange_prompts(
     told = told.model_copy(update={"anatomy": trained.anatomy})
     _check_encoder(trained, told)
     _rebuild(predictor, settings, found, told)
-    from nnunetv2_textguided.text.resolve import bank_of
-
     changed = "; ".join(describe_difference(bank_of(trained), bank_of(told))) or "nothing: the same prompts"
     return (
         "WARNING: the prompts were exchanged, and the network was trained with others. Its answer to these is an "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.inference import cases as places
 from nnunetv2_textguided.inference.cases import Case
 from nnunetv2_textguided.inference.gland import near_gland
-from nnunetv2_textguided.inference.lesions import detection_map, measure_candidates, without_outside
+from nnunetv2_textguided.inference.lesions import Candidate, detection_map, measure_candidates, without_outside
 from nnunetv2_textguided.inference.options import OutputOptions
 from nnunetv2_textguided.inference.overlays import Scene, draw
 from nnunetv2_textguided.inference.reading import load_images
-from nnunetv2_textguided.inference.text_effect import LessText, text_effect
+from nnunetv2_textguided.inference.text_effect import LessText, TextEffect, text_effect
 from nnunetv2_textguided.inference.viewer.case import Layer, write_case
 from nnunetv2_textguided.inference.zones import NAMES, read_zones
 
@@ -70,11 +70,52 @@ def write_findings(
     Returns:
         The findings as JSON values.
     """
+    found = _find(case.name, maps, output)
+    _write_maps(folder, case.name, maps, found, output.lesion_maps)
+    findings = found.as_json(label, notes.get("remarks", ()))
+    if output.overlays or output.viewer:
+        heatmap, spacing = found.heatmap, found.image.GetSpacing()[::-1]
+        scene = Scene(_channels(case, channels), found.numbers, found.probability, heatmap, spacing, found.gland)
+        if output.overlays:
+            draw(scene, found.candidates, case.name, folder / places.OVERLAYS / f"{case.name}.png")
+        if output.viewer:
+            file, layers = folder / places.VIEWER / f"{case.name}.js", _layers(scene, maps)
+            shown = _shown(findings, notes, label)
+            write_case(file, case.name, layers, found.candidates, found.image, shown)
+    return findings
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Candidates, the image of their detection map, what was measured of them, (z, y, x), and what is said of them."""
+
+    candidates: list[Candidate]
+    image: sitk.Image
+    numbers: np.ndarray
+    probability: np.ndarray
+    heatmap: np.ndarray | None
+    gland: np.ndarray | None
+    effect: TextEffect | None
+    remarks: list[str]
+
+    def as_json(self, label: str, remarks: Sequence[str]) -> dict[str, Any]:
+        """The findings as JSON values; `remarks` are those known before."""
+        findings = {
+            "label": label,
+            "case_likelihood": max((c.confidence for c in self.candidates), default=0.0),
+            "candidates": [c.as_json() for c in self.candidates],
+            "remarks": [*remarks, *self.remarks],
+        }
+        return findings if self.effect is None else {**findings, "text": self.effect.record}
+
+
+def _find(name: str, maps: CaseMaps, output: OutputOptions) -> _Found:
+    """Find and measure the candidates."""
     if maps.probability.GetDimension() != 3:
-        raise DataError("Candidates are measured in 3D images.", where=case.name, remedy="Use --candidates none.")
-    probability = sitk.GetArrayFromImage(maps.probability)
+        raise DataError("Candidates are measured in 3D images.", where=name, remedy="Use --candidates none.")
     heatmap = None if maps.heatmap is None else sitk.GetArrayFromImage(maps.heatmap)
-    zones = None if output.zones is None else read_zones(output.zones, case.name, maps.probability)
+    probability = sitk.GetArrayFromImage(maps.probability)
+    zones = None if output.zones is None else read_zones(output.zones, name, maps.probability)
     gland = maps.gland if zones is None else zones > 0
     near, remarks = _near(gland, maps.probability)
 
@@ -86,13 +127,7 @@ def write_findings(
     remarks += [f"candidates outside the gland that were dropped: {dropped}"] if dropped else []
     image = sitk.GetImageFromArray(detection)
     image.CopyInformation(maps.probability)
-    sitk.WriteImage(image, str(folder / places.DETECTIONS / f"{case.name}_detection_map.nii.gz"), True)
     found, numbers = measure_candidates(detection, probability, heatmap, zones, image, NAMES, near)
-    if output.lesion_maps:
-        numbered = sitk.GetImageFromArray(numbers.astype(np.uint8))
-        numbered.CopyInformation(maps.probability)
-        sitk.WriteImage(maps.probability, str(folder / places.PROBABILITIES / f"{case.name}.nii.gz"), True)
-        sitk.WriteImage(numbered, str(folder / places.LESIONS / f"{case.name}.nii.gz"), True)
     effect = None
     if maps.text is not None:
         voxel_ml = float(np.prod(image.GetSpacing())) / 1000
@@ -101,31 +136,29 @@ def write_findings(
         remarks += effect.remarks
     outside = [c.candidate for c in found if c.outside_gland]
     remarks += [f"candidates outside the gland: {', '.join(map(str, outside))}"] if outside else []
-    findings = {
-        "label": label,
-        "case_likelihood": max((c.confidence for c in found), default=0.0),
-        "candidates": [c.as_json() for c in found],
-        "remarks": [*notes.get("remarks", ()), *remarks],
+    return _Found(found, image, numbers, probability, heatmap, gland, effect, remarks)
+
+
+def _write_maps(folder: Path, name: str, maps: CaseMaps, found: _Found, lesion_maps: bool) -> None:
+    """Write the detection map and, if asked for, the probability and the numbered candidates."""
+    sitk.WriteImage(found.image, str(folder / places.DETECTIONS / f"{name}_detection_map.nii.gz"), True)
+    if lesion_maps:
+        numbered = sitk.GetImageFromArray(found.numbers.astype(np.uint8))
+        numbered.CopyInformation(maps.probability)
+        sitk.WriteImage(maps.probability, str(folder / places.PROBABILITIES / f"{name}.nii.gz"), True)
+        sitk.WriteImage(numbered, str(folder / places.LESIONS / f"{name}.nii.gz"), True)
+
+
+def _shown(findings: Mapping[str, Any], notes: Mapping[str, Any], label: str) -> dict[str, Any]:
+    """What the viewer says beside the images."""
+    shown = {
+        "remarks": findings["remarks"],
+        "unlike_training": notes.get("unlike_training", "unknown"),
+        "threshold": notes.get("thresholds", {}).get(label),
+        "fitted_threshold": notes.get("fitted_threshold"),
+        "refiner_edits": notes.get("refiner_edits", {}).get(label),
     }
-    if effect is not None:
-        findings["text"] = effect.record
-    if output.overlays or output.viewer:
-        scene = Scene(_channels(case, channels), numbers, probability, heatmap, image.GetSpacing()[::-1], gland)
-        if output.overlays:
-            draw(scene, found, case.name, folder / places.OVERLAYS / f"{case.name}.png")
-        if output.viewer:
-            layers = _layers(scene, maps)
-            shown = {
-                "remarks": findings["remarks"],
-                "unlike_training": notes.get("unlike_training", "unknown"),
-                "threshold": notes.get("thresholds", {}).get(label),
-                "fitted_threshold": notes.get("fitted_threshold"),
-                "refiner_edits": notes.get("refiner_edits", {}).get(label),
-            }
-            if effect is not None:
-                shown["text"] = effect.record
-            write_case(folder / places.VIEWER / f"{case.name}.js", case.name, layers, found, image, shown)
-    return findings
+    return shown | ({"text": findings["text"]} if "text" in findings else {})
 
 
 def _near(gland: np.ndarray | None, image: sitk.Image) -> tuple[np.ndarray | None, list[str]]:

@@ -47,12 +47,11 @@ def detect(
     """Detect csPCa in one study as PI-CAI's algorithms do.
 
     Args:
-        model: the trained model.
+        model, candidates: the trained model, and how its candidates are extracted.
         source: holds images/transverse-{t2,adc,hbv}-prostate-mri/*.mha, one file each, and perhaps
             clinical-information-prostate-mri.json.
         target: gets images/cspca-detection-map/cspca_detection_map.mha on the T2W grid, and
             cspca-case-level-likelihood.json.
-        candidates: how candidates are extracted.
 
     Returns:
         The case-level likelihood: the largest value of the detection map, or where the model folder has a regression
@@ -64,26 +63,13 @@ def detect(
     """
     import SimpleITK as sitk
 
-    from nnunetv2_textguided.inference.cohort import find_cases
     from nnunetv2_textguided.inference.likelihood import combined_likelihood
-    from nnunetv2_textguided.inference.loading import open_session
-    from nnunetv2_textguided.inference.run import predict_cases
 
     scans, facts = read_study(source), read_clinical(source / CLINICAL)
     with tempfile.TemporaryDirectory() as work:
         images, results = Path(work, "images"), Path(work, "results")
         write_channels(scans, images, read_json(model.folder / "dataset.json", error=DataError))
-        output = OutputOptions(results, candidates=candidates)
-        session = open_session(model, output)
-        cohort = find_cases(images, session.ending, session.channels)
-        # The facts reach the network, too, if it was trained with them.
-        cases = [replace(case, text=session.reader.accept(facts)[0]) for case in cohort.cases]
-        work_here = WorkOptions(preprocessing=0, export=0)
-        summary = predict_cases(session, replace(cohort, cases=cases), str(images), work_here)
-        if summary.failed:
-            raise DataError(f"The study could not be predicted. {summary.failed[_CASE]}", where=source)
-        found = sitk.ReadImage(str(results / "detection_maps" / f"{_CASE}_detection_map.nii.gz"), sitk.sitkFloat32)
-        likelihood = float(read_json(results / "cases" / f"{_CASE}.json")["case_likelihood"])
+        found, likelihood = _predict(model, source, images, OutputOptions(results, candidates=candidates), facts)
     combined = combined_likelihood(model, likelihood, facts) if facts else None
     likelihood = likelihood if combined is None else combined[0]
     # NIfTI keeps a header in single precision; the T2W series' own is exact.
@@ -92,6 +78,31 @@ def detect(
         sitk.WriteImage(found, str(map_path), True)
         likelihood_path.write_text(json.dumps(likelihood), encoding="utf-8")
     return likelihood
+
+
+def _predict(
+    model: ModelOptions, source: Path, images: Path, output: OutputOptions, facts: CaseText
+) -> tuple[sitk.Image, float]:
+    """Detection map and likelihood of the one case in `images`, which is made of `source`.
+
+    Raises:
+        DataError: it could not be predicted.
+    """
+    import SimpleITK as sitk
+
+    from nnunetv2_textguided.inference.cohort import find_cases
+    from nnunetv2_textguided.inference.loading import open_session
+    from nnunetv2_textguided.inference.run import predict_cases
+
+    session = open_session(model, output)
+    cohort = find_cases(images, session.ending, session.channels)
+    # The facts reach the network, too, if it was trained with them.
+    cases = [replace(case, text=session.reader.accept(facts)[0]) for case in cohort.cases]
+    summary = predict_cases(session, replace(cohort, cases=cases), str(images), WorkOptions(preprocessing=0, export=0))
+    if summary.failed:
+        raise DataError(f"The study could not be predicted. {summary.failed[_CASE]}", where=source)
+    found = sitk.ReadImage(str(output.folder / "detection_maps" / f"{_CASE}_detection_map.nii.gz"), sitk.sitkFloat32)
+    return found, float(read_json(output.folder / "cases" / f"{_CASE}.json")["case_likelihood"])
 
 
 def read_study(source: Path) -> dict[str, sitk.Image]:

@@ -92,8 +92,3 @@ def _orientation(affine: np.ndarray) -> str:
     columns = affine[:3, :3] * _RAS_TO_LPS[:, None]
     direction = columns / np.linalg.norm(columns, axis=0)
     return str(sitk.DICOMOrientImageFilter_GetOrientationFromDirectionCosines(direction.ravel().tolist()))
-
-
-def spacing_zyx(properties: dict[str, Any]) -> tuple[float, ...]:
-    """Voxel size in mm, in the order of the array's axes."""
-    return tuple(float(value) for value in properties["spacing"])

@@ -127,8 +127,7 @@ def measure_candidates(
     Args:
         detection: (z, y, x) detection map.
         probability: (z, y, x) probability of the lesion.
-        heatmap: (z, y, x) text-image similarity, if there is one.
-        zones: (z, y, x) zone mask, if there is one.
+        heatmap, zones: (z, y, x) text-image similarity and zone mask, if there are any.
         image: any image with the geometry of these arrays.
         zone_names: name of each zone's value.
         near_gland: (z, y, x) bool, the gland with its margin, if it is known.
@@ -136,25 +135,15 @@ def measure_candidates(
     Returns:
         The candidates, the most confident first, and (z, y, x) int32 with their numbers.
     """
-    from scipy import ndimage
-
-    parts, count = ndimage.label(detection > 0, ALL_NEIGHBOURS)
-    confidence = [float(detection[parts == i].max()) for i in range(1, count + 1)]
-    order = sorted(range(count), key=lambda i: -confidence[i])
-    numbers = np.zeros(count + 1, dtype=np.int32)
-    for number, index in enumerate(order, start=1):
-        numbers[index + 1] = number
-    parts = numbers[parts]
-    boxes = ndimage.find_objects(parts)
+    parts, places = _numbered(detection)
     found = []
-    for number, index in enumerate(order, start=1):
-        box = boxes[number - 1]
+    for number, (box, confidence) in enumerate(places, start=1):
         inside = parts[box] == number
         values = probability[box][inside]
         found.append(
             Candidate(
                 candidate=number,
-                confidence=confidence[index],
+                confidence=confidence,
                 **_shape(inside, [side.start for side in box], image),
                 mean_probability=float(values.mean()),
                 peak_probability=float(values.max()),
@@ -164,6 +153,20 @@ def measure_candidates(
             )
         )
     return found, parts
+
+
+def _numbered(detection: np.ndarray) -> tuple[np.ndarray, list[tuple[tuple[slice, ...], float]]]:
+    """(z, y, x) int32 numbers of the candidates, the most confident first, and the box and confidence of each."""
+    from scipy import ndimage
+
+    parts, count = ndimage.label(detection > 0, ALL_NEIGHBOURS)
+    confidence = [float(detection[parts == i].max()) for i in range(1, count + 1)]
+    order = sorted(range(count), key=lambda i: -confidence[i])
+    numbers = np.zeros(count + 1, dtype=np.int32)
+    for number, index in enumerate(order, start=1):
+        numbers[index + 1] = number
+    parts = numbers[parts]
+    return parts, list(zip(ndimage.find_objects(parts), (confidence[index] for index in order), strict=True))
 
 
 def _shape(inside: np.ndarray, corner: list[int], image: sitk.Image) -> dict[str, Any]:

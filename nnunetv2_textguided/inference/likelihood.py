@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.case_facts import CaseFacts, Input
 from nnunetv2_textguided.evaluation.case_likelihood import (
     COMBINATIONS,
     FILE,
-    CaseFacts,
-    Input,
     LikelihoodModel,
     case_likelihood,
     fit_likelihood,

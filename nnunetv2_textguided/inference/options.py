@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-CANDIDATES = ("dynamic", "dynamic-fast", "mask", "none")
 MISSING = ("error", "allow")
 OUTSIDE_GLAND = ("mark", "drop")
 
@@ -57,7 +56,7 @@ class OutputOptions:
         overlays: write key slices of each candidate as PNG.
         viewer: write the HTML viewer.
         probabilities: write nnU-Net's .npz and .pkl.
-        candidates: how lesion candidates are found: one of CANDIDATES, or a probability.
+        candidates: how lesion candidates are found: dynamic, dynamic-fast, mask, none, or a probability.
         lesion_label: the label whose candidates are listed; None: csPCa, or the only label.
         zones: folder of zone masks, one per case.
         outside_gland: what becomes of candidates outside the gland, one of OUTSIDE_GLAND; where no gland is known,

@@ -74,12 +74,7 @@ class TextEffect:
 
 
 def text_effect(
-    less_text: LessText,
-    detection: np.ndarray,
-    mask: np.ndarray,
-    numbers: np.ndarray,
-    detect: Detect,
-    voxel_ml: float,
+    less_text: LessText, detection: np.ndarray, mask: np.ndarray, numbers: np.ndarray, detect: Detect, voxel_ml: float
 ) -> TextEffect:
     """Compare the prediction with those with less text.
 
@@ -106,20 +101,22 @@ def text_effect(
     described, remarks = less_text.described(), []
     for entry, region, less in zip(described["sentences"], less_text.maps, each, strict=False):
         entry |= grounding_of(region >= GROUNDED, less_text.less[0].probability, without, voxel_ml) | change(*less)
-        if entry["contradicted"] is None:
-            remarks.append(f'the model finds no place for: "{entry["sentence"]}"')
-        elif entry["contradicted"]:
-            remarks.append(f'the image contradicts: "{entry["sentence"]}"')
+        remarks += _remarks(entry)
     if less_text.text.clinical:
         described["clinical"] = change(*each[-1])
     new = _only_here(numbers, without)
     if new:
         remarks.append(f"candidates from text, not from the image alone: {', '.join(map(str, sorted(new)))}")
-    described["without"] = {
-        "volume_ml": float(less_text.less[0].mask.sum()) * voxel_ml,
-        "case_likelihood": float(without.max()),
-    }
+    volume_ml = float(less_text.less[0].mask.sum()) * voxel_ml
+    described["without"] = {"volume_ml": volume_ml, "case_likelihood": float(without.max())}
     return TextEffect({**described, "candidates_from_text": sorted(new)}, new, remarks)
+
+
+def _remarks(entry: dict[str, Any]) -> list[str]:
+    """What a reader has to know of one sentence."""
+    if entry["contradicted"] is None:
+        return [f'the model finds no place for: "{entry["sentence"]}"']
+    return [f'the image contradicts: "{entry["sentence"]}"'] if entry["contradicted"] else []
 
 
 def grounding_of(region: np.ndarray, probability: np.ndarray, detection: np.ndarray, voxel_ml: float) -> dict[str, Any]:

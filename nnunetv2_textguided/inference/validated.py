@@ -34,6 +34,26 @@ def score_validation(
     Raises:
         DataError: fewer than two folds were validated, one kept no probabilities, or a case has no reference.
     """
+    fold, jobs = _jobs(model, labels, tuple(targets), chosen)
+    if len(set(fold.values())) < 2:
+        raise DataError(
+            "What is fitted is judged across folds: at least two have to be trained and validated.",
+            where=model,
+            remedy="Train more folds, with --npz.",
+        )
+    scores: dict[str, dict[str, Score]] = {}
+    for result in run_jobs(score_case, jobs, workers=workers):
+        if result.error is not None:
+            raise result.error
+        assert result.value is not None  # a result has a value or an error
+        scores[result.job.case] = result.value["model"]
+    return fold, scores
+
+
+def _jobs(
+    model: Path, labels: Path, targets: tuple[Target, ...], chosen: Collection[int] | None
+) -> tuple[dict[str, int], list[ScoreJob]]:
+    """Case -> fold, and what is to be scored."""
     folders = {int(path.parent.name.removeprefix("fold_")): path for path in model.glob("fold_[0-9]*/validation")}
     fold: dict[str, int] = {}
     jobs = []
@@ -50,20 +70,8 @@ def score_validation(
                     remedy=f"Run nnUNetv2_train ... {number} --val --npz.",
                 )
             fold[case] = number
-            jobs.append(ScoreJob(case, _reference(labels, case), {"model": files}, tuple(targets), Scoring()))
-    if len(set(fold.values())) < 2:
-        raise DataError(
-            "What is fitted is judged across folds: at least two have to be trained and validated.",
-            where=model,
-            remedy="Train more folds, with --npz.",
-        )
-    scores: dict[str, dict[str, Score]] = {}
-    for result in run_jobs(score_case, jobs, workers=workers):
-        if result.error is not None:
-            raise result.error
-        assert result.value is not None  # a result has a value or an error
-        scores[result.job.case] = result.value["model"]
-    return fold, scores
+            jobs.append(ScoreJob(case, _reference(labels, case), {"model": files}, targets, Scoring()))
+    return fold, jobs
 
 
 def dataset_of(model: Path) -> str:

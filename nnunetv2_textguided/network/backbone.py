@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pydoc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from nnunetv2_textguided.errors import NetworkError
+from nnunetv2_textguided.network.encoders import MultiEncoder
+from nnunetv2_textguided.settings import Settings
 
 
 def choose_stage(strides: Sequence[Sequence[int]], stage: int | None, max_stride: int) -> int:
@@ -36,6 +40,45 @@ def choose_stage(strides: Sequence[Sequence[int]], stage: int | None, max_stride
         if total[count - 1 - candidate, -2:].max() <= max_stride:
             return candidate
     return count - 1
+
+
+def build_backbone(
+    path: str, kwargs: Mapping[str, Any], input_channels: int, settings: Settings
+) -> tuple[MultiEncoder, Any]:
+    """Encoders of `input_channels` image channels, and the decoder, of the stock network class at an import path.
+
+    Args:
+        path: of the class.
+        kwargs: its arguments but the number of input channels.
+        input_channels: image channels.
+        settings: arrangement and width of the encoders.
+
+    Raises:
+        NetworkError: the class is neither of the two families that nnU-Net's planners use.
+    """
+    backbone_class = locate_backbone(path)
+
+    def build(channels: int, features: Sequence[int]) -> Any:
+        network: nn.Module = backbone_class(input_channels=channels, **{**kwargs, "features_per_stage": list(features)})
+        return network.apply(backbone_class.initialize)
+
+    features = features_of_each_stage(kwargs["features_per_stage"], kwargs["n_stages"])
+    encoder = MultiEncoder(
+        lambda channels, widths: build(channels, widths).encoder,
+        input_channels,
+        features,
+        settings.encoders.arrangement,
+        settings.encoders.width,
+        settings.encoders.shared_from_stage,
+        settings.encoders.checkpointing,
+        settings.training.channel_dropout,
+    )
+    decoder = build(1, features).decoder
+    # The upstream decoder keeps its encoder as a submodule, only to read sizes from it: the weights would be in every
+    # checkpoint twice.
+    del decoder.encoder
+    decoder.encoder = SimpleNamespace(strides=encoder.strides, output_channels=encoder.output_channels)
+    return encoder, decoder
 
 
 def locate_backbone(path: str) -> Any:

@@ -51,11 +51,7 @@ def build_from_architecture(
     try:
         _check_imports(kwargs, architecture["_kw_requires_import"])
         return build_network(
-            NETWORK_CLASS,
-            kwargs,
-            architecture["_kw_requires_import"],
-            num_input_channels,
-            num_output_channels,
+            *(NETWORK_CLASS, kwargs, architecture["_kw_requires_import"], num_input_channels, num_output_channels),
             initialised=True,
             deep_supervision=deep_supervision,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nnunetv2_textguided.errors import NetworkError
 from nnunetv2_textguided.network.alignment import AlignmentHead
 from nnunetv2_textguided.network.attention_refiner import AttentionRefiner
 from nnunetv2_textguided.network.grounding import GroundingHead
@@ -11,10 +12,33 @@ from nnunetv2_textguided.network.refiner import SurfaceRefiner
 from nnunetv2_textguided.settings import AlignmentSettings, RefinerSettings, ResolvedText, Settings
 
 
+def text_of(settings: Settings, outputs: int) -> ResolvedText:
+    """The text that a network with `outputs` segmentation heads is told.
+
+    Raises:
+        NetworkError: there is none, or its labels and the heads do not fit together.
+    """
+    text = settings.text.resolved
+    if text is None:
+        raise NetworkError(
+            "The plans use text guidance but do not say which prompts.",
+            where="text_guidance.text.resolved",
+            remedy="Train with a trainer of this package, which fills it in, or use the model folder's plans.",
+        )
+    segmented = len(text.segmented)
+    if outputs not in (segmented, segmented + 1):
+        raise NetworkError(
+            f"The text names {segmented} labels, but the network has {outputs} segmentation heads.",
+            where="text_guidance.text.resolved.labels",
+            remedy="Labels must be the data set's foreground labels or regions; train again or run encode.",
+        )
+    return text
+
+
 def build_alignment(
-    settings: AlignmentSettings, text: ResolvedText, features: int, bottleneck: int, regions: bool
+    settings: AlignmentSettings, text: ResolvedText, features: int, bottleneck: int, outputs: int
 ) -> AlignmentHead:
-    """The alignment head for `features` channels at its stage and `bottleneck` channels at the coarsest.
+    """The alignment head for `features` channels at its stage, `bottleneck` channels at the coarsest, `outputs` heads.
 
     Regions overlap: a region's voxel may be another's, too, and only the context is against it.
     """
@@ -29,7 +53,7 @@ def build_alignment(
         settings.prior,
         bottleneck if settings.conditioning == "image" else None,
         settings.feedback,
-        exclusive=settings.negatives == "all" and not regions,
+        exclusive=settings.negatives == "all" and outputs != len(text.segmented),
     )
 
 

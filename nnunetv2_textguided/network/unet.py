@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from nnunetv2_textguided.errors import NetworkError
 from nnunetv2_textguided.network.alignment import AlignmentHead
 from nnunetv2_textguided.network.attention_refiner import AttentionRefiner
-from nnunetv2_textguided.network.backbone import choose_stage, features_of_each_stage, locate_backbone
+from nnunetv2_textguided.network.backbone import build_backbone, choose_stage
 from nnunetv2_textguided.network.balance import balanced
 from nnunetv2_textguided.network.clinical import ClinicalConditioning
 from nnunetv2_textguided.network.encoders import MultiEncoder
@@ -24,7 +23,7 @@ from nnunetv2_textguided.network.grounding import CaseInput, Grounded, Grounding
 from nnunetv2_textguided.network.guided import Decoded, Guided, Segmentation
 from nnunetv2_textguided.network.normalisation import join_activations
 from nnunetv2_textguided.network.refiner import RefinerInput, SurfaceRefiner
-from nnunetv2_textguided.network.text_parts import build_alignment, build_grounding, build_refiner
+from nnunetv2_textguided.network.text_parts import build_alignment, build_grounding, build_refiner, text_of
 from nnunetv2_textguided.settings import ResolvedText, Settings
 from nnunetv2_textguided.settings.validation import complete_settings
 
@@ -70,65 +69,28 @@ class AlignRefineUNet(nn.Module):
     ) -> None:
         super().__init__()
         settings = text_guidance if isinstance(text_guidance, Settings) else complete_settings(text_guidance)
-        backbone_class = locate_backbone(backbone)
-
-        def build(channels: int, features: Sequence[int]) -> Any:
-            kwargs = {**arch_kwargs, "features_per_stage": list(features)}
-            network: nn.Module = backbone_class(
-                input_channels=channels, num_classes=num_classes, deep_supervision=deep_supervision, **kwargs
-            )
-            return network.apply(backbone_class.initialize)
-
-        features = features_of_each_stage(arch_kwargs["features_per_stage"], arch_kwargs["n_stages"])
-        self.encoder = MultiEncoder(
-            lambda channels, widths: build(channels, widths).encoder,
-            input_channels,
-            features,
-            settings.encoders.arrangement,
-            settings.encoders.width,
-            settings.encoders.shared_from_stage,
-            settings.encoders.checkpointing,
-            settings.training.channel_dropout,
-        )
-        self.decoder = build(1, features).decoder
-        # The upstream decoder keeps its encoder as a submodule, only to read sizes from it: the weights would be in
-        # every checkpoint twice.
-        strides, widths = self.encoder.strides, self.encoder.output_channels
-        del self.decoder.encoder
-        self.decoder.encoder = SimpleNamespace(strides=strides, output_channels=widths)
+        kwargs = {"num_classes": num_classes, "deep_supervision": deep_supervision, **arch_kwargs}
+        self.encoder, self.decoder = build_backbone(backbone, kwargs, input_channels, settings)
         join_activations(self)
 
+        alignment = settings.alignment
         self.input_channels, self.num_segmented = input_channels, 0
         self.alignment: AlignmentHead | None = None
         self.refiner: SurfaceRefiner | AttentionRefiner | None = None
         self.refiner_waits = False
         self.grounding: GroundingHead | None = None
         self.clinical: ClinicalConditioning | None = None
-        self.alignment_stage = choose_stage(strides, settings.alignment.stage, settings.alignment.max_stride)
-        self.gradient_ratio = settings.alignment.gradient_ratio if settings.uses_text else None
+        self.alignment_stage = choose_stage(self.encoder.strides, alignment.stage, alignment.max_stride)
+        self.gradient_ratio = alignment.gradient_ratio if settings.uses_text else None
         if settings.uses_text:
-            self._build_text_parts(settings, num_classes)
+            self._build_text_parts(settings, text_of(settings, num_classes), num_classes)
 
-    def _build_text_parts(self, settings: Settings, num_classes: int) -> None:
-        text = settings.text.resolved
-        if text is None:
-            raise NetworkError(
-                "The plans use text guidance but do not say which prompts.",
-                where="text_guidance.text.resolved",
-                remedy="Train with a trainer of this package, which fills it in, or use the model folder's plans.",
-            )
-        segmented = len(text.segmented)
-        if num_classes not in (segmented, segmented + 1):
-            raise NetworkError(
-                f"The text names {segmented} labels, but the network has {num_classes} segmentation heads.",
-                where="text_guidance.text.resolved.labels",
-                remedy="Labels must be the data set's foreground labels or regions; train again or run encode.",
-            )
-        self.num_segmented = segmented
+    def _build_text_parts(self, settings: Settings, text: ResolvedText, num_classes: int) -> None:
+        self.num_segmented = len(text.segmented)
         self._register_text(text, learned=settings.text.control == "learned")
         widths = self.encoder.output_channels
         features = widths[-(self.alignment_stage + 2)]
-        self.alignment = build_alignment(settings.alignment, text, features, widths[-1], num_classes == segmented)
+        self.alignment = build_alignment(settings.alignment, text, features, widths[-1], num_classes)
         if settings.grounding.enabled:
             stride = self.encoder.strides[-(self.alignment_stage + 2)]
             self.grounding = build_grounding(settings, text, features, stride)

@@ -21,6 +21,12 @@ def nnunet_path(variable: str) -> Path | None:
     return Path(folder) if folder else None
 
 
+def folder_in(variable: str, name: object) -> Path | None:
+    """The folder of that name in the one that nnU-Net's variable names; None where either is not known."""
+    folder = nnunet_path(variable)
+    return folder / name if folder is not None and isinstance(name, str) else None
+
+
 def required_path(variable: str, remedy: str = "Set nnU-Net's three variables.") -> Path:
     """The folder that nnU-Net's variable names.
 

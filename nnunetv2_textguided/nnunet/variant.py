@@ -54,9 +54,3 @@ def read_model(word: str, configuration: str) -> Variant:
     if not (trainer and separator and plans):
         raise DataError(f"{word!r} is no model.", where="--models", remedy="Give TRAINER__PLANS.")
     return Variant(trainer, plans, configuration)
-
-
-def variant_and_repeat(model: Variant) -> tuple[Variant, int]:
-    """The variant that a trained model belongs to, and which of its repeats it is."""
-    plans, repeat = split_repeat(model.plans)
-    return replace(model, plans=plans), repeat

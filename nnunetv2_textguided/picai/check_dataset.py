@@ -41,9 +41,8 @@ def check_dataset(
 
     Args:
         folder: the data set, with dataset.json.
-        workers: processes.
+        workers, progress: processes, and whether to show a progress bar.
         preprocessed: nnUNet_preprocessed; the folds that training will really use lie in there.
-        progress: show a progress bar.
         kinds: where to put the kind of each case, of kinds.KINDS.
 
     Raises:
@@ -56,8 +55,7 @@ def check_dataset(
     reader = reader_class(dataset, first)
     channels = files_per_case(reader, first, len(dataset["channel_names"]))
     again = _PREPARE if (folder / OPTIONS).is_file() else ""
-    problems = _check_labels(folder, dataset)
-    problems += _check_names(folder, images, labels, suffix, channels, again)
+    problems = _check_labels(folder, dataset) + _check_names(folder, images, labels, suffix, channels, again)
     problems += check_anatomy(folder, dataset, labels, _files(folder / ANATOMY, suffix))
     table = read_cases(folder / CASES) if (folder / CASES).is_file() else {}
     counted = _counted(folder, problems)
@@ -66,16 +64,27 @@ def check_dataset(
     kinds = {} if kinds is None else kinds
     problems += _check_cases(jobs, kinds, workers, progress)
     text_only = {case for case, kind in kinds.items() if kind not in ANNOTATED}
-    if dataset.get("numTraining") != len(labels):
-        what = f"dataset.json says {dataset.get('numTraining')} training cases, labelsTr has {len(labels)}."
-        problems.append(error(what, folder / "dataset.json", again or "Correct numTraining, or add what is missing."))
+    problems += _check_number(folder / "dataset.json", dataset, len(labels), again)
     patients = {case: owner_of(case) for case in labels} | {case: row["patient"] for case, row in table.items()}
     places = [folder / SPLITS] + ([preprocessed / folder.name / SPLITS] if preprocessed else [])
-    for path in filter(Path.is_file, places):
-        problems += check_split_file(path, labels, patients, again, text_only)
-    if not any(map(Path.is_file, places)):
-        problems.append(warning("No folds: nnU-Net will split at random, and may split a patient.", places[0]))
+    problems += _check_folds(places, labels, patients, again, text_only)
     return sorted(problems, key=lambda f: f.severity is not Severity.ERROR)
+
+
+def _check_number(path: Path, dataset: dict[str, Any], labels: int, again: str) -> list[Problem]:
+    if dataset.get("numTraining") == labels:
+        return []
+    what = f"dataset.json says {dataset.get('numTraining')} training cases, labelsTr has {labels}."
+    return [error(what, path, again or "Correct numTraining, or add what is missing.")]
+
+
+def _check_folds(
+    places: list[Path], cases: set[str], patients: dict[str, str], again: str, text_only: set[str]
+) -> list[Problem]:
+    there = [path for path in places if path.is_file()]
+    if not there:
+        return [warning("No folds: nnU-Net will split at random, and may split a patient.", places[0])]
+    return [problem for path in there for problem in check_split_file(path, cases, patients, again, text_only)]
 
 
 def check_split_file(

@@ -23,7 +23,7 @@ from nnunetv2_textguided.evaluation.results import CaseTable, build_table
 from nnunetv2_textguided.evaluation.score import Score, ScoreJob
 from nnunetv2_textguided.evaluation.scoring import score_all
 from nnunetv2_textguided.nnunet.labels import Target
-from nnunetv2_textguided.nnunet.splits import Splits, read_splits
+from nnunetv2_textguided.nnunet.splits import read_splits
 from nnunetv2_textguided.picai.archive import patient_of
 from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS
 from nnunetv2_textguided.picai.folds import validation_fold
@@ -108,21 +108,18 @@ def run_evaluation(
 
     Args:
         jobs, unpredicted: from `plan_evaluation`.
-        resampling: of the intervals, over patients: those of the cases.csv beside the label folder, else the part of
-            the case identifier before the first underscore.
-        workers: processes.
-        progress: show a progress bar.
+        resampling: over patients: those of the cases.csv beside the label folder, else the cases' prefixes.
+        workers, progress: processes, and whether to show a progress bar.
 
     Raises:
         DataError: no case could be scored, or the data set's cases.csv or splits_final.json is damaged.
     """
     dataset = jobs[0].label.parent.parent
     known = read_case_table(dataset / CASES) if (dataset / CASES).is_file() else {}
-    folds = validation_fold(_splits(dataset / SPLITS)) if (dataset / SPLITS).is_file() else {}
+    folds = validation_fold(read_splits(dataset / SPLITS)) if (dataset / SPLITS).is_file() else {}
     scores, failed = score_all(jobs, workers=workers, progress=progress)
     if not scores:
-        first = next(iter(failed.values()))
-        raise DataError(f"No case could be scored; the first: {first.what}", where=first.where, remedy=first.remedy)
+        raise _none_scored(next(iter(failed.values())))
     infos = {case: known.get(case, CaseInfo(case, patient_of(case))) for case in scores}
     table = build_table({1: _MODEL}, {case: folds.get(case) for case in scores}, infos, scores)
     weights = draw(table.patients, resampling.resamples, resampling.seed)
@@ -139,6 +136,10 @@ def run_evaluation(
         overlap={name: estimates[name] for name in OVERLAP_METRICS},
         metrics=metrics,
     )
+
+
+def _none_scored(first: TextGuidedError) -> DataError:
+    return DataError(f"No case could be scored; the first: {first.what}", where=first.where, remedy=first.remedy)
 
 
 def _detection(metrics: Any, found: Found, drawn: dict[str, np.ndarray], level: float) -> dict[str, Estimate]:
@@ -172,12 +173,8 @@ def _labels(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _splits(path: Path) -> Splits:
-    return read_splits(path)
-
-
 def _validation_cases(path: Path, fold: int) -> set[str]:
-    splits = _splits(path)
+    splits = read_splits(path)
     if not 0 <= fold < len(splits):
         raise DataError(f"There is no fold {fold}; the file has {len(splits)}.", where=path, remedy="Check --fold.")
     return set(splits[fold]["val"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -75,6 +75,12 @@ def convert_weights(network: AlignRefineUNet, checkpoint: StockCheckpoint) -> Co
         else:
             misfits.append(key)
     averaging = _average(network)
+    _check_fit(checkpoint, mapped, misfits)
+    unmapped = tuple(key for key in state if key not in mapped and key not in averaging)
+    return Conversion(state, mapped, averaging, unmapped, _ignored(checkpoint.weights, used))
+
+
+def _check_fit(checkpoint: StockCheckpoint, mapped: Collection[str], misfits: list[str]) -> None:
     # nnU-Net's -pretrained_weights does not transfer segmentation layers either: other labels are no obstacle.
     if not checkpoint.pretrained_encoder and (misfits := [key for key in misfits if ".seg_layers." not in key]):
         raise NetworkError(
@@ -89,8 +95,6 @@ def convert_weights(network: AlignRefineUNet, checkpoint: StockCheckpoint) -> Co
             where=checkpoint.path,
             remedy="Plan with the residual encoder that was pre-trained, e.g. --residual L.",
         )
-    unmapped = tuple(key for key in state if key not in mapped and key not in averaging)
-    return Conversion(state, mapped, averaging, unmapped, _ignored(checkpoint.weights, used))
 
 
 def stock_key(key: str, first_shared: int) -> tuple[str | None, int | None]:

@@ -106,12 +106,6 @@ def _segmentation_loss(labels: Labels, settings: Settings | None) -> nn.Module:
     return stock_loss(labels.regions)
 
 
-def _target(output: Tensor, labels: Labels) -> Tensor:
-    if labels.regions:
-        return torch.zeros_like(output, dtype=torch.bool)
-    return torch.zeros_like(output[:, :1], dtype=torch.int16)
-
-
 def _background(output: Tensor, labels: Labels) -> Tensor:
     if labels.regions:
         return torch.zeros_like(output, dtype=torch.bool)

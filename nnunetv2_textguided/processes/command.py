@@ -52,10 +52,8 @@ def run_command(
 
     Args:
         arguments: the command's name and its arguments.
-        environment: the child's whole environment.
-        log: receives the child's output.
-        title: what the progress bar says.
-        total: steps of the progress bar.
+        environment, log: the child's whole environment, and what receives its output.
+        title, total: what the progress bar says, and its steps.
         progress: asked several times a second; returns the steps done and what to show beside the bar.
 
     Returns:
@@ -64,10 +62,9 @@ def run_command(
     Raises:
         CommandError: it failed; the message ends with the last lines of its log.
     """
-    started = time.monotonic()
+    started, report = time.monotonic(), log.with_name(f"{log.name}.exit")
     log.parent.mkdir(parents=True, exist_ok=True)
     words = [find_command(arguments[0]), *arguments[1:]]
-    report = log.with_name(f"{log.name}.exit")
     with (
         log.open("wb") as output,
         tqdm(total=total, desc=title, leave=True) as bar,
@@ -80,12 +77,16 @@ def run_command(
         if status == 0:
             _show(bar, total, progress()[1])
     if status != 0:
-        raise CommandError(
-            f"{arguments[0]} failed with exit status {status}. Its last lines:\n{tail(log)}",
-            where=log,
-            remedy="The whole output is in that file. `nnUNetv2_textguided doctor` checks the installation.",
-        )
+        raise _failure(arguments[0], status, log)
     return time.monotonic() - started
+
+
+def _failure(name: str, status: int, log: Path) -> CommandError:
+    return CommandError(
+        f"{name} failed with exit status {status}. Its last lines:\n{tail(log)}",
+        where=log,
+        remedy="The whole output is in that file. `nnUNetv2_textguided doctor` checks the installation.",
+    )
 
 
 def tail(log: Path, lines: int = TAIL_LINES) -> str:

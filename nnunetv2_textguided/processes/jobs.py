@@ -48,12 +48,10 @@ def make_executor(
     """An executor of submitit.
 
     Args:
-        submitit: the module.
-        kind: one of EXECUTORS.
+        submitit, kind: the module, and one of EXECUTORS.
         logs: folder of submitit's files; every job gets its own below it.
         name: name of the jobs.
-        minutes: time limit of a job.
-        cpus: CPUs of a job.
+        minutes, cpus: time limit and CPUs of a job.
         parallel: jobs of one array that SLURM runs at the same time.
         sbatch: further sbatch options, without their dashes.
         timeouts: how often a job that ran out of time is submitted again.
@@ -62,9 +60,8 @@ def make_executor(
         DataError: there is no SLURM here.
     """
     if kind == "slurm" and shutil.which("sbatch") is None:
-        raise DataError(
-            "There is no sbatch here.", where="--executor slurm", remedy="Run this on a machine that submits to SLURM."
-        )
+        remedy = "Run this on a machine that submits to SLURM."
+        raise DataError("There is no sbatch here.", where="--executor slurm", remedy=remedy)
     executor = submitit.AutoExecutor(
         folder=logs / "%j", cluster=kind, local_max_num_timeout=timeouts, slurm_max_num_timeout=timeouts
     )

@@ -68,8 +68,7 @@ def choose(
     """The candidates that a report confirms.
 
     Args:
-        found: the candidates.
-        target: what the report counts.
+        found, target: the candidates, and what the report counts.
         words: which of its words count; the number of lesions always does.
         numbers: (Z, Y, X) map of the candidates' numbers, 0 elsewhere.
         sectors: (Z, Y, X) map of SECTORS' values; None: there are no zones, so nothing can be said of places.
@@ -83,12 +82,8 @@ def choose(
     # The narrowest finding first: it has the fewest candidates to choose from.
     for finding in sorted(target.findings, key=lambda one: -_said(one)):
         place = place_of(finding, sectors, spacing) if "sector" in words else None
-        fitting = [
-            one
-            for one in free
-            if ("diameter" not in words or _has_size(one, finding, min(spacing)))
-            and (place is None or place[numbers == one.number].mean() >= INSIDE)
-        ]
+        sized = free if "diameter" not in words else [one for one in free if _has_size(one, finding, min(spacing))]
+        fitting = [one for one in sized if place is None or place[numbers == one.number].mean() >= INSIDE]
         if not fitting and keep_unmatched and place is not None and place.any():
             unmatched.append(finding)
             continue

@@ -173,13 +173,7 @@ def write_dataset(
         for path in _files(annotated, case):
             _place(path, folder / path.parent.name / path.name)
     for one, label in kept:
-        for path in one.channels:
-            _place(path, folder / "imagesTr" / path.name)
-        sitk.WriteImage(label, str(folder / "labelsTr" / f"{one.case}{annotated.ending}"), True)
-        if anatomy and zones is not None:
-            mask = sitk.GetImageFromArray(read_zones(zones, one.case, label).astype(np.uint8))
-            mask.CopyInformation(label)
-            sitk.WriteImage(mask, str(folder / RAW_FOLDER / f"{one.case}{annotated.ending}"), True)
+        _write_labelled(folder, one, label, annotated.ending, zones if anatomy else None)
     if not anatomy:
         shutil.rmtree(folder / RAW_FOLDER)
     cases = annotated.cases | {one.case for one, _ in kept}
@@ -190,6 +184,16 @@ def write_dataset(
     if not annotated.partly_ignored:  # with every text-only case labelled or left out, nothing is ignored any more
         description["labels"] = {name: value for name, value in description["labels"].items() if name != IGNORE}
     write_json(folder / "dataset.json", {**description, "name": folder.name, "numTraining": len(cases)})
+
+
+def _write_labelled(folder: Path, one: Labelled, label: sitk.Image, ending: str, zones: Path | None) -> None:
+    for path in one.channels:
+        _place(path, folder / "imagesTr" / path.name)
+    sitk.WriteImage(label, str(folder / "labelsTr" / f"{one.case}{ending}"), True)
+    if zones is not None:
+        mask = sitk.GetImageFromArray(read_zones(zones, one.case, label).astype(np.uint8))
+        mask.CopyInformation(label)
+        sitk.WriteImage(mask, str(folder / RAW_FOLDER / f"{one.case}{ending}"), True)
 
 
 def _files(annotated: Annotated, case: str) -> list[Path]:

@@ -177,15 +177,6 @@ def read_embeddings(path: str | Path) -> TextEmbeddings:
         raise EmbeddingFileError(f"The file's metadata is incomplete: {e!r}.", where=path, remedy=_REMEDY) from e
 
 
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def encoder_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """In what the identities of two encoders differ; embeddings of different encoders must never be mixed."""
     return [key for key in ENCODER_KEYS if one.get(key) != other.get(key)]

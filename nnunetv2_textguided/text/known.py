@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 from nnunetv2_textguided.errors import EncoderError
-from nnunetv2_textguided.text.embeddings import file_sha256
+from nnunetv2_textguided.files import file_sha256
 from nnunetv2_textguided.text.model_folder import require_file
 
 

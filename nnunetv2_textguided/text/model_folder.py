@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_textguided.errors import EncoderError
-from nnunetv2_textguided.files import read_json, visible
-from nnunetv2_textguided.text.embeddings import file_sha256
+from nnunetv2_textguided.files import file_sha256, read_json, visible
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 """Either one holds a tokenizer's vocabulary."""

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_textguided.errors import EmbeddingFileError
+from nnunetv2_textguided.files import file_sha256
 from nnunetv2_textguided.settings import ResolvedText, TextSettings
 from nnunetv2_textguided.text.bank import PromptBank, load_bank
 from nnunetv2_textguided.text.choose import choose_bank
-from nnunetv2_textguided.text.embeddings import ENCODER_KEYS, TextEmbeddings, file_sha256, read_embeddings
+from nnunetv2_textguided.text.embeddings import ENCODER_KEYS, TextEmbeddings, read_embeddings
 from nnunetv2_textguided.text.packaged import (
     PACKAGED,
     SOURCE,

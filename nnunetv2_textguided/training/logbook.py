@@ -18,7 +18,7 @@ from nnunetv2_textguided.nnunet.training_log import moving_dice
 from nnunetv2_textguided.schedule import History, PhaseWeights
 from nnunetv2_textguided.training.intensities import write_training_intensities
 from nnunetv2_textguided.training.optimiser import GROUPS
-from nnunetv2_textguided.training.refinement import REFINEMENT
+from nnunetv2_textguided.training.refinement import REFINEMENT, warning
 
 PREFIX = "text_guidance/"
 OWN = (
@@ -80,6 +80,13 @@ def epoch_record(
         **refinement,
         **rates,
     }
+
+
+def describe_epoch(record: Mapping[str, Any]) -> str:
+    """Lines for the training log of what `epoch_record` has returned."""
+    message = warning(record, record["alpha"])
+    shown = {key: round(value, 4) for key, value in record.items() if isinstance(value, float)}
+    return "\n".join([*([] if message is None else [message]), f"text guidance: {shown}"])
 
 
 class Logbook:

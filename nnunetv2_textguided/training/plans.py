@@ -19,6 +19,11 @@ from nnunetv2_textguided.training.configuration import read_configuration, read_
 from nnunetv2_textguided.training.report_labels import reported_channels
 from nnunetv2_textguided.training.text import TrainingText, load_text
 
+_CASCADE = (
+    "Configuration {!r} is the second stage of a cascade, which nnUNetTrainerAlignRefine does not support: its extra "
+    "input channels are label maps, not images. Use 3d_fullres or 3d_lowres."
+)
+
 
 def describe_training(
     plans: Mapping[str, Any],
@@ -30,8 +35,7 @@ def describe_training(
     """Complete the `text_guidance` block of a configuration, and record the versions of the software that trains.
 
     Args:
-        plans: nnU-Net's plans; not changed.
-        configuration: name of the configuration.
+        plans, configuration: nnU-Net's plans, which are not changed, and the name of one of their configurations.
         dataset_json: the data set's description.
         fixed: settings that a trainer class fixes.
         dataset_folder: the data set's folder in nnUNet_preprocessed.
@@ -49,10 +53,7 @@ def describe_training(
     merged = read_configuration(plans, configuration, origin)
     described: dict[str, Any] = {**deepcopy(dict(plans)), software.KEY: software.software_versions()}
     if merged.get("previous_stage") is not None:
-        raise NotImplementedError(
-            f"Configuration {configuration!r} is the second stage of a cascade, which nnUNetTrainerAlignRefine does "
-            "not support: its extra input channels are label maps, not images. Use 3d_fullres or 3d_lowres."
-        )
+        raise NotImplementedError(_CASCADE.format(configuration))
     settings = resolve(merged.get(BLOCK), fixed, where=f"{origin}, configuration {configuration!r}, {BLOCK}")
     manager = read_label_manager(plans, dataset_json, origin)
     if settings.text.supervision.enabled:
@@ -62,14 +63,16 @@ def describe_training(
         labels = list(read_labels(dataset_json).foreground)
         text = load_text(settings, labels, dataset_folder, _anatomy(settings, dataset_json, manager))
         settings = settings.model_copy(update={"text": settings.text.model_copy(update={"resolved": text.resolved})})
-    own = described["configurations"][configuration]
-    own[BLOCK] = settings.block()
-    architecture = deepcopy(merged["architecture"])
+    _put_block(described["configurations"][configuration], merged["architecture"], settings)
+    return described, settings, text
+
+
+def _put_block(configuration: dict[str, Any], architecture: Mapping[str, Any], settings: Settings) -> None:
+    configuration[BLOCK] = settings.block()
     if architecture["network_class_name"] == NETWORK_CLASS:
         # Plans that name our network carry the block among its arguments too, so that a stock trainer can build it.
-        architecture["arch_kwargs"][BLOCK] = settings.block()
-        own["architecture"] = architecture
-    return described, settings, text
+        kwargs = {**deepcopy(architecture["arch_kwargs"]), BLOCK: settings.block()}
+        configuration["architecture"] = {**deepcopy(architecture), "arch_kwargs": kwargs}
 
 
 def _anatomy(settings: Settings, dataset_json: dict[str, Any], manager: LabelManager) -> list[str]:

@@ -87,52 +87,46 @@ def compute_terms(
     """Forward pass and losses.
 
     Args:
-        network: AlignRefineUNet, perhaps wrapped.
-        data: (B, channels, *S) images.
-        target: nnU-Net's, one for each output with deep supervision, the full resolution first; where there is
-            anatomy, it is the second channel of the label maps. A function makes them from the network's outputs.
-        losses: the losses.
+        network, data: AlignRefineUNet, perhaps wrapped, and (B, channels, *S) images.
+        target: nnU-Net's, one for each output with deep supervision, the full resolution first; anatomy, if any, is
+            the second channel of the label maps. A function makes them from the network's outputs.
+        losses, told: the losses, and what the network is told of the cases; None: nothing.
         precision: of the forward pass and the segmentation loss; None: as the caller has set it.
-        told: what the network is told of the cases, and where its phrases are; None: nothing.
     """
     with precision or nullcontext():
         guided = _forward(network, data, losses.refiner is not None, told)
         output, similarity = guided.segmentation, guided.similarity
         full = target(output) if callable(target) else target
-        if losses.reports is not None:
-            full = losses.reports.with_negatives(full)
+        full = full if losses.reports is None else losses.reports.with_negatives(full)
         labels = without_anatomy(full) if losses.has_anatomy else full
         segmentation = losses.segmentation(output, labels)
     zero = segmentation.new_zeros(())
-    report = ReportTerms(zero, zero, zero, zero)
+    finest, report = _finest(full), ReportTerms(zero, zero, zero, zero)
     if losses.reports is not None:
-        report = losses.reports(_finest(output), _finest(full))
+        report = losses.reports(_finest(output), finest)
     if losses.guidance is None or similarity is None:
         unknown = segmentation.new_full((), float("nan"))
         loss = segmentation if losses.reports is None else segmentation + report.weighted
         return StepTerms(loss, segmentation, zero, zero, zero, zero, *report[1:], unknown, unknown)
-    finest, refine, ground, weighted = _finest(full), zero, zero, zero
+    refine = zero
     if losses.refiner is not None and guided.refinement is not None:
         refine = losses.refiner(_finest(output), guided.refinement, _finest(labels))
-    places, attributes, _ = guided.grounded
-    if losses.grounding is not None and told is not None and places is not None and attributes is not None:
-        dice_weight = losses.grounding.dice_weight
-        ground = grounding_loss(places, attributes, finest[:, 1:], told.members, dice_weight, finest[:, :1])
-        weighted = losses.grounding.weight * ground
+    ground, weighted = _ground(guided, losses.grounding, told, finest) or (zero, zero)
     text = losses.guidance(similarity, finest)
-    return StepTerms(
-        loss=segmentation + text.weighted + refine + weighted + report.weighted,
-        loss_seg=segmentation,
-        loss_align=text.align,
-        loss_heat=text.heat,
-        loss_refine=refine,
-        loss_ground=ground,
-        loss_report_place=report.place,
-        loss_report_outside=report.outside,
-        loss_report_volume=report.volume,
-        similarity_foreground=text.similarity_foreground,
-        similarity_background=text.similarity_background,
-    )
+    loss = segmentation + text.weighted + refine + weighted + report.weighted
+    known = (text.similarity_foreground, text.similarity_background)
+    return StepTerms(loss, segmentation, text.align, text.heat, refine, ground, *report[1:], *known)
+
+
+def _ground(
+    guided: Guided, settings: GroundingSettings | None, told: Told | None, target: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """The grounding loss and the same with its weight; None where phrases are not grounded."""
+    places, attributes, _ = guided.grounded
+    if settings is None or told is None or places is None or attributes is None:
+        return None
+    loss = grounding_loss(places, attributes, target[:, 1:], told.members, settings.dice_weight, target[:, :1])
+    return loss, settings.weight * loss
 
 
 def _forward(network: Any, data: Tensor, apart: bool, told: Told | None) -> Guided:

@@ -12,14 +12,46 @@ from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.losses.refiner import RefinerLoss, own_loss
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.nnunet.loaders import drawn_with
-from nnunetv2_textguided.nnunet.plans import LabelManager
+from nnunetv2_textguided.nnunet.plans import LabelManager, PlansManager
 from nnunetv2_textguided.schedule import PhaseWeights
 from nnunetv2_textguided.settings import Settings
 from nnunetv2_textguided.training.anatomy import TrainingAnatomy
-from nnunetv2_textguided.training.case_text import TrainingCaseText
+from nnunetv2_textguided.training.case_text import TrainingCaseText, load_case_text
 from nnunetv2_textguided.training.step import StepLosses, Told
-from nnunetv2_textguided.training.supervision import ReportSupervision
+from nnunetv2_textguided.training.supervision import ReportSupervision, load_supervision, uses_places
 from nnunetv2_textguided.training.text import TrainingText
+
+
+def load_guidance(
+    text: TrainingText | None,
+    settings: Settings,
+    plans: PlansManager,
+    configuration: str,
+    dataset_json: dict[str, Any],
+    preprocessed: str,
+) -> tuple[TextGuidance, TrainingAnatomy | None]:
+    """What a training does with text, and the anatomy that it needs for that.
+
+    Args:
+        text: the embeddings; None: a training without text.
+        settings: complete settings.
+        plans: the data set's plans.
+        configuration: name of the configuration.
+        dataset_json: the data set's description.
+        preprocessed: the folder of the preprocessed data set.
+
+    Raises:
+        SettingsError: the settings ask for reports that cannot be had.
+        DataError: the case text, the reports or the description of the anatomy are not valid.
+    """
+    resolved = None if text is None else text.resolved
+    case = load_case_text(settings, resolved, plans.dataset_name)
+    sectors = settings.grounding.enabled or uses_places(settings, dataset_json)
+    anatomy = None
+    if sectors or (resolved is not None and resolved.anatomy):
+        anatomy = TrainingAnatomy.of(preprocessed, plans, configuration, dataset_json, sectors)
+    reports = load_supervision(settings, plans, configuration, dataset_json, preprocessed, anatomy)
+    return TextGuidance(text, settings, case, reports), anatomy
 
 
 class TextGuidance:
@@ -88,6 +120,12 @@ class TextGuidance:
         if self.text is not None and self.settings.text.control != "learned":
             network.set_text(self.text.pooled, self.text.tokens)
 
+    def start_epoch(self, weights: PhaseWeights, network: AlignRefineUNet, distributed: bool) -> None:
+        """Give losses and refiner the weights of an epoch, and spare what it has no use for."""
+        self.set_weights(weights, network)
+        if not distributed:  # DDP waits for the gradients of all parameters that it was given
+            self._spare(weights, network)
+
     def set_weights(self, weights: PhaseWeights, network: AlignRefineUNet) -> None:
         """Give losses and refiner the weights of an epoch."""
         if self.reports is not None:
@@ -100,7 +138,7 @@ class TextGuidance:
         if self.refiner_loss is not None:
             self.refiner_loss.weight.fill_(weights.refine)
 
-    def spare(self, weights: PhaseWeights, network: AlignRefineUNet) -> None:
+    def _spare(self, weights: PhaseWeights, network: AlignRefineUNet) -> None:
         """Spare what an epoch has no use for, without which the training is the same.
 
         A refiner that has yet to learn has no weight, and a network that is finished a learning rate of 0.

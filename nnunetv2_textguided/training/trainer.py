@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,36 +14,32 @@ from torch import nn
 from nnunetv2_textguided.errors import print_without_traceback
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.from_plans import build_from_architecture, uncompiled
-from nnunetv2_textguided.nnunet.folders import PREPROCESSED, nnunet_path
+from nnunetv2_textguided.nnunet.folders import PREPROCESSED, folder_in
 from nnunetv2_textguided.schedule import PhaseWeights, phase_weights
 from nnunetv2_textguided.settings import BLOCK
 from nnunetv2_textguided.settings.presets import resolve
 from nnunetv2_textguided.training import step
-from nnunetv2_textguided.training.anatomy import TrainingAnatomy
 from nnunetv2_textguided.training.augmentation import with_directions
-from nnunetv2_textguided.training.case_text import load_case_text
 from nnunetv2_textguided.training.checkpoints import Checkpoints
 from nnunetv2_textguided.training.continuation import best_so_far
-from nnunetv2_textguided.training.logbook import Logbook, epoch_record
+from nnunetv2_textguided.training.logbook import Logbook, describe_epoch, epoch_record
 from nnunetv2_textguided.training.optimiser import GroupPolyLR, build_optimiser
 from nnunetv2_textguided.training.plans import describe_training, nnunet_attributes
-from nnunetv2_textguided.training.refinement import Edits, warning
+from nnunetv2_textguided.training.refinement import Edits
 from nnunetv2_textguided.training.seed import describe_seed, set_seed
 from nnunetv2_textguided.training.segmentation import segmentation_loss
 from nnunetv2_textguided.training.splits import check_fold, ensure_splits
 from nnunetv2_textguided.training.statistics import means_of_steps, on_any_rank
-from nnunetv2_textguided.training.supervision import load_supervision, uses_places
-from nnunetv2_textguided.training.text_guidance import TextGuidance
-from nnunetv2_textguided.training.validation import OnlineValidation, random_patches
+from nnunetv2_textguided.training.text_guidance import load_guidance
+from nnunetv2_textguided.training.validation import OnlineValidation, random_patches, replaced
 from nnunetv2_textguided.training.watch import NonFiniteWatch
 
 
 class nnUNetTrainerAlignRefine(nnUNetTrainer):
     """Text-guided training in phases (paper section II-E; docs/method.md).
 
-    Everything that nnU-Net's commands do with a trainer works unmodified. Hyper-parameters are read from the
-    `text_guidance` block of the configuration in the plans; the complete block is written into the model folder's
-    plans.json and into every checkpoint.
+    Everything that nnU-Net's commands do with a trainer works unmodified. Hyper-parameters are the `text_guidance`
+    block of the configuration in the plans; complete, it is written into the model folder's plans.json and checkpoints.
 
     Raises:
         TrainingError: nnU-Net's part of the plans is not valid.
@@ -69,24 +64,16 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net's signature)
     ) -> None:
         print_without_traceback()
-        continued, name = bool(plans.get("continue_training", False)), plans.get("dataset_name")
-        preprocessed = nnunet_path(PREPROCESSED)
-        folder = preprocessed / name if preprocessed is not None and isinstance(name, str) else None
+        continued = bool(plans.get("continue_training", False))  # nnU-Net takes it out of the plans
+        folder = folder_in(PREPROCESSED, plans.get("dataset_name"))
         plans, self.settings, text = describe_training(plans, configuration, dataset_json, self.fixed, folder)
         super().__init__(plans, configuration, fold, dataset_json, device)
-        for attribute, value in nnunet_attributes(self.settings).items():
-            setattr(self, attribute, value)
-        resolved, grounded = None if text is None else text.resolved, self.settings.grounding.enabled
-        case = load_case_text(self.settings, resolved, self.plans_manager.dataset_name)
-        self.anatomy: TrainingAnatomy | None = None
-        at, sectors = self.preprocessed_dataset_folder, grounded or uses_places(self.settings, dataset_json)
-        if sectors or (resolved is not None and resolved.anatomy):
-            self.anatomy = TrainingAnatomy.of(at, self.plans_manager, configuration, dataset_json, sectors)
-            # What a cascade's loader reads from there is appended to the label and augmented with it; only a cascaded
-            # configuration would then move it into the image.
+        self.__dict__.update(nnunet_attributes(self.settings))
+        there = self.plans_manager, configuration, dataset_json, self.preprocessed_dataset_folder
+        self.text_guidance, self.anatomy = load_guidance(text, self.settings, *there)
+        if self.anatomy is not None:
+            # What a cascade's loader reads there is augmented with the label; only cascades move it into the image.
             self.folder_with_segs_from_previous_stage = str(self.anatomy.folder)
-        reports = load_supervision(self.settings, self.plans_manager, configuration, dataset_json, at, self.anatomy)
-        self.text_guidance = TextGuidance(text, self.settings, case, reports)
         self.checkpoints = Checkpoints(self.plans_manager.plans, configuration, continued)
         labels = self.label_manager
         self.online_validation = OnlineValidation(Edits(labels.has_regions, labels.ignore_label))
@@ -94,8 +81,6 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         self.logbook = Logbook(self.logger)
         self.weights = PhaseWeights("segmentation", 0.0, 0.0, 0.0)
         self.step_means: dict[str, float] = {}
-
-    # ------------------------------------------------------------------ building
 
     @staticmethod
     def build_network_architecture(
@@ -160,8 +145,6 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
             self.inference_allowed_mirroring_axes = mirroring
         return rotation, dummy, patch_size, mirroring
 
-    # ------------------------------------------------------------------ training
-
     def on_train_start(self) -> None:
         """Check the model folder, preprocess anatomy, nnU-Net's start; write a checkpoint that a kill left out."""
         self.checkpoints.check_folder(self.output_folder_base)
@@ -170,11 +153,9 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         super().on_train_start()
         if self.local_rank == 0 and self.output_folder is not None:
             best = self.checkpoints.missing_best(self.output_folder, self.current_epoch, self.logbook.moving_dice)
-            if best is not None:
-                # Counted on at the end of an epoch, and checkpoints are written before that.
-                self.current_epoch -= 1
-                self.save_checkpoint(best)
-                self.current_epoch += 1
+            if best is not None:  # counted on at the end of an epoch, and checkpoints are written before that
+                with replaced(self, "current_epoch", self.current_epoch - 1):
+                    self.save_checkpoint(best)
         if (message := self.text_guidance.describe()) is not None:
             self.print_to_log_file(message)
         if self.current_epoch == 0:
@@ -188,9 +169,7 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         """Set this epoch's learning rates and phase weights."""
         super().on_train_epoch_start()
         self.weights = phase_weights(self.current_epoch, self.num_epochs, self.settings, self.logbook.history)
-        self.text_guidance.set_weights(self.weights, self.bare_network)
-        if not self.is_ddp:  # which waits for the gradients of all parameters that it was given
-            self.text_guidance.spare(self.weights, self.bare_network)
+        self.text_guidance.start_epoch(self.weights, self.bare_network, self.is_ddp)
         self.print_to_log_file(f"Phase: {self.weights}")
 
     def train_step(self, batch: dict) -> dict:
@@ -216,8 +195,6 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
             self.logbook.keep_intensities(self.get_tr_and_val_datasets()[0], self.output_folder)
         super().on_train_end()
 
-    # ------------------------------------------------------------------ validation
-
     def on_validation_epoch_start(self) -> None:
         """Start to watch the refiner and to count similarity logits."""
         super().on_validation_epoch_start()
@@ -225,15 +202,12 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
 
     def validation_step(self, batch: dict) -> dict:
         """nnU-Net's step on the label maps, with a network that is observed."""
-        target, network, loss = batch["target"], self.network, self.text_guidance.loss
-        oversampling = self.oversample_foreground_percent, self.probabilistic_oversampling
-        patches = random_patches(self.batch_size, *oversampling)
+        target, loss = batch["target"], self.text_guidance.loss
+        patches = random_patches(self.batch_size, self.oversample_foreground_percent, self.probabilistic_oversampling)
         labels = target if self.anatomy is None else step.without_anatomy(target)
-        self.network = self.online_validation.observe(network, self.bare_network, target, labels, loss, patches)
-        try:
+        observed = self.online_validation.observe(self.network, self.bare_network, target, labels, loss, patches)
+        with replaced(self, "network", observed):
             return super().validation_step({**batch, "target": labels})
-        finally:
-            self.network = network
 
     def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
         """nnU-Net's pseudo Dice, whose moving average skips epochs without any; then calibrate the heatmap."""
@@ -243,24 +217,16 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """nnU-Net's final validation, which reads whole cases and needs no anatomy."""
-        folder, self.folder_with_segs_from_previous_stage = self.folder_with_segs_from_previous_stage, None
-        try:
+        with replaced(self, "folder_with_segs_from_previous_stage", None):
             super().perform_actual_validation(save_probabilities)
-        finally:
-            self.folder_with_segs_from_previous_stage = folder
-
-    # ------------------------------------------------------------------ log and checkpoints
 
     def on_epoch_end(self) -> None:
         """Log this package's values, then nnU-Net's end of epoch (which writes checkpoints), then the CSV."""
         refinement = self.online_validation.edits.finish(self.is_ddp)
-        if (message := warning(refinement, self.weights.alpha)) is not None:
-            self.print_to_log_file(message)
         record = epoch_record(self.step_means, self.weights, refinement, self.bare_network, self.optimizer)
         self.logbook.log(record, self.current_epoch)
-        self.print_to_log_file("text guidance:", {k: round(v, 4) for k, v in record.items() if isinstance(v, float)})
-        if self._best_ema is not None and not math.isfinite(self._best_ema):
-            self._best_ema = None  # an epoch without a Dice is not the one to beat
+        self.print_to_log_file(describe_epoch(record))
+        self._best_ema = best_so_far(self.logbook.moving_dice[:-1])  # not nnU-Net's, which may be a NaN
         super().on_epoch_end()
         if self.local_rank == 0 and self.output_folder is not None:
             self.logbook.write_csv(Path(self.output_folder) / "text_guidance_log.csv")

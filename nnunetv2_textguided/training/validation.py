@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,6 +14,17 @@ from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.calibration import count
 from nnunetv2_textguided.training.refinement import Edits, segment
 from nnunetv2_textguided.training.statistics import sum_over_ranks
+
+
+@contextmanager
+def replaced(owner: Any, attribute: str, value: Any) -> Iterator[None]:
+    """A context in which an attribute of `owner` has another value."""
+    before = getattr(owner, attribute)
+    setattr(owner, attribute, value)
+    try:
+        yield
+    finally:
+        setattr(owner, attribute, before)
 
 
 def random_patches(batch_size: int, oversampled: float, probabilistic: bool) -> int:

@@ -14,7 +14,7 @@ import torch
 from nnunetv2_textguided.benchmark.describe import describe_study
 from nnunetv2_textguided.benchmark.progress import Progress
 from nnunetv2_textguided.benchmark.record import Recorder
-from nnunetv2_textguided.benchmark.run import write_repeats
+from nnunetv2_textguided.benchmark.repeats import write_repeats
 from nnunetv2_textguided.benchmark.states import State, Status
 from nnunetv2_textguided.benchmark.study import Cell, Study, Variant
 from nnunetv2_textguided.cli import main

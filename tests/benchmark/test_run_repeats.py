@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from nnunetv2_textguided.benchmark.progress import ProgressReader
-from nnunetv2_textguided.benchmark.run import _repeated
+from nnunetv2_textguided.benchmark.repeats import repeated
 from nnunetv2_textguided.benchmark.study import Cell, Study, find_repeats
-from nnunetv2_textguided.nnunet.variant import Variant, repeat_plans, split_repeat, variant_and_repeat
+from nnunetv2_textguided.nnunet.variant import Variant, repeat_plans, split_repeat
 
 VARIANT = Variant("nnUNetTrainer", "nnUNetPlans", "3d_fullres")
 
@@ -20,7 +20,7 @@ VARIANT = Variant("nnUNetTrainer", "nnUNetPlans", "3d_fullres")
 def test_a_repeats_plans_name_leads_back(repeat: int, name: str) -> None:
     assert repeat_plans("nnUNetPlans", repeat) == name
     assert split_repeat(name) == ("nnUNetPlans", repeat)
-    assert variant_and_repeat(VARIANT.repeated(repeat)) == (VARIANT, repeat)
+    assert split_repeat(VARIANT.repeated(repeat).plans) == (VARIANT.plans, repeat)
 
 
 @pytest.mark.parametrize("name", ["nnUNetPlans", "nnUNetPlans_repeat", "nnUNetPlans_repeat1", "nnUNetPlans_repeat02"])
@@ -47,12 +47,12 @@ def test_repeats_are_found_by_their_folders(tmp_path: Path) -> None:
 
 def test_a_repeat_has_a_seed_of_its_own_where_the_plans_have_one() -> None:
     plans = {"plans_name": "P", "configurations": {"a": {"text_guidance": {"training": {"seed": 7}}}, "b": {}}}
-    copy = _repeated(plans, "P_repeat3")
+    copy = repeated(plans, "P_repeat3")
     assert copy["configurations"]["a"]["text_guidance"]["training"]["seed"] == 9
     assert (copy["plans_name"], copy["configurations"]["b"]) == ("P_repeat3", {})
     assert plans["configurations"]["a"] == {"text_guidance": {"training": {"seed": 7}}}, "the original stays"
     without = {"plans_name": "P", "configurations": {"a": {"text_guidance": {"training": {"epochs": 2}}}}}
-    assert _repeated(without, "P_repeat2") == {**without, "plans_name": "P_repeat2"}
+    assert repeated(without, "P_repeat2") == {**without, "plans_name": "P_repeat2"}
 
 
 def test_the_seed_is_read_from_the_training_log(tmp_path: Path) -> None:

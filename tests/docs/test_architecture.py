@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 from types import ModuleType
 
@@ -32,3 +33,21 @@ def test_every_folder_is_in_the_picture(architecture: ModuleType) -> None:
     drawn = {room for floor in architecture.FLOORS for room in floor}
     folders = {path.parent.name for path in architecture.PACKAGE.glob("*/__init__.py")}
     assert folders <= drawn
+
+
+MOST_LINES = {"file": 250, "function": 40}
+"""The longest that a reader is asked to follow at once, docstrings included."""
+
+
+def test_files_and_functions_are_short() -> None:
+    found = {}
+    for folder in ("nnunetv2_textguided", "trainers"):
+        for path in sorted((REPOSITORY / folder).rglob("*.py")):
+            text, name = path.read_text(encoding="utf-8"), str(path.relative_to(REPOSITORY))
+            found["file", name] = len(text.splitlines())
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                    lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                    found["function", f"{name}:{node.lineno} {node.name}"] = lines
+    assert len(found) > 1000
+    assert {what: lines for what, lines in found.items() if lines > MOST_LINES[what[0]]} == {}

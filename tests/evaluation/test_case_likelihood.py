@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.case_facts import CaseFacts
 from nnunetv2_textguided.evaluation.case_likelihood import (
-    CaseFacts,
     case_likelihood,
     fit_likelihood,
     read_likelihood,

@@ -18,9 +18,9 @@ import torch
 
 from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.case_facts import CaseFacts
 from nnunetv2_textguided.evaluation.case_likelihood import (
     FILE,
-    CaseFacts,
     case_likelihood,
     fit_likelihood,
     write_likelihood,

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from nnunetv2_textguided.errors import EmbeddingFileError, PromptBankError
+from nnunetv2_textguided.files import file_sha256
 from nnunetv2_textguided.settings import TextSettings
 from nnunetv2_textguided.text.bank import PromptBank, bank_names, load_bank
-from nnunetv2_textguided.text.embeddings import TextEmbeddings, file_sha256, write_embeddings
+from nnunetv2_textguided.text.embeddings import TextEmbeddings, write_embeddings
 from nnunetv2_textguided.text.packaged import packaged_embeddings, packaged_rows
 from nnunetv2_textguided.text.resolve import FILE_NAME, resolve_text
 

@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nnunetv2_textguided.benchmark.report.analysis import Analysis
-from nnunetv2_textguided.evaluation.case_likelihood import CERTAIN
+from nnunetv2_textguided.evaluation.case_facts import CERTAIN
 from nnunetv2_textguided.evaluation.difference import POOLING_LEVEL
 from nnunetv2_textguided.evaluation.strata import RATE
 
 
 def methods(analysis: Analysis) -> Iterator[str]:
     """Paragraphs of plain text."""
+    yield from _scoring(analysis)
+    yield from _statistics(analysis)
+    yield from _thresholds_and_calibration(analysis)
+    yield (
+        "Effect sizes: d_z is the mean difference in standard deviations of the differences; r the matched-pairs "
+        "rank-biserial correlation. In subgroups, lesions found are those whose candidate is at least as confident as "
+        f"the threshold at which that variant has {RATE:g} false positive per case over all cases."
+    )
+
+
+def _scoring(analysis: Analysis) -> Iterator[str]:
     options, results = analysis.options, analysis.results
-    level, alpha = f"{options.level:.0%}", f"{1 - options.level:.2g}"
     yield (
         f"Scored: {analysis.scored}, on the {len(results.cases)} validation cases of {len(set(results.patients))} "
         f"patients in the folds {', '.join(map(str, analysis.study.folds))}. Post-processing: "
@@ -26,6 +36,11 @@ def methods(analysis: Analysis) -> Iterator[str]:
         "picai_eval's rule (IoU of at least 0.10); a case's score is its highest confidence. AUROC is over cases, AP "
         "and sensitivities over lesions. Post-processing does not touch the candidates."
     )
+
+
+def _statistics(analysis: Analysis) -> Iterator[str]:
+    options = analysis.options
+    level, alpha = f"{options.level:.0%}", f"{1 - options.level:.2g}"
     yield (
         f"Intervals: {level} percentile bootstrap over patients (all cases of a drawn patient together), "
         f"{options.resamples} replicates, seed {options.seed}, with these trainings as they are."
@@ -38,10 +53,13 @@ def methods(analysis: Analysis) -> Iterator[str]:
         f"vary by more (F test at {POOLING_LEVEL:.0%}). Holm's correction at {alpha} over the variants, separately for "
         f"each metric: {analysis.primary.title} is the primary one, the others are exploratory."
     )
+
+
+def _thresholds_and_calibration(analysis: Analysis) -> Iterator[str]:
     yield (
         "Fitted thresholds: the masks of each fold's cases are cut where the other folds' cases (all repeats) have the "
-        f"highest mean Dice of cases with a lesion, less {options.price:g} for each mL of false volume in the mean "
-        "case without one, before any post-processing. Average precision of voxels: of all voxels of a training's "
+        f"highest mean Dice of cases with a lesion, less {analysis.options.price:g} for each mL of false volume in the "
+        "mean case without one, before any post-processing. Average precision of voxels: of all voxels of a training's "
         "validation cases. What fitting changes of a difference has an interval of its own; Holm's correction over "
         "the variants."
     )
@@ -52,9 +70,4 @@ def methods(analysis: Analysis) -> Iterator[str]:
         "over patients and trainings, by each case's influence. Decision curves: net benefit by the likelihood, with "
         "intervals over patients. Differences in subgroups are made as the others, but without any correction: they "
         "are exploratory."
-    )
-    yield (
-        "Effect sizes: d_z is the mean difference in standard deviations of the differences; r the matched-pairs "
-        "rank-biserial correlation. In subgroups, lesions found are those whose candidate is at least as confident as "
-        f"the threshold at which that variant has {RATE:g} false positive per case over all cases."
     )

@@ -24,13 +24,35 @@ def model_card(analysis: Analysis) -> str:
 
 
 def _lines(analysis: Analysis) -> Iterator[str]:
-    variant, names, study = analysis.headline, analysis.names, analysis.study
-    description = analysis.collected.dataset_json
-    yield f"# Model card: {variant.name}"
+    study = analysis.study
+    yield f"# Model card: {analysis.headline.name}"
     yield ""
     yield f"{len(study.folds)}-fold cross-validation on {study.dataset}, reported by nnunetv2-textguided {__version__}."
     yield ""
     yield "## Model"
+    yield from _model(analysis)
+    yield ""
+    yield "## Data"
+    yield from _data(analysis)
+    yield ""
+    yield "## Intended use"
+    yield ("Research on segmentation. This is not a medical device: it has not been evaluated for diagnosis, on other "
+           "scanners or populations than those of the data set, or together with readers.")  # fmt: skip
+    yield ""
+    yield f"## Results ({analysis.options.level:.0%} intervals over patients)"
+    yield from _results(analysis)
+    yield ""
+    yield from _subgroups(analysis)
+    yield "## Does the text help?"
+    yield from _verdict(analysis)
+    yield "## What to keep in mind"
+    yield from (f"- **{check.title}** ({check.status.value}): {check.text}" for check in analysis.checks)
+    yield ""
+    yield from checklists(analysis)
+
+
+def _model(analysis: Analysis) -> Iterator[str]:
+    variant = analysis.headline
     yield f"- nnU-Net v2 trainer `{variant.trainer}`, plans `{variant.plans}`, configuration `{variant.configuration}`"
     yield from _text_lines(analysis)
     costs = analysis.costs[variant]
@@ -39,11 +61,12 @@ def _lines(analysis: Analysis) -> Iterator[str]:
     known = [(c.title, cost_text(c, costs.values[c.key])) for c in COLUMNS if math.isfinite(costs.values[c.key])]
     yield from (f"- {title}: {value}" for title, value in known)
     yield from _software(analysis)
-    yield ""
-    yield "## Data"
+
+
+def _data(analysis: Analysis) -> Iterator[str]:
+    description, results = analysis.collected.dataset_json, analysis.results
     channels = description.get("channel_contents") or description.get("channel_names") or {}
     yield f"- Channels: {', '.join(map(str, channels.values()))}; labels: {', '.join(description.get('labels', {}))}"
-    results = analysis.results
     positive = int((results.lesions > 0).sum())
     yield (f"- Validated on {len(results.cases)} cases of {len(set(results.patients))} patients, {positive} with "
            f"{' or '.join(results.classes)}, {int(results.lesions.sum())} lesions; no patient information beyond "
@@ -52,21 +75,19 @@ def _lines(analysis: Analysis) -> Iterator[str]:
         origins = ", ".join(f"{number} {origin}" for origin, number in sorted(further.items()))
         yield f"- Learned from and never validated: {further.total()} cases ({origins})"
     yield from (f"- {key}: {description[key]}" for key in ("licence", "reference", "description") if key in description)
-    yield ""
-    yield "## Intended use"
-    yield ("Research on segmentation. This is not a medical device: it has not been evaluated for diagnosis, on other "
-           "scanners or populations than those of the data set, or together with readers.")  # fmt: skip
-    yield ""
-    yield f"## Results ({analysis.options.level:.0%} intervals over patients)"
+
+
+def _results(analysis: Analysis) -> Iterator[str]:
     yield "| metric | value | interval | cases |"
     yield "|---|---|---|---|"
-    for name, estimate in analysis.estimates.table[variant].items():
+    for name, estimate in analysis.estimates.table[analysis.headline].items():
         metric, ends = METRICS[name], estimate.interval
         yield (f"| {metric.title} | {metric.text(estimate.value)} | [{metric.text(ends.low)}, "
                f"{metric.text(ends.high)}] | {estimate.cases} |")  # fmt: skip
-    yield ""
-    yield from _subgroups(analysis)
-    yield "## Does the text help?"
+
+
+def _verdict(analysis: Analysis) -> Iterator[str]:
+    variant, names = analysis.headline, analysis.names
     yield " ".join((analysis.verdict.sentence, *analysis.verdict.notes))
     yield ""
     if variant != analysis.baseline:
@@ -76,10 +97,6 @@ def _lines(analysis: Analysis) -> Iterator[str]:
                f"{text(difference.found.value, sign=True)} [{text(difference.found.ends.low, sign=True)}, "
                f"{text(difference.found.ends.high, sign=True)}], p = {difference.p_holm:.3g} (Holm).")  # fmt: skip
         yield ""
-    yield "## What to keep in mind"
-    yield from (f"- **{check.title}** ({check.status.value}): {check.text}" for check in analysis.checks)
-    yield ""
-    yield from checklists(analysis)
 
 
 def _text_lines(analysis: Analysis) -> Iterator[str]:

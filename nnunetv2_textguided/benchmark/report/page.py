@@ -50,48 +50,62 @@ def render_page(analysis: Analysis, figures: Mapping[str, tuple[str, str]], file
     """
     from markupsafe import Markup
 
-    answer, tone = _ANSWERS[analysis.verdict.outcome]
     return render(
         TEMPLATE,
-        study=analysis.study,
-        results=analysis.results,
-        scored=analysis.scored,
-        answer=answer,
-        tone=tone,
-        verdict=analysis.verdict.sentence,
-        notes=analysis.verdict.notes,
-        variants=analysis.results.variants,
-        names=analysis.names,
-        colours=colours(analysis.results.variants, analysis.baseline),
-        baseline=analysis.baseline,
-        headline=analysis.headline,
-        primary=analysis.primary,
+        **_results_of(analysis),
+        **_parts_of(analysis),
         figures={name: (Markup(svg), reading) for name, (svg, reading) in figures.items()},
-        key_figures=_key_figures(analysis),
-        metrics=[m for m in METRICS.values() if _any_defined(analysis, m)],
-        cell=lambda variant, metric: _cell(analysis, variant, metric),
-        comparisons=[_comparison_row(analysis, c) for family in analysis.comparisons.values() for c in family],
-        threshold_cells=lambda variant: threshold_cells(analysis.thresholds, variant),
-        threshold_sentences=list(threshold_sentences(analysis.thresholds, analysis.names, analysis.baseline)),
-        price=f"{analysis.options.price:g}",
-        probabilities=analysis.probabilities,
-        quantity_titles=list(QUANTITIES.values()),
-        calibration_cells=calibration_cells,
-        subgroups=_subgroup_rows(analysis),
-        shown_in_subgroups=_shown_in_subgroups(analysis),
-        cost_columns=[c for c in COLUMNS if any(math.isfinite(k.values[c.key]) for k in analysis.costs.values())],
-        costs=analysis.costs,
-        cost_text=cost_text,
-        cases=list(draw_cases(analysis)),
-        checks=analysis.checks,
-        methods=list(methods(analysis)),
         files=files,
         command=command,
         versions=", ".join(f"{name} {version}" for name, version in software_versions(LIBRARIES).items()),
         version=__version__,
         date=datetime.date.today().isoformat(),
-        level=f"{analysis.options.level:.0%}",
     )
+
+
+def _results_of(analysis: Analysis) -> dict[str, Any]:
+    """What the page's first part shows: the answer, the table of results, the comparisons."""
+    answer, tone = _ANSWERS[analysis.verdict.outcome]
+    return {
+        "study": analysis.study,
+        "results": analysis.results,
+        "scored": analysis.scored,
+        "answer": answer,
+        "tone": tone,
+        "verdict": analysis.verdict.sentence,
+        "notes": analysis.verdict.notes,
+        "variants": analysis.results.variants,
+        "names": analysis.names,
+        "colours": colours(analysis.results.variants, analysis.baseline),
+        "baseline": analysis.baseline,
+        "headline": analysis.headline,
+        "primary": analysis.primary,
+        "key_figures": _key_figures(analysis),
+        "metrics": [m for m in METRICS.values() if _any_defined(analysis, m)],
+        "cell": lambda variant, metric: _cell(analysis, variant, metric),
+        "comparisons": [_comparison_row(analysis, c) for family in analysis.comparisons.values() for c in family],
+        "level": f"{analysis.options.level:.0%}",
+    }
+
+
+def _parts_of(analysis: Analysis) -> dict[str, Any]:
+    """What the page shows below: thresholds, probabilities, subgroups, costs, cases, checks and methods."""
+    return {
+        "threshold_cells": lambda variant: threshold_cells(analysis.thresholds, variant),
+        "threshold_sentences": list(threshold_sentences(analysis.thresholds, analysis.names, analysis.baseline)),
+        "price": f"{analysis.options.price:g}",
+        "probabilities": analysis.probabilities,
+        "quantity_titles": list(QUANTITIES.values()),
+        "calibration_cells": calibration_cells,
+        "subgroups": _subgroup_rows(analysis),
+        "shown_in_subgroups": _shown_in_subgroups(analysis),
+        "cost_columns": [c for c in COLUMNS if any(math.isfinite(k.values[c.key]) for k in analysis.costs.values())],
+        "costs": analysis.costs,
+        "cost_text": cost_text,
+        "cases": list(draw_cases(analysis)),
+        "checks": analysis.checks,
+        "methods": list(methods(analysis)),
+    }
 
 
 def _any_defined(analysis: Analysis, metric: Metric) -> bool:

@@ -79,13 +79,17 @@ def analyse_probabilities(
             for (of, variant), own in every.items()
             if variant != baseline and (of, baseline) in every
         },
-        benefit={
-            variant: [(float(case.mean()), interval(means(case, weights), level))
-                      for case in net_benefit(one, positive, THRESHOLDS).mean(axis=1)]
-            for variant, one in predicted[LIKELIHOOD].items()
-        },
+        benefit={variant: _benefit(one, positive, weights, level) for variant, one in predicted[LIKELIHOOD].items()},
         everyone=net_benefit(np.ones((1, positive.size)), positive, THRESHOLDS).mean(axis=(1, 2)),
-    )  # fmt: skip
+    )
+
+
+def _benefit(
+    predicted: np.ndarray, positive: np.ndarray, weights: np.ndarray, level: float
+) -> list[tuple[float, Interval]]:
+    """Net benefit at each threshold, and its interval."""
+    cases = net_benefit(predicted, positive, THRESHOLDS).mean(axis=1)
+    return [(float(case.mean()), interval(means(case, weights), level)) for case in cases]
 
 
 def _predict(

@@ -119,7 +119,7 @@ def check_results() -> CheckResult:
 
 def check_embeddings() -> CheckResult:
     """The packaged embedding file is whole: with it a training needs neither text encoder nor internet."""
-    from nnunetv2_textguided.text.embeddings import file_sha256
+    from nnunetv2_textguided.files import file_sha256
     from nnunetv2_textguided.text.packaged import PACKAGED, packaged_embeddings
 
     try:

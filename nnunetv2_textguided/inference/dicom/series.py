@@ -27,7 +27,6 @@ DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
 """Names that say what the file is. Scanners' exports often have none."""
 # Where vendors kept the b-value before the standard's attribute (0018,9087): Siemens, GE.
 _SIEMENS_B, _GE_B = (0x0019, 0x100C), (0x0043, 0x1039)
-_HEAD_FOOT = 2
 
 
 @dataclass(frozen=True)

@@ -75,11 +75,10 @@ def export_model(model: Path, target: Path, options: ExportOptions | None = None
             _side_files(fold, folder / fold.name)
         _side_files(model, folder)
         report = inspect_model(model)[0]
-        dataset = report.dataset or model.parent.name
         write_text(folder / CARD, model_card(report, description, licences, body))
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {check_name(path.relative_to(folder).as_posix(), str(model)): describe_file(path) for path in paths}
-        Manifest(dataset, model.name, files, software_versions()).write(folder)
+        Manifest(report.dataset or model.parent.name, model.name, files, software_versions()).write(folder)
         if target.exists():
             target.rmdir()
         shutil.move(folder, target)

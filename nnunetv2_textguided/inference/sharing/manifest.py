@@ -13,8 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import write_json
-from nnunetv2_textguided.text.embeddings import file_sha256
+from nnunetv2_textguided.files import file_sha256, write_json
 
 NAME = "config.json"
 FORMAT = "nnunetv2_textguided.model"
