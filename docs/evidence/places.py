@@ -1,10 +1,16 @@
-"""Where sentences and phrases are found in a rendered case, and how a network of either row reads them."""
+"""Where sentences and phrases are found in a rendered case, and how a network of either row reads them.
+
+    python docs/evidence/places.py
+
+writes the table of places.csv into docs/case_text.md.
+"""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -15,6 +21,7 @@ from torch.nn import functional as F
 from wordings import development, independent
 
 from nnunetv2_textguided.anatomy.sectors import SECTORS
+from nnunetv2_textguided.files import write_text
 from nnunetv2_textguided.inference.text_effect import GROUNDED, grounding_of
 from nnunetv2_textguided.network.grounding import CaseInput
 from nnunetv2_textguided.text.encoders import load_encoder
@@ -24,6 +31,19 @@ PHRASES = 60
 """Phrases of each kind whose places are looked for in each case."""
 SMALLEST = 5
 """Voxels of a place that counts."""
+PLACES = Path(__file__).with_name("places.csv")
+PAGE = Path(__file__).parents[1] / "case_text.md"
+TITLES = {
+    "phrase known": "phrases of training",
+    "phrase development": "wordings that no training sees, places of any extent",
+    "phrase unseen": "an independent author's wordings of single sectors",
+    "oracle": "the right place",
+    "reader": "the reader's sentence",
+    "unseen": "the same in an independent author's wordings",
+    "other": "another positive patient's sentence",
+    "opposite": "the other zone, side and depth",
+}
+"""Condition of places.csv -> what the page calls it."""
 
 
 def code_of(text: str, width: int) -> np.ndarray:
@@ -118,3 +138,35 @@ def of_cases(where: dict[str, Any], found: Sequence[dict[str, Any]]) -> list[dic
         }
         for (case, condition), rows in table
     ]
+
+
+def table(path: Path = PLACES) -> str:
+    """The page's table: how well sentences and phrases are found, and how often the image contradicts them."""
+    rows = pd.read_csv(path, keep_default_na=False).assign(dice=lambda it: pd.to_numeric(it["dice"]))
+    lines = [
+        "| | Dice, plain | mimics | random codes | contradicted, plain | mimics |",
+        "|---|---|---|---|---|---|",
+    ]
+    for condition, title in TITLES.items():
+        chosen = rows[rows["condition"].str.startswith(condition)]
+        plain, mimics, codes = (chosen[chosen["model"] == name] for name in ("", "mimics_", "mimics_codes_"))
+        dice = [f"{_mean(one, 'dice', 'asked'):.2f}" for one in (plain, mimics, codes)]
+        flags = [f"{one['contradicted'].sum() / one['asked'].sum():.0%}".replace("%", " %") for one in (plain, mimics)]
+        lines.append(f"| {title} | {' | '.join([*dice, *flags])} |")
+    return "\n".join(lines)
+
+
+def _mean(rows: pd.DataFrame, value: str, weight: str) -> float:
+    known = rows[rows[value].notna()]
+    return float(np.average(known[value], weights=known[weight]))
+
+
+def main() -> None:
+    """Write the table into the page."""
+    begin, end = "<!-- places -->\n", "<!-- end -->"
+    before, rest = PAGE.read_text(encoding="utf-8").split(begin)
+    write_text(PAGE, f"{before}{begin}{table()}\n{end}{rest.split(end, 1)[1]}")
+
+
+if __name__ == "__main__":
+    main()
