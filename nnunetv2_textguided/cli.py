@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit status: 0 done, 1 an error that a user can mend, 2 wrong usage, 130 interrupted, by SIGINT or SIGTERM.
+        The exit status: 0 done, 1 an error that a user can correct, 2 wrong usage, 130 interrupted (SIGINT or SIGTERM).
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = next((word for word in words if word in SUBCOMMANDS), None)

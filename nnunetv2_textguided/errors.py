@@ -8,7 +8,7 @@ from typing import ClassVar
 
 
 class TextGuidedError(Exception):
-    """Base of every error this package raises for something a user can mend.
+    """Base of every error this package raises for something a user can correct.
 
     Args:
         what: what is wrong, in one sentence.

@@ -155,7 +155,7 @@ def read_json(
     except OSError as e:
         raise error(f"The file cannot be read: {e.strerror}.", where=path) from e
     except (ValueError, RecursionError) as e:  # ValueError: not UTF-8, not JSON, a repeated key, a giant number
-        raise error(f"The file is not valid JSON: {e}.", where=path, remedy="Mend or regenerate the file.") from e
+        raise error(f"The file is not valid JSON: {e}.", where=path, remedy="Correct or regenerate the file.") from e
 
 
 def parse_json(text: str, *, unique_keys: bool = False) -> Any:

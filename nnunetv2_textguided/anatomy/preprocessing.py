@@ -1,7 +1,7 @@
 """Bring anatomical label maps onto the grid of nnU-Net's preprocessed cases.
 
 nnU-Net keeps a cascade's former predictions beside its preprocessed cases in the same way, and its data loader reads
-and augments them together with the labels (nnunetv2/training/dataloading/nnunet_dataset.py); anatomy travels that road.
+and augments them together with the labels (nnunetv2/training/dataloading/nnunet_dataset.py); anatomy is kept likewise.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def exchange_prompts(
     assert settings is not None  # `text` has raised otherwise
     if settings.text.control != "none":
         raise EmbeddingFileError(
-            f"This model's text is the scientific control {settings.text.control!r}: it never heard any words.",
+            f"This model's text is the scientific control {settings.text.control!r}: it was trained without words.",
             where=predictor.trainer_name,
             remedy="Exchange the prompts of a model that was trained with language.",
         )

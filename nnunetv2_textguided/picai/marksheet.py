@@ -69,10 +69,10 @@ def _row(fields: dict[str, str | None], where: str) -> Row:
 
     verdict = text("case_csPCa").upper()
     if verdict not in ("YES", "NO"):
-        raise DataError(f"case_csPCa is {verdict!r}, not YES or NO.", where=where, remedy="Mend the marksheet.")
+        raise DataError(f"case_csPCa is {verdict!r}, not YES or NO.", where=where, remedy="Correct the marksheet.")
     isup = text("case_ISUP")
     if isup and not isup.isdigit():
-        raise DataError(f"case_ISUP is {isup!r}, not a number.", where=where, remedy="Mend the marksheet.")
+        raise DataError(f"case_ISUP is {isup!r}, not a number.", where=where, remedy="Correct the marksheet.")
     return Row(
         case=f"{text('patient_id')}_{text('study_id')}",
         patient=text("patient_id"),

@@ -117,6 +117,9 @@ class Estimator:
         if settings is not None:
             settings = self._with_text(settings)
             return build_from_architecture(architecture, settings, self.channels, self.labels.heads, True)
+        return self._build_stock(architecture, deep_supervision=True)
+
+    def _build_stock(self, architecture: Mapping[str, Any], deep_supervision: bool | None = None) -> nn.Module:
         return build_network(
             architecture["network_class_name"],
             architecture["arch_kwargs"],
@@ -124,7 +127,7 @@ class Estimator:
             self.channels,
             self.labels.heads,
             initialised=False,
-            deep_supervision=True,
+            deep_supervision=deep_supervision,
         )
 
     def _with_text(self, settings: Settings) -> Settings:
@@ -138,14 +141,7 @@ class Estimator:
     def stock_elements(self, architecture: Mapping[str, Any], patch: Sequence[int]) -> int:
         """Feature map elements of the stock network, as nnU-Net's planners count them."""
         with torch.device("meta"):
-            network: Any = build_network(
-                architecture["network_class_name"],
-                architecture["arch_kwargs"],
-                architecture["_kw_requires_import"],
-                self.channels,
-                self.labels.heads,
-                initialised=False,
-            )
+            network: Any = self._build_stock(architecture)
         return int(network.compute_conv_feature_map_size([int(n) for n in patch]))
 
     def budget(self, architecture: Mapping[str, Any], patch: Sequence[int], reference: Reference) -> float:

@@ -1,4 +1,4 @@
-"""Prompt bank: the words for each foreground label, and for everything else (DESIGN: Text).
+"""Prompt bank: the words for each foreground label, and for everything else (docs/text.md).
 
 The JSON form of a bank is read in bank_file.py.
 """
@@ -57,8 +57,8 @@ class PromptBank:
 
     Args:
         name: what the bank is called in logs.
-        class_prompts: for each label, in order, its prompts; several prompts are an ensemble (DESIGN: Network,
-            log-mean-exp over a class's prompts).
+        class_prompts: for each label, in order, its prompts; several prompts are an ensemble, the
+            log-mean-exp over their similarities (docs/method.md).
         context_prompts: positive descriptions of everything that is no label. May be empty.
         aliases: other names of a label, for `for_labels`. Not part of the hash.
 

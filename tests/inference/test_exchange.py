@@ -82,5 +82,5 @@ def test_a_file_without_the_models_label_is_refused(predict: Predict, model: Mod
 
 def test_a_control_that_never_heard_words_cannot_be_asked(predict: Predict, tmp_path: Path) -> None:
     learned = make_model(tmp_path / "m", folds=1, fixed={"text": {"control": "learned"}})
-    with pytest.raises(EmbeddingFileError, match="never heard any words"):
+    with pytest.raises(EmbeddingFileError, match="was trained without words"):
         predict(trained=learned.folder, model_options={"prompts": "default"})

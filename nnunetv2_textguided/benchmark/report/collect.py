@@ -170,7 +170,7 @@ def _expected(study: Study, splits: Splits, path: Path) -> dict[str, int]:
                 raise DataError(
                     f"Case {case} is validated in the folds {expected[case]} and {fold}.",
                     where=path,
-                    remedy="A cross-validation validates every case once; mend the folds and train again.",
+                    remedy="A cross-validation validates every case once; correct the folds and train again.",
                 )
             expected[case] = fold
     return expected

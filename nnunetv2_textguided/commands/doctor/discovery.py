@@ -13,7 +13,7 @@ from nnunetv2_textguided.nnunet.trainers import stock_lookup
 from nnunetv2_textguided.startup import OPT_OUT, VARIABLE, shim_folder
 
 TRAINER = "nnUNetTrainerAlignRefine"
-_NOT_FOUND = fails("There is no class to check: the stock lookup fails.", "Mend the stock lookup first.")
+_NOT_FOUND = fails("There is no class to check: the stock lookup fails.", "Repair the stock lookup first.")
 _EXPORT = 'eval "$(nnUNetv2_textguided env)"  (and in the file that your shell reads at start)'
 
 
@@ -46,8 +46,8 @@ def check_lookup() -> CheckResult:
     except Exception as error:  # nnU-Net imports all of its own trainers first: anything can go wrong there
         return fails(
             f"nnU-Net cannot find {TRAINER}.",
-            "Mend what the last lines of the traceback name. nnU-Net imports all of its own trainers, and every folder "
-            f"in {VARIABLE}, before it comes to this one.",
+            "Repair what the last lines of the traceback name. nnU-Net imports all of its own trainers, and every "
+            f"folder in {VARIABLE}, before it comes to this one.",
             error,
         )
     return works(f"-tr {TRAINER} is {found.__module__}.{found.__qualname__}")
@@ -60,7 +60,7 @@ def check_all_trainers() -> CheckResult:
     try:
         names = importlib.import_module("nnunetv2_textguided.training").__all__
     except Exception as error:  # see check_lookup
-        return fails("The package's trainers cannot be imported.", "Mend what the traceback names.", error)
+        return fails("The package's trainers cannot be imported.", "Repair what the traceback names.", error)
     for name in names:
         try:
             stock_lookup(name)
@@ -68,7 +68,7 @@ def check_all_trainers() -> CheckResult:
             missing.append(name)
             last = error
     if missing:
-        return fails(f"Not found: {', '.join(missing)}.", "Mend the stock lookup; this is the last traceback.", last)
+        return fails(f"Not found: {', '.join(missing)}.", "Repair the stock lookup; this is the last traceback.", last)
     return works(f"{len(names)} found")
 
 

@@ -98,7 +98,7 @@ def check_folder(variable: str) -> CheckResult:
     except OSError as error:
         if variable == "nnUNet_raw" and os.access(folder, os.R_OK | os.X_OK):
             return works(f"{folder} (read-only: converting data sets into it will fail, training will not)")
-        return fails(f"{variable}: nothing can be written to {folder}.", "Mend its permissions or free space.", error)
+        return fails(f"{variable}: nothing can be written to {folder}.", "Check its permissions or free space.", error)
     return works(str(folder))
 
 

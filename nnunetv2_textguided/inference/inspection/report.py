@@ -200,14 +200,14 @@ def _block(plans: Mapping[str, Any], configuration: str | None) -> dict[str, Any
 
 def _disagreements(folds: list[FoldReport]) -> list[str]:
     """Folds that were not told the same: an ensemble of them mixes models."""
-    heard: dict[tuple[Any, ...], list[str]] = {}
+    told: dict[tuple[Any, ...], list[str]] = {}
     for fold in folds:
         if fold.trainer is not None:
             block = _block(fold.plans, fold.configuration)
             text = resolve(block, where=fold.name).text.resolved if block is not None else None
             key = (fold.trainer, text and text.prompts_sha256, text and str(text.encoder.get("id")))
-            heard.setdefault(key, []).append(fold.name)
-    if len(heard) < 2:
+            told.setdefault(key, []).append(fold.name)
+    if len(told) < 2:
         return []
-    groups = [f"{', '.join(names)}: {trainer}, encoder {encoder}" for (trainer, _, encoder), names in heard.items()]
+    groups = [f"{', '.join(names)}: {trainer}, encoder {encoder}" for (trainer, _, encoder), names in told.items()]
     return ["the folds differ in trainer, prompts or encoder (" + "; ".join(groups) + ")"]
