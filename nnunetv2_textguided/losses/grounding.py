@@ -57,8 +57,9 @@ def _places_loss(log_probability: Tensor, shares: MapTarget, dice_weight: float)
     # At least one cell: the inverse root has no bound at zero.
     weight = cells.clamp(min=1) ** -0.5
     entropy = (weight * cost).sum() / (weight * cells).sum().clamp(min=1e-6)
-    flat = [part.transpose(0, 1).flatten(1) for part in (log_probability[:, 1:].exp(), inside, shares.valid - inside)]
-    return entropy + dice_weight * soft_dice_loss(*flat).mean()
+    maps = log_probability[:, 1:].exp(), inside, shares.valid - inside
+    probability, foreground, background = (part.transpose(0, 1).flatten(1) for part in maps)
+    return entropy + dice_weight * soft_dice_loss(probability, foreground, background).mean()
 
 
 def _of_each(weights: Tensor, values: Tensor) -> Tensor:
