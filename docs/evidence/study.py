@@ -1,4 +1,4 @@
-"""Reproduces docs/evidence.md: short trainings on rendered bpMRI of real anatomy, and their comparison.
+"""Reproduces docs/evidence_first.md: short trainings on rendered bpMRI of real anatomy, and their comparison.
 
     python docs/evidence/study.py --renderer phantom.py --work FOLDER [--variants NAME ...] [--trainers NAME ...]
         [--labels lesion zones mimics] [--folds 0 1 2 3 4] [--device cuda --jobs 8]
