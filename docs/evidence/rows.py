@@ -32,6 +32,13 @@ def run(*command: str, check: bool = True) -> None:
     subprocess.run([str(own) if own.exists() else command[0], *command[1:]], check=check)
 
 
+def link(source: str, target: str) -> str:
+    """Make a hard link to a file, unless it is there; for shutil.copytree."""
+    if not Path(target).exists():
+        os.link(Path(source).resolve(), target)
+    return target
+
+
 def rows_of_case(case: str, label: Path, files: dict[str, Files], repeat: int, fold: int) -> list[dict[str, Any]]:
     """A case's rows in a table that `nnUNetv2_textguided benchmark compare` reads.
 

@@ -100,7 +100,7 @@ def text_effect(
 
     described, remarks = less_text.described(), []
     for entry, region, less in zip(described["sentences"], less_text.maps, each, strict=False):
-        entry |= _grounding(region >= GROUNDED, less_text.less[0].probability, without, voxel_ml) | change(*less)
+        entry |= grounding_of(region >= GROUNDED, less_text.less[0].probability, without, voxel_ml) | change(*less)
         remarks += _remarks(entry)
     if less_text.text.clinical:
         described["clinical"] = change(*each[-1])
@@ -119,8 +119,15 @@ def _remarks(entry: dict[str, Any]) -> list[str]:
     return [f'the image contradicts: "{entry["sentence"]}"'] if entry["contradicted"] else []
 
 
-def _grounding(region: np.ndarray, probability: np.ndarray, detection: np.ndarray, voxel_ml: float) -> dict[str, Any]:
-    """Where a sentence is, and what the image alone has there."""
+def grounding_of(region: np.ndarray, probability: np.ndarray, detection: np.ndarray, voxel_ml: float) -> dict[str, Any]:
+    """Where a sentence is, and what the image alone has there.
+
+    Args:
+        region: (z, y, x) bool, where the sentence is grounded.
+        probability: (z, y, x) probability of the lesion without any text.
+        detection: (z, y, x) its detection map.
+        voxel_ml: volume of a voxel, mL.
+    """
     peak = float(probability[region].max()) if region.any() else None
     contradicted = None if peak is None else bool(peak < CONTRADICTED and not (detection[region] > 0).any())
     return {

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nnunetv2_textguided.anatomy.sectors import ATTRIBUTES
-from nnunetv2_textguided.losses.heatmap import heatmap_loss
+from nnunetv2_textguided.losses.heatmap import soft_dice_loss
 from nnunetv2_textguided.losses.targets import MapTarget, map_target
 
 
@@ -23,9 +23,11 @@ def grounding_loss(
 ) -> Tensor:
     """Loss of the image's part, over sectors, plus that of the words', over phrases.
 
-    Of the image: class-balanced binary cross-entropy plus soft Dice of each sector's probability. A sample without any
-    sector teaches nothing: its zones may be unknown, or outside of the patch. Of the words: binary cross-entropy of
-    what each phrase names or leaves open.
+    Of the image: cross-entropy of each cell's sector or elsewhere, plus soft Dice of each sector's probability. A class
+    counts by the square root of its cells: by their number, the network would never name a small sector; by none, it
+    would name all of them too often, and a place of several sectors would be found far beyond its border. A sample
+    without any sector teaches nothing: its zones may be unknown, or outside of the patch. Of the words: binary
+    cross-entropy of what each phrase names or leaves open, added up over the nine names, each a question of its own.
 
     Args:
         places: (B, 1 + K, *s) logits of elsewhere and of each sector.
@@ -40,12 +42,29 @@ def grounding_loss(
     """
     # float32 also under autocast: sums over a volume overflow half precision.
     with torch.autocast(places.device.type, enabled=False):
-        share = places.float().log_softmax(dim=1)[:, 1:]
-        # Log-odds of each sector, whose gradient does not fade where the network is wrong and sure.
-        inside = share - torch.log1p(-share.exp().clamp(max=1 - 1e-6))
-        image = heatmap_loss(inside, sector_shares(sectors, places.shape[2:], members.shape[1], labels), dice_weight)
+        shares = sector_shares(sectors, places.shape[2:], members.shape[1], labels)
+        image = _places_loss(places.float().log_softmax(dim=1), shares, dice_weight)
         named = members @ members.new_tensor(ATTRIBUTES).T > 0
-        return image + F.binary_cross_entropy_with_logits(attributes.float(), named.float())
+        words = F.binary_cross_entropy_with_logits(attributes.float(), named.float(), reduction="none")
+        return image + words.sum(dim=1).mean()
+
+
+def _places_loss(log_probability: Tensor, shares: MapTarget, dice_weight: float) -> Tensor:
+    """Of (B, 1 + K, *s) log-probabilities of elsewhere and of each sector."""
+    inside = shares.foreground * shares.valid
+    target = torch.cat([shares.valid - inside.sum(dim=1, keepdim=True), inside], dim=1)
+    cells, cost = (_of_each(target, part) for part in (torch.ones_like(target), -log_probability))
+    # At least one cell: the inverse root has no bound at zero.
+    weight = cells.clamp(min=1) ** -0.5
+    entropy = (weight * cost).sum() / (weight * cells).sum().clamp(min=1e-6)
+    maps = log_probability[:, 1:].exp(), inside, shares.valid - inside
+    probability, foreground, background = (part.transpose(0, 1).flatten(1) for part in maps)
+    return entropy + dice_weight * soft_dice_loss(probability, foreground, background).mean()
+
+
+def _of_each(weights: Tensor, values: Tensor) -> Tensor:
+    """(C,) weighted sums of (B, C, *s) values."""
+    return (weights * values).transpose(0, 1).flatten(1).sum(dim=1)
 
 
 @torch.no_grad()

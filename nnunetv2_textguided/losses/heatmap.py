@@ -45,7 +45,7 @@ def heatmap_loss(
         )
         spurious, doubt = spurious.gather(1, hardest.indices), background.gather(1, hardest.indices)
     balanced = 0.5 * (_weighted_mean(F.softplus(-logits), foreground) + _weighted_mean(spurious, doubt))
-    return (balanced + dice_weight * _soft_dice_loss(torch.sigmoid(logits), foreground, background)).mean()
+    return (balanced + dice_weight * soft_dice_loss(torch.sigmoid(logits), foreground, background)).mean()
 
 
 def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
@@ -54,8 +54,14 @@ def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum(dim=1) / torch.where(mass > 0, mass, 1.0)
 
 
-def _soft_dice_loss(heatmap: Tensor, foreground: Tensor, background: Tensor, smooth: float = 1.0) -> Tensor:
-    """1 - soft Dice over axis 1; `smooth` (in map voxels) makes an empty label ask for an empty map."""
+def soft_dice_loss(heatmap: Tensor, foreground: Tensor, background: Tensor, smooth: float = 1.0) -> Tensor:
+    """1 - soft Dice over axis 1; `smooth` (in map voxels) makes an empty label ask for an empty map.
+
+    Args:
+        heatmap: (C, N) probabilities.
+        foreground: (C, N) shares of the map's voxels that carry the label.
+        background: (C, N) shares that are known not to carry it.
+    """
     overlap = (heatmap * foreground).sum(dim=1)
     total = foreground.sum(dim=1) + (heatmap * (foreground + background)).sum(dim=1)
     return 1 - (2 * overlap + smooth) / (total + smooth)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,10 @@ from nnunetv2_textguided.anatomy.sectors import ATTRIBUTES, SECTORS
 
 SURE = 1e-4
 """Grounding probabilities lie between this and 1 minus this."""
+FORGOTTEN = 0.5
+"""Dropout of the sentences' embeddings where they are fed back."""
+_LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
+"""Interpolation of a tensor of that many dimensions."""
 
 
 class CaseInput(NamedTuple):
@@ -29,7 +34,7 @@ class CaseInput(NamedTuple):
 
 
 class Grounded(NamedTuple):
-    """What the grounding head found, on the alignment stage's grid.
+    """What the grounding head found, on the grid of the decoder's stage after the alignment stage.
 
     Attributes:
         places: (B, 1 + K, *s) logits of each voxel being elsewhere or in each of the K sectors; None without phrases.
@@ -51,9 +56,13 @@ class GroundingHead(nn.Module):
     words combine as they do in speech. Embeddings are compared by what distinguishes them: their common mean is taken
     away first, and they are brought to one length.
 
+    Maps are finer than the features (`upscale`): many a sector is narrower than a cell of the alignment stage, and a
+    border between sectors, where two interpolated logits are equal, lies anywhere in a cell.
+
     Args:
         feature_width: channels of the decoder stage.
         embedding_dim: width of the text embeddings.
+        upscale: cells of the maps for a cell of the features, along each axis.
         hidden: width of the hidden layers.
         dropout: of the embeddings while training, since far fewer phrases are seen than there are ways to say them.
         feedback: sentences are passed back into the decoder (`feed_back`).
@@ -66,11 +75,13 @@ class GroundingHead(nn.Module):
         self,
         feature_width: int,
         embedding_dim: int,
-        hidden: int = 64,
-        dropout: float = 0.3,
+        upscale: Sequence[int] = (),
+        hidden: int = 128,
+        dropout: float = 0.1,
         feedback: bool = False,
     ) -> None:
         super().__init__()
+        self.upscale = tuple(float(factor) for factor in upscale)
         self.register_buffer("centre", torch.zeros(embedding_dim))
         self.register_buffer("table", torch.tensor(ATTRIBUTES).float(), persistent=False)
         self.image = nn.Sequential(nn.Linear(feature_width, hidden), nn.GELU(), nn.Linear(hidden, 1 + len(SECTORS)))
@@ -79,7 +90,7 @@ class GroundingHead(nn.Module):
         )
         self.meaning: nn.Linear | None = None
         if feedback:
-            # The last column multiplies the map itself: where something is said, whatever it is.
+            # The last column multiplies the map itself: where something is said, whatever it is and however worded.
             self.meaning = nn.Linear(embedding_dim + 1, feature_width, bias=False)
             nn.init.zeros_(self.meaning.weight)
 
@@ -91,11 +102,13 @@ class GroundingHead(nn.Module):
         return torch.where(said, unit * embeddings.shape[-1] ** 0.5, 0.0)
 
     def places(self, features: Tensor) -> Tensor:
-        """(B, 1 + K, *S) float32 logits of elsewhere and each sector, of (B, feature_width, *S) decoder features."""
+        """(B, 1 + K, *s) float32 logits of elsewhere and each sector, of (B, feature_width, *S) decoder features."""
         # float32 also under autocast, as in the alignment head.
         with torch.autocast(features.device.type, enabled=False):
             found: Tensor = self.image(features.float().movedim(1, -1)).movedim(-1, 1)
-        return found
+            if all(factor == 1 for factor in self.upscale):
+                return found
+            return F.interpolate(found, scale_factor=self.upscale, mode=_LINEAR[found.ndim])
 
     def attributes(self, embeddings: Tensor) -> Tensor:
         """(..., A) logits of what each of (..., D) embeddings names or leaves open; float32."""
@@ -111,7 +124,7 @@ class GroundingHead(nn.Module):
             embeddings: (B, S, D) of each case's sentences.
 
         Returns:
-            (B, S, *S) float32.
+            (B, S, *s) float32.
         """
         return self.ground(self.places(features), embeddings)
 
@@ -119,11 +132,11 @@ class GroundingHead(nn.Module):
         """Grounding logits, given where sectors are.
 
         Args:
-            places: (B, 1 + K, *S) logits of elsewhere and of each sector.
+            places: (B, 1 + K, *s) logits of elsewhere and of each sector.
             embeddings: (B, S, D) of each case's sentences.
 
         Returns:
-            (B, S, *S) float32.
+            (B, S, *s) float32.
         """
         with torch.autocast(places.device.type, enabled=False):
             members = (F.logsigmoid(self.attributes(embeddings)) @ self.table).exp()
@@ -140,15 +153,19 @@ class GroundingHead(nn.Module):
         Args:
             features: (B, feature_width, *S) decoder features.
             sentences: (B, S, D) embeddings, rows of zeros say nothing.
-            logits: (B, S, *S) their grounding logits.
+            logits: (B, S, *s) their grounding logits.
         """
         if self.meaning is None:
             return features
         with torch.autocast(features.device.type, enabled=False):
             said = (sentences.abs().sum(dim=-1, keepdim=True) > 0).float()
-            meaning = self.meaning(torch.cat([self.centred(sentences.float()), said], dim=-1))
+            # As long as the embedding, of which half is left out in training: a data set has few sentences, and in
+            # other words than theirs only this part says the same.
+            said = said * sentences.shape[-1] ** 0.5
+            centred = F.dropout(self.centred(sentences.float()), FORGOTTEN, self.training)
+            meaning = self.meaning(torch.cat([centred, said], dim=-1))
             # (0, 1): outside of where it is, a sentence says nothing.
-            maps = torch.sigmoid(logits.detach())
+            maps = F.interpolate(torch.sigmoid(logits.detach()), features.shape[2:], mode="area")
             change = torch.einsum("bs...,bsw->bw...", maps, meaning)
         return features + change.to(features.dtype)
 

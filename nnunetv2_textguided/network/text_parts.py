@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nnunetv2_textguided.errors import NetworkError
 from nnunetv2_textguided.network.alignment import AlignmentHead
 from nnunetv2_textguided.network.attention_refiner import AttentionRefiner
@@ -55,10 +57,10 @@ def build_alignment(
     )
 
 
-def build_grounding(settings: Settings, text: ResolvedText, features: int) -> GroundingHead:
-    """The grounding head for `features` channels at the alignment stage."""
+def build_grounding(settings: Settings, text: ResolvedText, features: int, stride: Sequence[int]) -> GroundingHead:
+    """The grounding head for `features` channels at the alignment stage; `stride`: from the next finer stage to it."""
     options = settings.grounding.model_dump(include={"hidden", "dropout"})
-    return GroundingHead(features, text.embedding_dim, feedback=settings.text.case.sentences, **options)
+    return GroundingHead(features, text.embedding_dim, stride, feedback=settings.text.case.sentences, **options)
 
 
 def build_refiner(

@@ -92,7 +92,8 @@ class AlignRefineUNet(nn.Module):
         features = widths[-(self.alignment_stage + 2)]
         self.alignment = build_alignment(settings.alignment, text, features, widths[-1], num_classes)
         if settings.grounding.enabled:
-            self.grounding = build_grounding(settings, text, features)
+            stride = self.encoder.strides[-(self.alignment_stage + 2)]
+            self.grounding = build_grounding(settings, text, features, stride)
         if settings.text.case.clinical:
             self.clinical = ClinicalConditioning(widths[-1])
         if "refiner" in settings.components:

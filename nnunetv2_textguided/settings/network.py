@@ -80,10 +80,10 @@ class GroundingSettings(Frozen):
     weight: float = Field(default=0.5, ge=0.0)
     """Weight of the grounding loss, from the first epoch on."""
     dice_weight: float = Field(default=1.0, ge=0.0)
-    """Weight of the soft Dice of sectors relative to their class-balanced BCE."""
-    hidden: int = Field(default=64, ge=1)
+    """Weight of the soft Dice of sectors relative to their cross-entropy."""
+    hidden: int = Field(default=128, ge=1)
     """Width of the hidden layers on either side."""
-    dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Dropout of the phrases' embeddings."""
 
 

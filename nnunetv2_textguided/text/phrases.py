@@ -1,19 +1,20 @@
 """Phrases that name a place in the prostate, in many wordings, each with the sectors that it names.
 
 `encode` embeds them for the grounding head, which learns what they name: the text encoder reads the phrase, anatomy
-says where it is. Nothing in this package parses a sentence. Wordings that no training sees are kept for tests: other
-syntax, other frames and other words for the levels.
+says where it is. Nothing in this package parses a sentence. Wordings are drawn at random, but the same ones in every
+run: what is said of a place is spread before and behind its zone, listed, or given by keys, in any order and in many
+words, within sentences that say other things as well, so that only the place is common to the phrases of a place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from itertools import product
+from random import Random
 from typing import NamedTuple
 
 from nnunetv2_textguided.anatomy.sectors import DEPTHS, LEVELS, SIDES, ZONES, Sector
 
-WORDINGS = 14
+WORDINGS = 32
 """Phrases of each place in training."""
 
 
@@ -25,74 +26,93 @@ class Phrase(NamedTuple):
 
 
 class _Words(NamedTuple):
-    """One choice of words for a place; empty: not said."""
+    """What a side, level or depth is called: in a list, before the zone, and behind it."""
 
-    zone: str
-    side: str
-    level: str
-    level_adjective: str
-    depth: str
+    listed: tuple[str, ...]
+    before: tuple[str, ...]
+    behind: tuple[str, ...]
 
 
 _ZONES = {
-    ZONES[0]: ("peripheral zone", "PZ", "peripheral zone of the prostate"),
-    ZONES[1]: ("transition zone", "TZ", "transitional zone"),
+    ZONES[0]: ("peripheral zone", "peripheral zone", "PZ", "peripheral zone of the prostate", "peripheral gland"),
+    ZONES[1]: ("transition zone", "transition zone", "TZ", "transitional zone", "transition zone of the prostate"),
     None: ("prostate", "gland", "prostate gland"),
 }
-_LEVELS = {"apex": ("apex",), "mid-gland": ("mid-gland", "midgland", "middle of the gland"), "base": ("base",)}
-_LEVEL_ADJECTIVES = {"apex": ("apical",), "mid-gland": ("mid-gland", "midgland"), "base": ("basal",)}
-_THIRDS = {"apex": "apical", "mid-gland": "middle", "base": "basal"}
-
-_FRAMES = (
-    "{}",
-    "the {}",
-    "lesion in the {}",
-    "PI-RADS 3 lesion in the {}",
-    "PI-RADS 4 lesion in the {}",
-    "PI-RADS 5 lesion in the {}",
-    "suspicious focus in the {}",
-    "index lesion: {}",
-    "low T2 signal, {}",
+"""Zone, or none said -> what it is called; the usual names twice, so that they are drawn more often."""
+_WORDS = {
+    "left": _Words(
+        ("left", "left side", "left half", "L"),
+        ("left",),
+        ("on the left", "left", "on the left-hand side", "of the left lobe", "in the left half"),
+    ),
+    "right": _Words(
+        ("right", "right side", "right half", "R"),
+        ("right",),
+        ("on the right", "right", "on the right-hand side", "of the right lobe", "in the right half"),
+    ),
+    "apex": _Words(
+        ("apex", "apical", "apex of the prostate", "apical level"),
+        ("apical", "apical", "apex"),
+        ("at the apex", "in the apex", "at apical level", "near the apex", "apically"),
+    ),
+    "mid-gland": _Words(
+        ("mid-gland", "midgland", "mid", "middle of the gland", "mid gland level"),
+        ("mid-gland", "midgland", "mid"),
+        ("at mid-gland", "in the midgland", "at mid level", "at the middle of the gland", "at mid-gland level"),
+    ),
+    "base": _Words(
+        ("base", "basal", "base of the prostate", "basal level"),
+        ("basal", "basal", "base"),
+        ("at the base", "in the base", "at basal level", "near the base", "at the base of the gland"),
+    ),
+    "anterior": _Words(
+        ("anterior", "anterior part", "anteriorly", "ventral"),
+        ("anterior", "anterior", "ventral"),
+        ("anteriorly", "in its anterior part", "on the anterior aspect", "ventrally", "anterior"),
+    ),
+    "posterior": _Words(
+        ("posterior", "posterior part", "posteriorly", "dorsal"),
+        ("posterior", "posterior", "dorsal"),
+        ("posteriorly", "in its posterior part", "on the posterior aspect", "dorsally", "posterior"),
+    ),
+}
+_KEYS = ("zone", "side", "level", "position")
+_SENTENCES = (
+    "{place}",
+    "{place}",
+    "the {place}",
+    "in the {place}",
+    "lesion in the {place}",
+    "lesion, {place}",
+    "a lesion is seen in the {place}",
+    "PI-RADS {grade} lesion in the {place}",
+    "PI-RADS {grade} lesion in the {place}",
+    "PI-RADS {grade}, {place}",
+    "{place} (PI-RADS {grade})",
+    "PIRADS {grade}: {place}",
+    "suspicious focus in the {place}",
+    "suspicious for cancer: {place}",
+    "index lesion: {place}",
+    "target 1: {place}",
+    "ROI 2, {place}",
+    "location: {place}",
+    "low T2 signal, {place}",
+    "hypointense on T2, {place}",
+    "{place}, with diffusion restriction",
+    "marked low ADC in the {place}",
+    "{place}: early enhancement",
+    "{size} mm lesion in the {place}",
+    "{place}, {size} mm",
+    "focus of {size} mm, {place}",
+    "mass measuring {size} mm in the {place}",
+    "tumour in the {place}",
+    "{place} shows a suspicious lesion",
+    "abnormal signal of the {place}",
+    "biopsy target in the {place}",
+    "highly suspicious lesion located in the {place}",
+    "equivocal lesion, {place}",
+    "ill-defined hypointensity in the {place}",
 )
-_HELD_OUT_FRAMES = ("area of restricted diffusion within the {}", "there is a finding in the {}", "nodule, {}")
-
-
-def _list(*parts: str) -> str:
-    """Parts that are not empty, between commas."""
-    return ", ".join(part for part in parts if part)
-
-
-def _phrase(*words: str) -> str:
-    """Words that are not empty."""
-    return " ".join(word for word in words if word)
-
-
-def _at(level: str) -> str:
-    return f"at the {level}" if level else ""
-
-
-def _on(side: str) -> str:
-    return f"on the {side}" if side else ""
-
-
-_TEMPLATES: tuple[Callable[[_Words], str], ...] = (
-    lambda w: _phrase(w.side, w.depth, w.zone, _at(w.level)),
-    lambda w: _phrase(w.level_adjective, w.depth, w.zone, _on(w.side)),
-    lambda w: _list(w.level, w.depth, _phrase(w.zone, _on(w.side))),
-    lambda w: ": ".join(filter(None, (w.zone, _list(w.side, w.depth, w.level)))),
-    lambda w: _list(_phrase(w.side, w.level), _phrase(w.depth, w.zone)),
-    lambda w: _phrase(w.level, "of the" if w.level else "", w.side, w.depth, w.zone),
-    lambda w: _phrase(w.depth, "part of the" if w.depth else "", w.side, w.zone, _at(w.level)),
-)
-_HELD_OUT_TEMPLATES: tuple[Callable[[_Words], str], ...] = (
-    lambda w: _phrase(w.zone, _list(f"of the {w.side} side" if w.side else "", w.depth, _third("in the", w))),
-    lambda w: _list(_third("", w), w.side, _phrase(w.depth, w.zone)),
-    lambda w: _list(_phrase(f"{w.side}-sided" if w.side else "", w.zone), w.depth, w.level),
-)
-
-
-def _third(before: str, words: _Words) -> str:
-    return _phrase(before, words.level_adjective, "third") if words.level_adjective else ""
 
 
 def places() -> tuple[Sector, ...]:
@@ -102,41 +122,58 @@ def places() -> tuple[Sector, ...]:
 
 
 def training_phrases() -> tuple[Phrase, ...]:
-    """The phrases that grounding is learned from: WORDINGS of each place, fewer where two coincide."""
-    phrases = {}
-    for number, sector in enumerate(places()):
-        for wording in range(WORDINGS):
-            # Strides without a common divisor, so that syntax, words and frames meet in every combination.
-            choice = number + wording // len(_TEMPLATES)
-            place = _TEMPLATES[wording % len(_TEMPLATES)](_words(sector, choice))
-            phrase = Phrase(_pick(_FRAMES, 5 * number + 2 * wording).format(place), sector)
-            phrases[phrase.text] = phrase
+    """The phrases that grounding is learned from: WORDINGS of each place."""
+    phrases: dict[str, Phrase] = {}
+    for number, place in enumerate(places(), start=1):
+        draw = Random(" ".join(map(str, place)))
+        while len(phrases) < number * WORDINGS:
+            text = draw.choice(_SYNTAXES)(draw, place)
+            grade, size = draw.randint(2, 5), draw.randint(5, 35)
+            text = draw.choice(_SENTENCES).format(place=text, grade=grade, size=size)
+            phrases[text] = Phrase(text, place)
     return tuple(phrases.values())
 
 
-def held_out_phrases() -> tuple[Phrase, ...]:
-    """Wordings that are in no training: three of each place."""
-    phrases = []
-    for number, sector in enumerate(places()):
-        words = _words(sector, 0)
-        if sector.level is not None:
-            words = words._replace(level_adjective=_THIRDS[sector.level])
-        for wording, template in enumerate(_HELD_OUT_TEMPLATES):
-            frame = _pick(_HELD_OUT_FRAMES, number + wording)
-            phrases.append(Phrase(frame.format(template(words)), sector))
-    return tuple(phrases)
+def _around(draw: Random, place: Sector) -> str:
+    """`left peripheral zone at the apex, anteriorly`."""
+    said = [name for name in place[1:] if name]
+    before = [name for name in said if draw.random() < 0.5]
+    behind = [name for name in said if name not in before]
+    draw.shuffle(before)
+    draw.shuffle(behind)
+    zone = draw.choice(_ZONES[place.zone])
+    first = " ".join([*(draw.choice(_WORDS[name].before) for name in before), zone])
+    return draw.choice((" ", " ", ", ")).join([first, *(draw.choice(_WORDS[name].behind) for name in behind)])
 
 
-def _words(sector: Sector, choice: int) -> _Words:
-    level = sector.level
-    return _Words(
-        _pick(_ZONES[sector.zone], choice),
-        sector.side or "",
-        _pick(_LEVELS[level], choice) if level else "",
-        _pick(_LEVEL_ADJECTIVES[level], choice) if level else "",
-        sector.depth or "",
-    )
+def _part(draw: Random, place: Sector) -> str:
+    """`anterior part of the left peripheral zone at the apex`."""
+    said = [name for name in (place.level, place.depth) if name]
+    draw.shuffle(said)
+    zone = " ".join(filter(None, (place.side, draw.choice(_ZONES[place.zone]))))
+    if not said:
+        return zone
+    part = f"{draw.choice(_WORDS[said[0]].before)} {draw.choice(('part', 'portion', 'aspect'))}"
+    return " ".join([part, "of the", zone, *(draw.choice(_WORDS[name].behind) for name in said[1:])])
 
 
-def _pick(options: Sequence[str], number: int) -> str:
-    return options[number % len(options)]
+def _listed(draw: Random, place: Sector) -> str:
+    """`apex / PZ / L / anterior`."""
+    said = [_name(draw, name) for name in place if name]
+    draw.shuffle(said)
+    return draw.choice((", ", ", ", "; ", " / ", " - ", " ")).join(said)
+
+
+def _keyed(draw: Random, place: Sector) -> str:
+    """`side: left; zone: PZ`."""
+    said = [(key, _name(draw, name)) for key, name in zip(_KEYS, place, strict=True) if name]
+    draw.shuffle(said)
+    equals = draw.choice((": ", " = ", " "))
+    return draw.choice((", ", "; ")).join(f"{key}{equals}{name}" for key, name in said)
+
+
+def _name(draw: Random, name: str) -> str:
+    return draw.choice(_ZONES[name] if name in ZONES else _WORDS[name].listed)
+
+
+_SYNTAXES = (_around, _around, _around, _part, _listed, _keyed)

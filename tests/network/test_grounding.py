@@ -78,7 +78,8 @@ def test_what_is_returned_and_that_a_sentence_is_where_its_sectors_are() -> None
         same = CaseInput(text.phrases, text.phrases[None].expand(2, -1, -1))  # type: ignore[index]
         segmentation, similarity, _, grounded = net(x, return_similarity=True, text=same)
     assert segmentation.shape == (2, 2, 8, 16, 16)
-    assert grounded.places.shape == (2, 25, *similarity.shape[2:])
+    assert similarity.shape[2:] == (8, 8, 8)
+    assert grounded.places.shape == (2, 25, 8, 16, 16)  # as fine as the stage after it
     assert grounded.attributes.shape == (5, 9)
     of_axes = grounded.attributes.sigmoid().split([2, 2, 3, 2], dim=1)
     for number, sector in enumerate(SECTORS):

@@ -13,6 +13,7 @@ from nnunetv2_textguided.anatomy.sectors import SECTORS
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.losses.report import BatchReports
 from nnunetv2_textguided.losses.sample_report import SampleReport
+from nnunetv2_textguided.network.grounding import CaseInput
 from nnunetv2_textguided.nnunet.losses import deep_supervision, stock_loss
 from nnunetv2_textguided.planning.memory import SavedBytes
 from nnunetv2_textguided.settings import SupervisionSettings
@@ -21,6 +22,7 @@ from tests.performance.counts import guided_cost, released, released_cost, relea
 from tests.performance.pairs import compare, counted
 from tests.performance.subjects import (
     BATCH,
+    DEFAULT_BANK,
     FULL_SIZE,
     NARROW,
     NO_TEXT,
@@ -145,6 +147,32 @@ def test_the_text_losses_are_a_hundredth_of_a_step(benchmark: Any) -> None:
     step = training_step(network, settings)
     name = "Alignment and heatmap loss with their gradients : training step"
     assert not compare(benchmark, guidance, step, 5, goal=6, name=name, limit=0.01).missed
+
+
+SENTENCES: dict[str, Any] = {"grounding": {"enabled": True}, "text": {"case": {"sentences": True}}}
+
+
+@pytest.mark.parametrize("name", list(STEPS)[:2])
+def test_grounding_and_sentences_add_at_most_a_twentieth_to_a_training_step(benchmark: Any, name: str) -> None:
+    patch, shrink, pairs = STEPS[name]
+    told, plain = (training_step(*guided(choice, shrink=shrink), patch) for choice in (SENTENCES, {}))
+    named = f"Training step, grounding and sentences : without, {name}"
+    assert not compare(benchmark, told, plain, pairs, goal=1, name=named, limit=1.05).missed
+
+
+def test_a_sentence_adds_at_most_a_tenth_to_a_prediction(benchmark: Any) -> None:
+    network = guided(SENTENCES, shrink=QUARTER, deep_supervision=False)[0].eval()
+    x, sentence = torch.randn(1, 3, *PATCH), torch.randn(1, 1, DEFAULT_BANK["embedding_dim"])
+
+    def predict(text: CaseInput | None) -> Any:
+        def run() -> None:
+            with torch.inference_mode():
+                network(x, text=text)
+
+        return run
+
+    pair = predict(CaseInput(None, sentence)), predict(None)
+    assert not compare(benchmark, *pair, pairs=15, goal=3, name="Prediction, a sentence : none", limit=1.1).missed
 
 
 @pytest.mark.parametrize("name", list(STEPS)[:2])
