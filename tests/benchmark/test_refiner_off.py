@@ -86,7 +86,7 @@ def make_tiny(plans: Path) -> None:
 
 
 def divide(splits: Path) -> None:
-    """One study to train on in the first fold, and one to validate: the official folds have both of them in one part."""
+    """One study to train on in the first fold, and one to validate: the official folds have both in one part."""
     folds = json.loads(splits.read_text())
     first, second = sorted({case for fold in folds for part in fold.values() for case in part})
     splits.write_text(json.dumps([{"train": [first], "val": [second]}, *folds[1:]]))
