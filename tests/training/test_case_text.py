@@ -142,7 +142,8 @@ def test_the_stock_commands_train_and_predict(told: Workspace) -> None:
     assert "Sectors of 5 cases, 5 of them cut now" in log
     with (fold / "text_guidance_log.csv").open() as stream:
         losses = [float(row["loss_ground"]) for row in csv.DictReader(stream)]
-    assert all(0 < loss < 10 for loss in losses)
+    # Who knows nothing pays ln 25 for a voxel's place, at most 1 in Dice, and ln 2 for each of nine names: 10.5.
+    assert all(0 < loss < 12 for loss in losses)
     stored = torch.load(fold / "checkpoint_final.pth", weights_only=False)
     assert stored["inference_allowed_mirroring_axes"] is None
     assert stored["network_weights"]["grounding.meaning.weight"].abs().sum() > 0
