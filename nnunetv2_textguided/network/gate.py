@@ -139,6 +139,9 @@ STRENGTH = "refiner.alpha"
 def switched_off(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A network's weights with its refiner's strength 0: its masks are those before the refiner.
 
+    Args:
+        weights: (...) each, by name; the strength is a scalar.
+
     Raises:
         KeyError: it has none.
     """
