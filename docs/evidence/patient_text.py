@@ -13,7 +13,6 @@ are predicted with the sentences of each condition, so that conditions differ in
 from __future__ import annotations
 
 import argparse
-import csv
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -24,12 +23,12 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import torch
-from places import Embedder, Places, code_of, maps_of, of_cases, of_phrases
+from places import PLACES, Embedder, Places, code_of, maps_of, of_cases, of_phrases
 from readings import CONDITIONS, texts_of
-from rows import link, rows_of_case, run, use_folders
+from rows import link, rows_of_case, run, use_folders, write_rows
 
 from nnunetv2_textguided.evaluation.predictions import Files
-from nnunetv2_textguided.files import atomic_path, read_json, write_json
+from nnunetv2_textguided.files import read_json, write_json
 from nnunetv2_textguided.inference.loading import load_predictor
 from nnunetv2_textguided.inference.options import ModelOptions
 from nnunetv2_textguided.network.grounding import CaseInput
@@ -43,7 +42,6 @@ BASE = "nnUNetPlans_anatomy_strong_feedback_no_refiner"
 ROWS = {"words": "nnUNetPlans_told", "codes": "nnUNetPlans_codes"}
 FOLDS = 5
 CASES = Path(__file__).with_suffix(".csv")
-PLACES = Path(__file__).with_name("places.csv")
 BLOCK: dict[str, Any] = {
     "grounding": {"enabled": True, "weight": 1.0},
     "text": {"case": {"sentences": True}},
@@ -126,7 +124,7 @@ def prepare(study: Study, marksheet: Path) -> None:
     write_embeddings(codes, replace(embeddings, tables=tables))
     plans = read_json(study.preprocessed / f"{BASE}.json", error=ValueError)
     plans["configurations"]["3d_fullres"]["text_guidance"] |= BLOCK
-    for row, name in ROWS.items():
+    for row in ROWS:
         text = {**BLOCK["text"], "embeddings": str(codes)} if row == "codes" else BLOCK["text"]
         plans["configurations"]["3d_fullres"]["text_guidance"]["text"] = text
         for repeat in (1, 2):
@@ -173,7 +171,7 @@ def predict(study: Study, fold: int, repeat: int) -> None:
             said = texts[case][name]
             given = CaseInput(None, embed(sentences(said))[None]) if said else None
             output = network(image, return_similarity=True, text=given)
-            probability = (output[0].softmax(1))[0, 1].numpy()
+            probability = output[0].softmax(1)[0, 1].numpy()
             _write(study, case, probability, study.predicted(name, fold, repeat))
             alone = probability if name == "none" else alone
             if said:
@@ -208,11 +206,8 @@ def keep(work: Study) -> None:
         places += of_cases({"model": prefix, "repeat": repeat, "fold": fold}, found)
         for case in study.validation(fold):
             cases += scored(study, case, prefix, fold, repeat)
-    for path, table in ((CASES, cases), (PLACES, places)):
-        with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.DictWriter(stream, list(table[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(table)
+    write_rows(CASES, cases)
+    write_rows(PLACES, places)
 
 
 def scored(study: Study, case: str, prefix: str, fold: int, repeat: int) -> list[dict[str, Any]]:

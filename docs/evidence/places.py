@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn import functional as F
 from wordings import development, independent
 
 from nnunetv2_textguided.anatomy.sectors import SECTORS
 from nnunetv2_textguided.files import write_text
 from nnunetv2_textguided.inference.text_effect import GROUNDED, grounding_of
-from nnunetv2_textguided.network.grounding import CaseInput
+from nnunetv2_textguided.network.grounding import CaseInput, on_grid
 from nnunetv2_textguided.text.encoders import load_encoder
 from nnunetv2_textguided.text.phrases import Phrase, training_phrases
 
@@ -115,7 +114,7 @@ def of_phrases(
 
 def maps_of(logits: torch.Tensor, image: torch.Tensor) -> np.ndarray:
     """(S, *S) grounding probabilities on the image's grid."""
-    return torch.sigmoid(F.interpolate(logits, image.shape[2:], mode="trilinear"))[0].numpy()
+    return torch.sigmoid(on_grid(logits, image.shape[2:]))[0].numpy()
 
 
 def of_cases(where: dict[str, Any], found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

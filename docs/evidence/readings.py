@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from wordings import independent
 
 from nnunetv2_textguided.anatomy.sectors import SECTORS, Sector, affine_of, sector_map
 from nnunetv2_textguided.picai.marksheet import Row, read_marksheet
-from nnunetv2_textguided.text.phrases import training_phrases
+from nnunetv2_textguided.text.phrases import Phrase, training_phrases
 
 BENIGN = 0.35
 """Share of the lesion-free cases in which the reader names a finding, where the images have none."""
@@ -23,8 +23,13 @@ READER = Reader()
 CONDITIONS = ("none", "reader", "unseen", "other", "opposite", "oracle")
 """No sentence; the reader's; the same places in wordings that no training sees; another positive patient's; the zone,
 side and depth that the reader did not name; the right places. The first is what `nnUNetv2_predict` gives."""
-KNOWN = {place: [phrase.text for phrase in training_phrases() if phrase.sector == place] for place in SECTORS}
-UNSEEN = {place: [phrase.text for phrase in independent() if phrase.sector == place] for place in SECTORS}
+
+
+def _by_place(phrases: Sequence[Phrase]) -> dict[Sector, list[str]]:
+    return {place: [phrase.text for phrase in phrases if phrase.sector == place] for place in SECTORS}
+
+
+KNOWN, UNSEEN = _by_place(training_phrases()), _by_place(independent())
 _GRADE = re.compile(r"(PI-?RADS|score|Likert) \d(?:/5)?")
 
 

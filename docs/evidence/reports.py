@@ -26,11 +26,11 @@ from typing import Any
 
 import SimpleITK as sitk
 from reader import Reader, lesions_of, misread
-from rows import rows_of_case, run, use_folders
+from rows import rows_of_case, run, use_folders, write_rows
 
 from nnunetv2_textguided.anatomy.sectors import Sector
 from nnunetv2_textguided.evaluation.predictions import find_predictions
-from nnunetv2_textguided.files import atomic_path, read_json, write_json
+from nnunetv2_textguided.files import read_json, write_json
 from nnunetv2_textguided.picai.marksheet import read_marksheet
 from nnunetv2_textguided.picai.report_targets import reported_lesions
 from nnunetv2_textguided.text.report_target import LARGEST_MM, SMALLEST_MM, ReportedLesion, ReportTarget
@@ -237,10 +237,7 @@ def keep(study: Study) -> None:
                 for case, files in cases:
                     label = study.raw / "labelsTr" / f"{case}.nii.gz"
                     table += rows_of_case(case, label, {f"{row}_{study.masks}": files}, 1, fold)
-    with atomic_path(CASES) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(table[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(sorted(table, key=lambda one: (one["model"], int(one["fold"]), one["case"])))
+    write_rows(CASES, sorted(table, key=lambda one: (one["model"], int(one["fold"]), one["case"])))
 
 
 def make_ignored(study: Study, row: str, fold: int) -> None:

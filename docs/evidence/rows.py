@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.predictions import Files
 from nnunetv2_textguided.evaluation.score import ScoreJob, score_case
 from nnunetv2_textguided.evaluation.thresholds import curves_as_text
+from nnunetv2_textguided.files import atomic_path
 from nnunetv2_textguided.nnunet.labels import Target
 
 TARGET = Target("csPCa", frozenset({1}), 1, known=frozenset({0, 1}))
@@ -57,3 +60,11 @@ def rows_of_case(case: str, label: Path, files: dict[str, Files], repeat: int, f
         found = {"lesions": len(score.lesions), "dice": dice, "score": f"{score.score:.5g}"}
         rows.append({**where, **found, "curve": curves_as_text([score.curve])})
     return rows
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of the same columns as CSV."""
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from nnunetv2_textguided.network.alignment import AlignmentHead
 from nnunetv2_textguided.network.attention_refiner import AttentionRefiner
 from nnunetv2_textguided.network.gate import Refinement
+from nnunetv2_textguided.network.grounding import on_grid
 from nnunetv2_textguided.network.guided import Decoded
 from nnunetv2_textguided.network.refiner import SurfaceRefiner
 
@@ -63,13 +63,7 @@ def explanation_of(
         gate = gate.flatten(2).scatter(2, places[:, None], let_through[:, None]).view_as(gate)
         refined = refiner.refine(logits, refinement)
         logits, change = refined, refined - logits
-    heatmap = head.calibration(_on_grid(decoded.similarity[:, :labels], size))
+    heatmap = head.calibration(on_grid(decoded.similarity[:, :labels], size))
     grounded = decoded.grounded.sentences
-    sentences = None if grounded is None else torch.sigmoid(_on_grid(grounded, size))
+    sentences = None if grounded is None else torch.sigmoid(on_grid(grounded, size))
     return Explanation(logits, heatmap, gate, change, head.scale, sentences)
-
-
-def _on_grid(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, C, *s) logits of a map on the grid `size`."""
-    mode = "trilinear" if len(size) == 3 else "bilinear"
-    return F.interpolate(logits, tuple(size), mode=mode, align_corners=False)

@@ -15,8 +15,6 @@ SURE = 1e-4
 """Grounding probabilities lie between this and 1 minus this."""
 FORGOTTEN = 0.5
 """Dropout of the sentences' embeddings where they are fed back."""
-_LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
-"""Interpolation of a tensor of that many dimensions."""
 
 
 class CaseInput(NamedTuple):
@@ -81,7 +79,7 @@ class GroundingHead(nn.Module):
         feedback: bool = False,
     ) -> None:
         super().__init__()
-        self.upscale = tuple(float(factor) for factor in upscale)
+        self.upscale = tuple(upscale)
         self.register_buffer("centre", torch.zeros(embedding_dim))
         self.register_buffer("table", torch.tensor(ATTRIBUTES).float(), persistent=False)
         self.image = nn.Sequential(nn.Linear(feature_width, hidden), nn.GELU(), nn.Linear(hidden, 1 + len(SECTORS)))
@@ -108,7 +106,7 @@ class GroundingHead(nn.Module):
             found: Tensor = self.image(features.float().movedim(1, -1)).movedim(-1, 1)
             if all(factor == 1 for factor in self.upscale):
                 return found
-            return F.interpolate(found, scale_factor=self.upscale, mode=_LINEAR[found.ndim])
+            return on_grid(found, [n * factor for n, factor in zip(found.shape[2:], self.upscale, strict=True)])
 
     def attributes(self, embeddings: Tensor) -> Tensor:
         """(..., A) logits of what each of (..., D) embeddings names or leaves open; float32."""
@@ -185,3 +183,9 @@ class GroundingHead(nn.Module):
             return main, learned
         sentences = self.ground(places, text.sentences)
         return self.feed_back(main, text.sentences, sentences), learned._replace(sentences=sentences)
+
+
+def on_grid(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, C, *s) logits of a map on the grid `size`."""
+    mode = "trilinear" if len(size) == 3 else "bilinear"
+    return F.interpolate(logits, tuple(size), mode=mode, align_corners=False)
