@@ -71,10 +71,7 @@ class Answer:
     @property
     def trainings(self) -> str:
         """How many it rests on."""
-        if self.found is None:
-            return ""
-        ours, theirs = self.found.trainings
-        return f"{ours}, the same" if self.asked.get("same") else f"{ours} and {theirs}"
+        return "" if self.found is None else self.found.trainings_text
 
     def row(self) -> str:
         """Of the page's table."""

@@ -39,18 +39,15 @@ def difference(asked: dict[str, Any]) -> Difference | None:
     if measure in ("half", "auroc"):
         return cases.difference(model, baseline, "dice" if measure == "half" else measure)
     found = cases.at_thresholds(model, baseline)
-    if measure == "fitted" and not asked.get("same"):
+    if measure == "fitted":
         return found.fitted
-    ours, theirs = found.model, found.baseline
+    ours, theirs, same = found.model, found.baseline, cases.same_networks(model, baseline)
     if measure == "precision":
         values = _precision(ours), _precision(theirs)
-    else:
-        values = ours.dice_fitted, ours.dice if measure == "change" else theirs.dice_fitted
-    if asked.get("same"):  # paired within each network, so that chance in its training is not counted twice
-        apart = values[0] - values[1]
-        values = apart, np.where(np.isnan(apart), np.nan, 0.0)
+    else:  # one model, at two thresholds
+        values, same = (ours.dice_fitted, ours.dice), True
     patients = [patient_of(name) for name in names_of(cases, model, baseline)]
-    return Difference(tuple(folds_of_means(*values, ours.folds, patients)))
+    return Difference(tuple(folds_of_means(*values, ours.folds, patients, same)))
 
 
 def _precision(model: ModelAtThresholds) -> np.ndarray:
@@ -87,5 +84,5 @@ def _of_channels(model: str, baseline: str) -> Difference:
         both = (
             Trainings(np.array([table.loc[(fold, one), "dice"]]), np.zeros((1, cases))) for one in (model, baseline)
         )
-        folds.append(Fold(fold, cases, *both))
+        folds.append(Fold(fold, cases, *both, same=True))
     return Difference(tuple(folds))

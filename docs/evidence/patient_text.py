@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from places import PLACES, Embedder, Places, code_of, maps_of, of_cases, of_phrases
 from readings import CONDITIONS, texts_of
-from rows import link, rows_of_case, run, use_folders, write_rows
+from rows import keep_rows, link, rows_of_case, run, use_folders, write_probability
 
 from nnunetv2_textguided.evaluation.predictions import Files
 from nnunetv2_textguided.files import read_json, write_json
@@ -100,6 +99,10 @@ class Study:
         """Where one fold's sentences and phrases were found."""
         return self.predicted("found", fold, repeat).with_suffix(".json")
 
+    def label(self, case: str) -> Path:
+        """A case's reference."""
+        return self.raw / "labelsTr" / f"{case}.nii.gz"
+
     def validation(self, fold: int) -> list[str]:
         """The fold's validation cases."""
         cases: list[str] = read_json(self.preprocessed / "splits_final.json", error=ValueError)[fold]["val"]
@@ -172,7 +175,7 @@ def predict(study: Study, fold: int, repeat: int) -> None:
             given = CaseInput(None, embed(sentences(said))[None]) if said else None
             output = network(image, return_similarity=True, text=given)
             probability = output[0].softmax(1)[0, 1].numpy()
-            _write(study, case, probability, study.predicted(name, fold, repeat))
+            write_probability(probability, study.label(case), study.predicted(name, fold, repeat) / f"{case}.nii.gz")
             alone = probability if name == "none" else alone
             if said:
                 numbers = {one["sentence"]: int(one["place"]) for one in said}
@@ -185,16 +188,8 @@ def predict(study: Study, fold: int, repeat: int) -> None:
     write_json(study.found(fold, repeat), found)
 
 
-def _write(study: Study, case: str, probability: np.ndarray, folder: Path) -> None:
-    label = sitk.ReadImage(str(study.raw / "labelsTr" / f"{case}.nii.gz"))
-    image = sitk.GetImageFromArray(probability)
-    image.CopyInformation(label)
-    folder.mkdir(parents=True, exist_ok=True)
-    sitk.WriteImage(image, str(folder / f"{case}.nii.gz"), True)
-
-
 def keep(work: Study) -> None:
-    """Make patient_text.csv and places.csv of every finished training; `benchmark compare` reads the former."""
+    """Add every finished training to patient_text.csv and places.csv; `benchmark compare` reads the former."""
     cases: list[dict[str, Any]] = []
     places: list[dict[str, Any]] = []
     for labels, row, repeat, fold in product(DATASETS, ROWS, (1, 2), range(FOLDS)):
@@ -206,8 +201,8 @@ def keep(work: Study) -> None:
         places += of_cases({"model": prefix, "repeat": repeat, "fold": fold}, found)
         for case in study.validation(fold):
             cases += scored(study, case, prefix, fold, repeat)
-    write_rows(CASES, cases)
-    write_rows(PLACES, places)
+    keep_rows(CASES, cases)
+    keep_rows(PLACES, places)
 
 
 def scored(study: Study, case: str, prefix: str, fold: int, repeat: int) -> list[dict[str, Any]]:
@@ -215,7 +210,7 @@ def scored(study: Study, case: str, prefix: str, fold: int, repeat: int) -> list
     files = {
         f"{prefix}{name}": Files(image=study.predicted(name, fold, repeat) / f"{case}.nii.gz") for name in CONDITIONS
     }
-    return rows_of_case(case, study.raw / "labelsTr" / f"{case}.nii.gz", files, repeat, fold)
+    return rows_of_case(case, study.label(case), files, repeat, fold, f"{prefix}told")
 
 
 def main() -> None:

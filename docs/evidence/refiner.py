@@ -60,10 +60,9 @@ class Study:
         self, of: Callable[[int, int], str], minus: Callable[[int, int], str], column: str, positives: bool
     ) -> Difference:
         """Over patients and trainings: of one training, both masks are of the same network."""
-        apart = self.values(of, column) - self.values(minus, column)
-        apart[:, self.positive != positives] = np.nan
-        nothing = np.where(np.isnan(apart), np.nan, 0.0)
-        return Difference(tuple(folds_of_means(apart, nothing, self.folds, [patient_of(case) for case in self.cases])))
+        ours, theirs = (np.where(self.positive == positives, self.values(one, column), np.nan) for one in (of, minus))
+        patients = [patient_of(case) for case in self.cases]
+        return Difference(tuple(folds_of_means(ours, theirs, self.folds, patients, same=True)))
 
 
 def rows() -> list[str]:

@@ -20,13 +20,14 @@ import random
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import SimpleITK as sitk
 from reader import Reader, lesions_of, misread
-from rows import rows_of_case, run, use_folders, write_rows
+from rows import keep_rows, rows_of_case, run, use_folders
 
 from nnunetv2_textguided.anatomy.sectors import Sector
 from nnunetv2_textguided.evaluation.predictions import find_predictions
@@ -70,12 +71,14 @@ class Study:
         work: folder for nnU-Net's three folders, the reports and the images without outlines.
         marksheet: PI-CAI's.
         masks: number of cases of a fold's training part that keep their outlines.
+        repeat: which training of each row the work folder has, from 1.
     """
 
     source: Path
     work: Path
     marksheet: Path
     masks: int = MASKS
+    repeat: int = 1
 
     @property
     def raw(self) -> Path:
@@ -224,20 +227,18 @@ def make_labels(study: Study, row: str, fold: int) -> None:
 
 
 def keep(study: Study) -> None:
-    """Put every finished training of this number of outlines into reports.csv, which `benchmark compare` reads.
+    """Add every finished training of this number of outlines to reports.csv, which `benchmark compare` reads.
 
-    A row is called ROW_MASKS there; those of other numbers of outlines stay.
+    A row is called ROW_MASKS there.
     """
-    table: list[dict[str, Any]] = [row for row in _rows(CASES) if not row["model"].endswith(f"_{study.masks}")]
-    for row in ROWS:
-        for fold in range(FOLDS):
-            folder = study.validation(row, fold)
-            if (folder / "summary.json").is_file():
-                cases = find_predictions(folder).items()
-                for case, files in cases:
-                    label = study.raw / "labelsTr" / f"{case}.nii.gz"
-                    table += rows_of_case(case, label, {f"{row}_{study.masks}": files}, 1, fold)
-    write_rows(CASES, sorted(table, key=lambda one: (one["model"], int(one["fold"]), one["case"])))
+    table: list[dict[str, Any]] = []
+    for row, fold in product(ROWS, range(FOLDS)):
+        folder = study.validation(row, fold)
+        if (folder / "summary.json").is_file():
+            for case, files in find_predictions(folder).items():
+                label = study.raw / "labelsTr" / f"{case}.nii.gz"
+                table += rows_of_case(case, label, {f"{row}_{study.masks}": files}, study.repeat, fold)
+    keep_rows(CASES, table)
 
 
 def make_ignored(study: Study, row: str, fold: int) -> None:
@@ -276,11 +277,12 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for what is made here")
     parser.add_argument("--marksheet", type=Path, required=True, help="PI-CAI's marksheet.csv")
     parser.add_argument("--masks", type=int, default=MASKS, help="outlined cases (default: %(default)s)")
+    parser.add_argument("--repeat", type=int, default=1, help="which training of each row the work folder has (1)")
     parser.add_argument("what", choices=["prepare", "train", "keep"])
     parser.add_argument("row", nargs="?", choices=list(ROWS))
     parser.add_argument("fold", nargs="?", type=int)
     args = parser.parse_args()
-    study = Study(args.study, args.work, args.marksheet, args.masks)
+    study = Study(args.study, args.work, args.marksheet, args.masks, args.repeat)
     use_folders(args.work)
     if args.what == "train":
         train(study, args.row, args.fold)

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import SimpleITK as sitk
+
 from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.predictions import Files
 from nnunetv2_textguided.evaluation.score import ScoreJob, score_case
@@ -42,7 +45,9 @@ def link(source: str, target: str) -> str:
     return target
 
 
-def rows_of_case(case: str, label: Path, files: dict[str, Files], repeat: int, fold: int) -> list[dict[str, Any]]:
+def rows_of_case(
+    case: str, label: Path, files: dict[str, Files], repeat: int, fold: int, networks: str = ""
+) -> list[dict[str, Any]]:
     """A case's rows in a table that `nnUNetv2_textguided benchmark compare` reads.
 
     Args:
@@ -51,6 +56,7 @@ def rows_of_case(case: str, label: Path, files: dict[str, Files], repeat: int, f
         files: model -> its prediction.
         repeat: which training, from 1.
         fold: that validates the case.
+        networks: name of the trained networks, where all models are the same.
     """
     rows = []
     for model, classes in score_case(ScoreJob(case, label, files, (TARGET,), Scoring())).items():
@@ -58,13 +64,40 @@ def rows_of_case(case: str, label: Path, files: dict[str, Files], repeat: int, f
         where = {"labels": "lesion", "model": model, "repeat": repeat, "fold": fold, "case": case}
         dice = f"{score.overlap['dice']:.5g}" if score.lesions else ""
         found = {"lesions": len(score.lesions), "dice": dice, "score": f"{score.score:.5g}"}
-        rows.append({**where, **found, "curve": curves_as_text([score.curve])})
+        same = {"networks": networks} if networks else {}
+        rows.append({**where, **found, "curve": curves_as_text([score.curve]), **same})
     return rows
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of the same columns as CSV."""
+    """Write rows as CSV; a column that a row lacks is empty there."""
     with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def keep_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put rows of trainings into a table, in the place of those of the same training; all others stay.
+
+    Args:
+        path: the table.
+        rows: new ones, with the table's columns.
+    """
+    with path.open(encoding="utf-8", newline="") as stream:
+        there = list(csv.DictReader(stream))
+    new = {_training(row) for row in rows}
+    write_rows(path, [*(row for row in there if _training(row) not in new), *rows])
+
+
+def _training(row: Mapping[str, Any]) -> tuple[str, int, int]:
+    return row["model"], int(row["repeat"]), int(row["fold"])
+
+
+def write_probability(probability: np.ndarray, label: Path, path: Path) -> None:
+    """Write a map (*S) in the place of a label map, with its geometry."""
+    image = sitk.GetImageFromArray(probability)
+    image.CopyInformation(sitk.ReadImage(str(label)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path), True)

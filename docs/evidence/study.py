@@ -28,7 +28,6 @@ from nnunetv2_textguided.files import atomic_path, write_text
 BASE = "nnUNetTrainerAlignRefine"
 MIMICS = str(Path(__file__).with_name("mimics.py"))
 CASES = Path(__file__).with_name("per_case.csv")
-CURVES = Path(__file__).with_name("thresholds.csv")
 TRAINERS = {f"{BASE}_StockNetwork": "stock", f"{BASE}_NoText": "no_text", BASE: "raw", f"{BASE}_RandomText": "random"}
 DATASETS = {"lesion": "Dataset501_Lesion", "zones": "Dataset502_Zones", "mimics": "Dataset503_Mimics"}
 """Labels, or the rendering with benign findings like cancers (mimics.py) -> data set."""
@@ -42,6 +41,7 @@ BLOCK: dict[str, dict[str, Any]] = {
     "optimiser": {"lr": 0.02, "text_lr": 0.02, "refiner_lr": 0.02, "momentum": 0.95},
 }
 FEATURES = [8, 16, 32, 64, 64]
+FOLDS = 5
 VARIANTS: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("variants.json").read_text())
 
 
@@ -154,17 +154,6 @@ def keep(report: Path, repetition: str, labels: str) -> None:
         together.to_csv(partial, index=False, float_format="%.5g")
 
 
-def keep_curves(report: Path, labels: str) -> None:
-    """Make thresholds.csv of a report's cases whose probabilities were kept; its models are called MODEL_again."""
-    rows = pd.read_csv(report / "per_case.csv")
-    variant = rows["plans"].str.removeprefix("nnUNetPlans").str.removeprefix("_")
-    rows["model"] = variant.where(variant != "", rows["trainer"].map(TRAINERS)) + "_again"
-    columns = ["labels", "model", "repeat", "fold", "case", "lesions", "dice", "score", "curve"]
-    rows = rows.assign(labels=labels)[rows["curve"].notna()]
-    with atomic_path(CURVES) as partial:
-        rows[columns].to_csv(partial, index=False, float_format="%.5g")
-
-
 def main() -> None:
     """Prepare, train, report; or keep a report's cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -179,14 +168,10 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2, help="for rendering and preprocessing (default: 2)")
     parser.add_argument("--report-only", action="store_true", help="compare what there is")
     parser.add_argument("--keep", type=Path, metavar="REPORT", help="put its cases into per_case.csv, and stop")
-    parser.add_argument("--keep-curves", type=Path, metavar="REPORT", help="make thresholds.csv of it, and stop")
     parser.add_argument("--repetition", default="cpu 1", help="name of its trainings (default: %(default)s)")
     args = parser.parse_args()
     if args.keep:
         keep(args.keep, args.repetition, args.labels[0])
-        return
-    if args.keep_curves:
-        keep_curves(args.keep_curves, args.labels[0])
         return
     if not (args.renderer and args.work):
         parser.error("--renderer and --work are needed to train")

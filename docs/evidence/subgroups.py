@@ -96,7 +96,8 @@ def _fitted(found: ThresholdComparison, names: list[str], chosen: set[str]) -> t
     """Of Dice in a subgroup at thresholds fitted on all cases of the other folds; and the baseline's own."""
     outside = np.array([name not in chosen for name in names])
     ours, theirs = (np.where(outside, np.nan, one.dice_fitted) for one in (found.model, found.baseline))
-    folds = folds_of_means(ours, theirs, found.model.folds, [patient_of(name) for name in names])
+    patients = [patient_of(name) for name in names]
+    folds = folds_of_means(ours, theirs, found.model.folds, patients, found.fitted.same)
     return Difference(tuple(folds)), float(np.nanmean(theirs))
 
 

@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_textguided.benchmark.study import Cell
+from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.files import read_json
 
+NETWORKS = "networks.json"
+"""Beside a checkpoint that is another model's: {"networks": that model's folder name}."""
 FINAL, LATEST, BEST = "checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth"
 CHECKPOINTS = (FINAL, LATEST, BEST)
 TRAIN_COMMAND = "nnUNetv2_train"
@@ -71,6 +75,12 @@ def _summary(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return summary if isinstance(summary, dict) else {}
+
+
+def networks_of(folder: Path) -> str:
+    """Name of the model whose trained network a fold's folder holds: its own, unless NETWORKS says otherwise."""
+    path = folder / NETWORKS
+    return str(read_json(path, error=DataError)["networks"]) if path.is_file() else folder.parent.name
 
 
 def set_damaged_aside(folder: Path) -> list[Path]:

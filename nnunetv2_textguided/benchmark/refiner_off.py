@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from nnunetv2_textguided.benchmark.cells import is_whole
+from nnunetv2_textguided.benchmark.cells import NETWORKS, is_whole
 from nnunetv2_textguided.benchmark.rows import REFINER_OFF
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.files import atomic_path
+from nnunetv2_textguided.files import atomic_path, write_json
 from nnunetv2_textguided.network.gate import STRENGTH, switched_off
 from nnunetv2_textguided.nnunet.checkpoints import read_checkpoint
 from nnunetv2_textguided.settings import BLOCK
@@ -27,7 +27,7 @@ def is_switched_off(trained: Path, target: Path) -> bool:
 def write_refiner_off(trained: Path, target: Path, plans: str, configuration: str) -> None:
     """Write a finished training's checkpoint with its refiner's strength 0, in its weights and in its plans.
 
-    A validation with an earlier one of `target` counts no more.
+    Beside it is written whose networks these are. A validation with an earlier one of `target` counts no more.
 
     Args:
         trained: the training's checkpoint.
@@ -50,6 +50,7 @@ def write_refiner_off(trained: Path, target: Path, plans: str, configuration: st
     changed = {**every[configuration], BLOCK: merge(every[configuration].get(BLOCK) or {}, REFINER_OFF)}
     described = {**own, "plans_name": plans, "configurations": {**every, configuration: changed}}
     (target.parent / "validation" / "summary.json").unlink(missing_ok=True)
+    write_json(target.parent / NETWORKS, {"networks": trained.parent.parent.name})
     switched = {"network_weights": switched_off(weights), "init_args": {**arguments, "plans": described}}
     with atomic_path(target, durable=True) as partial:
         torch.save({**content, **switched}, partial)

@@ -1,7 +1,8 @@
 """Tables of cases in files, and the differences of the models in them.
 
 Read are `per_case.csv` of `benchmark report` and any CSV with the columns COLUMNS: a row per model, repeat and case.
-The column `curve`, where there is one, has the voxels at each threshold (thresholds.py).
+Two columns may be there. `curve` has the voxels at each threshold (thresholds.py). `networks` names a row's trained
+networks: models of the same networks (with and without a sentence, say) are compared within each.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from nnunetv2_textguided.evaluation.trainings import Statistic, folds_of_means, 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-CURVE = "curve"
+CURVE, NETWORKS = "curve", "networks"
 COLUMNS = ("model", "repeat", "fold", "patient", "case", "lesions", "dice", "score")
 MEANS = ("dice", "missed")
 METRICS = {"dice": "Dice", "missed": "missed", "auroc": "AUROC", "ap": "AP of cases"}
@@ -42,7 +43,7 @@ class CaseFile:
     """All trainings of all models.
 
     Attributes:
-        rows: the columns of COLUMNS, and CURVE: empty where no probabilities were kept.
+        rows: the columns of COLUMNS; CURVE: empty where no probabilities were kept; NETWORKS: the model where not said.
         price: of false volume, where thresholds are fitted.
     """
 
@@ -85,13 +86,14 @@ class CaseFile:
             DataError: a model is not in the file.
         """
         cases, folds, patients = self._cases(model, baseline)
-        tables = [self._table(name, cases.index.to_list()) for name in (model, baseline)]
+        repeats, same = self._repeats(model, baseline), self.same_networks(model, baseline)
+        tables = [self._table(name, cases.index.to_list(), repeats) for name in (model, baseline)]
         if metric in MEANS:
             ours, theirs = (_missed(dice) if metric == "missed" else dice for dice, _ in tables)
-            return Difference(tuple(folds_of_means(ours, theirs, folds, patients)), level)
+            return Difference(tuple(folds_of_means(ours, theirs, folds, patients, same)), level)
         positive = cases["lesions"].to_numpy() > 0
         statistics = [[_statistic(row, positive, metric) for row in score] for _, score in tables]
-        return Difference(tuple(folds_of_statistics(statistics[0], statistics[1], folds, patients)), level)
+        return Difference(tuple(folds_of_statistics(statistics[0], statistics[1], folds, patients, same)), level)
 
     def at_thresholds(self, model: str, baseline: str, level: float = 0.95) -> ThresholdComparison:
         """Model minus baseline at 0.5, at thresholds fitted on the other folds, and by voxels' average precision.
@@ -100,12 +102,23 @@ class CaseFile:
             DataError: a model is not in the file.
         """
         cases, folds, patients = self._cases(model, baseline)
-        ours, theirs = (self._at_thresholds(name, cases.index.to_list(), folds) for name in (model, baseline))
-        return compare_at_thresholds(ours, theirs, patients, level)
+        repeats, identifiers = self._repeats(model, baseline), cases.index.to_list()
+        ours, theirs = (self._at_thresholds(name, identifiers, repeats, folds) for name in (model, baseline))
+        return compare_at_thresholds(ours, theirs, patients, level, self.same_networks(model, baseline))
 
-    def _at_thresholds(self, model: str, cases: list[str], folds: np.ndarray) -> ModelAtThresholds:
-        own = self.rows[self.rows["model"] == model]
-        table = own.pivot(index="repeat", columns="case", values=CURVE).reindex(columns=cases).astype(object).fillna("")
+    def same_networks(self, model: str, baseline: str) -> bool:
+        """Whether two models are the same trained networks under two names."""
+        own = (self.rows[self.rows["model"] == name].drop_duplicates("repeat") for name in (model, baseline))
+        ours, theirs = (dict(zip(rows["repeat"], rows[NETWORKS], strict=True)) for rows in own)
+        both = ours.keys() & theirs.keys()
+        return model != baseline and bool(both) and all(ours[repeat] == theirs[repeat] for repeat in both)
+
+    def _repeats(self, *models: str) -> list[str]:
+        """Those of any of the models, so that their tables have the same rows."""
+        return sorted(self.rows[self.rows["model"].isin(models)]["repeat"].unique())
+
+    def _at_thresholds(self, model: str, cases: list[str], repeats: list[str], folds: np.ndarray) -> ModelAtThresholds:
+        table = self._pivot(model, CURVE, cases, repeats).astype(object).fillna("")
         texts = [[text.split(";") if text else [] for text in row] for row in table.to_numpy()]
         classes = max((len(parts) for row in texts for parts in row), default=0) or 1
         curves: list[list[list[Curve | None]]] = [
@@ -123,12 +136,15 @@ class CaseFile:
         cases = both.drop_duplicates("case").set_index("case").sort_index()
         return cases, cases["fold"].to_numpy(), [str(patient) for patient in cases["patient"]]
 
-    def _table(self, model: str, cases: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Dice, NaN without a lesion, and confidence (R, C)."""
-        own = self.rows[self.rows["model"] == model]
-        tables = (own.pivot(index="repeat", columns="case", values=v).reindex(columns=cases) for v in ("dice", "score"))
-        dice, score = (table.to_numpy(dtype=float) for table in tables)
+    def _table(self, model: str, cases: list[str], repeats: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Dice, NaN without a lesion, and confidence (R, C); NaN in repeats that the model does not have."""
+        dice, score = (self._pivot(model, of, cases, repeats).to_numpy(dtype=float) for of in ("dice", "score"))
         return dice, score
+
+    def _pivot(self, model: str, column: str, cases: list[str], repeats: list[str]) -> DataFrame:
+        own = self.rows[self.rows["model"] == model]
+        table = own.pivot(index="repeat", columns="case", values=column)
+        return table.reindex(index=repeats, columns=cases)
 
 
 def read_case_files(files: Sequence[Path], where: dict[str, str] | None = None, price: float = PRICE) -> CaseFile:
@@ -184,7 +200,8 @@ def _named(table: DataFrame, file: Path) -> DataFrame:
     except ValueError as error:
         raise DataError(f"The column {CURVE!r} cannot be read: {error}.", where=file,
                         remedy="Make the table again with this version's `benchmark report`.") from error  # fmt: skip
-    return table[[*COLUMNS, CURVE]].astype({"model": str, "repeat": str, "case": str})
+    table = table.assign(**{NETWORKS: table[NETWORKS].fillna(table["model"]) if NETWORKS in table else table["model"]})
+    return table[[*COLUMNS, CURVE, NETWORKS]].astype({"model": str, "repeat": str, "case": str, NETWORKS: str})
 
 
 def _missed(dice: np.ndarray) -> np.ndarray:

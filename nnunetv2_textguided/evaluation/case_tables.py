@@ -115,11 +115,10 @@ class Tables:
             if not one.fitted.folds:
                 yield f"| {name} | no probabilities kept |{' |' * 8}"
                 continue
-            trainings = "{} and {}".format(*one.fitted.trainings)
             cells = [f"{d.value:+.3f} {_ends(d.ends)}" for d in (one.half, one.fitted, one.change, one.precision)]
             volumes = "; ".join(f"{m.false_ml:.2f} and {m.false_ml_fitted:.2f}" for m in (one.model, one.baseline))
-            row = [name, trainings, cells[0], _p(one.p_half), cells[1], _p(one.p_fitted), *cells[2:], volumes,
-                   one.finding.value]  # fmt: skip
+            row = [name, one.fitted.trainings_text, cells[0], _p(one.p_half), cells[1], _p(one.p_fitted), *cells[2:],
+                   volumes, one.finding.value]  # fmt: skip
             yield f"| {' | '.join(row)} |"
 
     def _repeats(self, model: str, baseline: str) -> Iterator[str]:
@@ -136,8 +135,7 @@ class Tables:
     def _row(self, name: str, dice: Difference, p: float, auroc: Difference) -> str:
         by_fold = " ".join(f"{value:+.3f}" for value in dice.by_fold) + (" (they differ)" if dice.folds_differ else "")
         needed = "; ".join(str(repeats_needed(dice, effect) or f"> {MOST_REPEATS}") for effect in (0.02, 0.05))
-        trainings = "{} and {}".format(*dice.trainings)
-        cells = [name, trainings, f"{dice.value:+.3f}", _ends(dice.ends), _p(dice.p), _p(p),
+        cells = [name, dice.trainings_text, f"{dice.value:+.3f}", _ends(dice.ends), _p(dice.p), _p(p),
                  _ends(dice.ends_over_patients), by_fold, needed,
                  f"{auroc.value:+.3f} {_ends(auroc.ends)}"]  # fmt: skip
         return f"| {' | '.join(cells)} |"

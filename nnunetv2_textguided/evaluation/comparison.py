@@ -67,7 +67,8 @@ def compare_all(
 
 def _compare_means(variant: Variant, baseline: Variant, metric: str, results: Results, level: float) -> Comparison:
     ours, theirs = (results.tables[v].overlap_of_repeats[metric] for v in (variant, baseline))
-    found = Difference(tuple(folds_of_means(ours, theirs, results.folds, results.patients)), level)
+    same = results.same_networks(variant, baseline)
+    found = Difference(tuple(folds_of_means(ours, theirs, results.folds, results.patients, same)), level)
     means = results.overlap[metric]
     paired = pair(means[variant], means[baseline], results.patients)
     return Comparison(variant, baseline, metric, found, effect=effect_size(paired.patient_means))
@@ -75,7 +76,8 @@ def _compare_means(variant: Variant, baseline: Variant, metric: str, results: Re
 
 def _compare_detection(variant: Variant, baseline: Variant, metric: str, results: Results, level: float) -> Comparison:
     ours, theirs = (_statistics(results.tables[v], metric) for v in (variant, baseline))
-    found = Difference(tuple(folds_of_statistics(ours, theirs, results.folds, results.patients)), level)
+    same = results.same_networks(variant, baseline)
+    found = Difference(tuple(folds_of_statistics(ours, theirs, results.folds, results.patients, same)), level)
     return Comparison(variant, baseline, metric, found)
 
 

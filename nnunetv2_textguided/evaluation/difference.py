@@ -85,6 +85,17 @@ class Difference:
         return sum(f.model.repeats for f in self.folds), sum(f.baseline.repeats for f in self.folds)
 
     @property
+    def same(self) -> bool:
+        """Whether both are of the same networks, and compared within each."""
+        return any(fold.same for fold in self.folds)
+
+    @property
+    def trainings_text(self) -> str:
+        """The numbers of trainings in words."""
+        ours, theirs = self.trainings
+        return f"{ours}, the same" if self.same else f"{ours} and {theirs}"
+
+    @property
     def cases(self) -> int:
         """On which it rests."""
         return sum(fold.cases for fold in self.folds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,14 @@ class CaseTable:
         folds: (C,) the fold that validated each case; None where unknown.
         repeats: (R,) their numbers.
         scores: (R,) of each repeat, class -> (C,) scores. Several classes are averaged.
+        networks: (R,) names of the trained networks of each repeat.
     """
 
     infos: tuple[CaseInfo, ...]
     folds: np.ndarray
     repeats: tuple[int, ...]
     scores: tuple[Mapping[str, tuple[Score, ...]], ...]
+    networks: tuple[str, ...] = ()
 
     @property
     def cases(self) -> tuple[str, ...]:
@@ -103,6 +106,7 @@ class CaseTable:
                 yield {
                     "fold": fold,
                     "repeat": repeat,
+                    "networks": self.networks[r] if self.networks else "",
                     "case": info.case,
                     "patient": info.patient,
                     "centre": info.centre,
@@ -183,6 +187,11 @@ class Results:
         """Metric -> variant -> (C,), the mean of the repeats; NaN where a case does not count."""
         return {metric.name: {v: table.overlap[metric.name] for v, table in self.tables.items()} for metric in OVERLAP}
 
+    def same_networks(self, variant: Variant, baseline: Variant) -> bool:
+        """Whether two variants are the same trained networks in every repeat."""
+        ours, theirs = self.tables[variant].networks, self.tables[baseline].networks
+        return variant != baseline and bool(ours) and ours == theirs
+
     @cached_property
     def without_probabilities(self) -> Mapping[Variant, int]:
         """Variant -> cases of which only the mask was saved, if there are any."""
@@ -205,6 +214,7 @@ def build_table(
     folds: Mapping[str, int | None],
     infos: Mapping[str, CaseInfo],
     scores: Mapping[str, CaseScores],
+    networks: Mapping[str, str] = MappingProxyType({}),
 ) -> CaseTable:
     """One variant's scores in order.
 
@@ -213,6 +223,7 @@ def build_table(
         folds: case -> fold.
         infos: case -> what is known about it.
         scores: case -> model -> class -> score.
+        networks: model's name -> that of the model whose trained networks it has; its own where nothing is said.
     """
     cases = sorted(infos)
     by_case = {repeat: [scores[case][model] for case in cases] for repeat, model in models.items()}
@@ -221,6 +232,7 @@ def build_table(
         folds=np.array([folds.get(case) for case in cases]),
         repeats=tuple(models),
         scores=tuple({name: tuple(s[name] for s in found) for name in found[0]} for found in by_case.values()),
+        networks=tuple(networks.get(model, model) for model in models.values()),
     )
 
 
@@ -229,10 +241,11 @@ def build_results(
     folds: Mapping[str, int],
     infos: Mapping[str, CaseInfo],
     scores: Mapping[str, CaseScores],
+    networks: Mapping[str, str] = MappingProxyType({}),
 ) -> Results:
     """All variants' scores in order; `models` are the trained repeats of each variant, the rest as in `build_table`."""
     names = {variant: {split_repeat(one.plans)[1]: one.name for one in found} for variant, found in models.items()}
-    return Results({variant: build_table(found, folds, infos, scores) for variant, found in names.items()})
+    return Results({variant: build_table(found, folds, infos, scores, networks) for variant, found in names.items()})
 
 
 def _overlap(name: str) -> Callable[[Score], float]:

@@ -73,10 +73,10 @@ def _differences(
     results: Results, variant: Variant, baseline: Variant, chosen: np.ndarray, level: float
 ) -> dict[str, Difference]:
     folds, patients = results.folds[chosen], np.asarray(results.patients)[chosen]
-    found = {}
+    found, same = {}, results.same_networks(variant, baseline)
     for metric in OVERLAP:
         ours, theirs = (results.tables[v].overlap_of_repeats[metric.name][:, chosen] for v in (variant, baseline))
-        found[metric.name] = Difference(tuple(folds_of_means(ours, theirs, folds, patients.tolist())), level)
+        found[metric.name] = Difference(tuple(folds_of_means(ours, theirs, folds, patients.tolist(), same)), level)
     return found
 
 

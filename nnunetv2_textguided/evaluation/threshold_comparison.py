@@ -139,7 +139,11 @@ class ThresholdComparison:
 
 
 def compare_at_thresholds(
-    model: ModelAtThresholds, baseline: ModelAtThresholds, patients: Sequence[str], level: float = 0.95
+    model: ModelAtThresholds,
+    baseline: ModelAtThresholds,
+    patients: Sequence[str],
+    level: float = 0.95,
+    same: bool = False,
 ) -> ThresholdComparison:
     """Model minus baseline on the folds that both have.
 
@@ -147,16 +151,17 @@ def compare_at_thresholds(
         model, baseline: on the same cases.
         patients: (C,) the patient of each case.
         level: nominal coverage of the intervals.
+        same: both are of the same networks, see `trainings.folds_of_means`.
     """
     folds = model.folds
 
     def means(ours: np.ndarray, theirs: np.ndarray) -> Difference:
-        return Difference(tuple(folds_of_means(ours, theirs, folds, patients)), level)
+        return Difference(tuple(folds_of_means(ours, theirs, folds, patients, same)), level)
 
     half, fitted = means(model.dice, baseline.dice), means(model.dice_fitted, baseline.dice_fitted)
     change = means(model.dice_fitted - model.dice, baseline.dice_fitted - baseline.dice)
     ours, theirs = (one.curves.average_precision() for one in (model, baseline))
-    precision = Difference(tuple(folds_of_statistics(ours, theirs, folds, patients)), level)
+    precision = Difference(tuple(folds_of_statistics(ours, theirs, folds, patients, same)), level)
     return ThresholdComparison(model, baseline, half, fitted, change, precision, half.p, fitted.p)
 
 

@@ -57,12 +57,15 @@ class Fold:
         number: of the fold.
         cases: on which it rests; its weight.
         model, baseline: trainings on the same patients, in the same order.
+        same: whether both are of the same networks. `model` is then the difference within each network, and `baseline`
+            is 0, so that what chance in a network's training gives to both is not counted, let alone twice.
     """
 
     number: int
     cases: int
     model: Trainings
     baseline: Trainings
+    same: bool = False
 
     @property
     def difference(self) -> float:
@@ -113,31 +116,39 @@ def jackknife_trainings(statistics: Sequence[Weighted], patients: np.ndarray) ->
     return Trainings(np.where(defined, found[:, 0], math.nan), pseudo - pseudo.mean(axis=1, keepdims=True))
 
 
-def folds_of_means(model: np.ndarray, baseline: np.ndarray, folds: np.ndarray, patients: Sequence[str]) -> list[Fold]:
+def folds_of_means(
+    model: np.ndarray, baseline: np.ndarray, folds: np.ndarray, patients: Sequence[str], same: bool = False
+) -> list[Fold]:
     """The folds of two models whose metric is a mean over cases, on the cases that count in all of their trainings.
 
     Args:
         model, baseline: (R, C) of each repeat and case; NaN where a case does not count. A repeat without any value
-            on a fold has no training there. The models may have different numbers of repeats.
+            on a fold has no training there. The models may have different numbers of repeats, unless they are `same`.
         folds: (C,) the fold that validated each case.
         patients: (C,) the patient of each case.
+        same: both are of the same networks, repeat for repeat: compared within each network.
     """
     made, owners = [], np.asarray(patients, dtype=str)
     for number in np.unique(folds):
         inside = folds == number
         cells = [values[:, inside] for values in (model, baseline)]
-        cells = [values[np.isfinite(values).any(axis=1)] for values in cells]
+        trained = _trained([np.isfinite(values).any(axis=1) for values in cells], same)
+        cells = [values[there] for values, there in zip(cells, trained, strict=True)]
         counts = np.isfinite(np.concatenate(cells)).all(axis=0)
         if not all(len(values) for values in cells) or not counts.any():
             continue
         owner = np.unique(owners[inside][counts], return_inverse=True)[1]
-        both = (mean_trainings(values[:, counts], owner) for values in cells)
-        made.append(Fold(int(number), int(counts.sum()), *both))
+        both = [mean_trainings(values[:, counts], owner) for values in cells]
+        made.append(_fold(int(number), int(counts.sum()), both, same))
     return made
 
 
 def folds_of_statistics(
-    model: Sequence[Statistic], baseline: Sequence[Statistic], folds: np.ndarray, patients: Sequence[str]
+    model: Sequence[Statistic],
+    baseline: Sequence[Statistic],
+    folds: np.ndarray,
+    patients: Sequence[str],
+    same: bool = False,
 ) -> list[Fold]:
     """The folds of two models whose metric is no mean over cases, such as AUROC: taken within each training.
 
@@ -146,6 +157,7 @@ def folds_of_statistics(
     Args:
         model, baseline: of each repeat; NaN where it has no training on these cases.
         folds, patients: (C,) of each case.
+        same: as in `folds_of_means`.
 
     Returns:
         The folds in which the metric is defined for both models, whichever patient is left out.
@@ -154,14 +166,27 @@ def folds_of_statistics(
     for number in np.unique(folds):
         inside = np.flatnonzero(folds == number)
         owner = np.unique(owners[inside], return_inverse=True)[1]
-        both = []
-        for statistics in (model, baseline):
-            found = jackknife_trainings([_chosen(statistic, inside) for statistic in statistics], owner)
-            defined = np.isfinite(found.values)
-            both.append(Trainings(found.values[defined], found.influence[defined]))
+        found = [jackknife_trainings([_chosen(statistic, inside) for statistic in statistics], owner)
+                 for statistics in (model, baseline)]  # fmt: skip
+        defined = _trained([np.isfinite(one.values) for one in found], same)
+        both = [Trainings(one.values[there], one.influence[there]) for one, there in zip(found, defined, strict=True)]
         if all(cell.repeats for cell in both):
-            made.append(Fold(int(number), int(inside.size), *both))
+            made.append(_fold(int(number), int(inside.size), both, same))
     return made
+
+
+def _trained(found: Sequence[np.ndarray], same: bool) -> Sequence[np.ndarray]:
+    """The repeats (R,) of both models that count on a fold: of the same networks, those of both."""
+    return [np.logical_and(*found)] * 2 if same else found
+
+
+def _fold(number: int, cases: int, both: Sequence[Trainings], same: bool) -> Fold:
+    ours, theirs = both
+    if not same:
+        return Fold(number, cases, ours, theirs)
+    within = Trainings(ours.values - theirs.values, ours.influence - theirs.influence)
+    nothing = Trainings(np.zeros_like(within.values), np.zeros_like(within.influence))
+    return Fold(number, cases, within, nothing, same=True)
 
 
 def _chosen(statistic: Statistic, cases: np.ndarray) -> Weighted:

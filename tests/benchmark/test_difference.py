@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from nnunetv2_textguided.evaluation.case_files import read_case_files
 from nnunetv2_textguided.evaluation.detection_metrics import Found, detection
 from nnunetv2_textguided.evaluation.difference import Difference
 from nnunetv2_textguided.evaluation.power import ENOUGH, power, repeats_needed
@@ -93,6 +94,68 @@ def test_repeats_of_one_model_alone_leave_the_folds() -> None:
     assert found.of_parts is None
     assert found.variance == found.over_folds
     assert found.trainings == (15, 5)
+
+
+def test_the_same_networks_are_compared_within_each() -> None:
+    """Chance in training is in both models alike: it is no part of their difference, however large it is."""
+    baseline = _values(3, 2, spread=0.2)
+    model = baseline + 0.02 + np.random.default_rng(4).normal(0, 0.01, (2, 60))
+    apart = _difference(model, baseline)
+    within = Difference(tuple(folds_of_means(model, baseline, FOLDS, PATIENTS, same=True)))
+    assert within.value == pytest.approx(apart.value)
+    assert within.ends.low > 0 > apart.ends.low
+    assert (within.trainings, within.trainings_text) == ((10, 10), "10, the same")
+    assert apart.trainings_text == "10 and 10"
+    nothing = Difference(tuple(folds_of_means(baseline, baseline, FOLDS, PATIENTS, same=True)))
+    assert (nothing.value, nothing.p, nothing.ends) == (0, 1, (0, 0))
+    zeros = Difference(tuple(folds_of_means(model - baseline, 0 * baseline, FOLDS, PATIENTS)))
+    assert within.ends == pytest.approx(zeros.ends), "the difference as a metric of its own"
+
+
+def test_of_the_same_networks_a_repeat_counts_where_both_have_it() -> None:
+    model, baseline = _values(1, 2), _values(2, 2)
+    model[1, FOLDS == 3] = math.nan
+    baseline[0, FOLDS == 4] = math.nan
+    folds = folds_of_means(model, baseline, FOLDS, PATIENTS, same=True)
+    assert [fold.model.repeats for fold in folds] == [2, 2, 2, 1, 1]
+    assert folds[3].difference == pytest.approx((model[0] - baseline[0])[FOLDS == 3].mean())
+    model[1, FOLDS == 4] = math.nan
+    assert [fold.number for fold in folds_of_means(model, baseline, FOLDS, PATIENTS, same=True)] == [0, 1, 2, 3]
+
+
+def test_auroc_of_the_same_networks_is_compared_within_each() -> None:
+    ill = np.arange(60) % 2
+    score = np.random.default_rng(0).normal(size=(2, 60)) + ill * np.array([[0.2], [3.0]])
+    better = score + 0.1 * ill
+    statistics = [[_auroc(row, ill) for row in one] for one in (better, score)]
+    apart, within = (
+        Difference(tuple(folds_of_statistics(*statistics, FOLDS, PATIENTS, same=same))) for same in (False, True)
+    )
+    assert within.value == pytest.approx(apart.value)
+    assert within.ends.high - within.ends.low < apart.ends.high - apart.ends.low
+
+
+def test_a_table_of_cases_names_the_networks(tmp_path: Path) -> None:
+    """Models of the same networks are paired, whichever repeats each has; a model is not paired with itself."""
+    baseline = _values(3, 2, spread=0.2)
+    model = baseline + 0.02
+    columns = {"fold": FOLDS, "case": PATIENTS, "lesions": 1, "score": 0.5}
+    tables = [
+        pd.DataFrame({**columns, "model": name, "repeat": repeat + 1, "dice": values[repeat], "networks": of})
+        for name, values, of in (("on", model, "a"), ("off", baseline, "a"), ("other", baseline, ""))
+        for repeat in range(2)
+        if (name, repeat) != ("off", 1)
+    ]
+    pd.concat(tables).to_csv(tmp_path / "cases.csv", index=False)
+    cases = read_case_files([tmp_path / "cases.csv"])
+    assert cases.same_networks("on", "off")
+    assert not cases.same_networks("on", "other")
+    found = cases.difference("on", "off", "dice")
+    assert found.value == pytest.approx(0.02)
+    assert found.ends.high - found.ends.low < 1e-9
+    assert found.trainings_text == "5, the same"
+    assert cases.difference("on", "other", "dice").trainings_text == "10 and 10"
+    assert cases.values("on", "dice") == pytest.approx((model.mean(), cases.values("other", "dice")[1]))
 
 
 def test_parts_are_unbiased() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_textguided.benchmark.cells import FINAL, LATEST, is_whole
+from nnunetv2_textguided.benchmark.cells import FINAL, LATEST, is_whole, networks_of
 from nnunetv2_textguided.benchmark.progress import ProgressReader
 from nnunetv2_textguided.benchmark.record import read_record
 from nnunetv2_textguided.benchmark.refiner_off import is_switched_off, write_refiner_off
@@ -51,6 +51,7 @@ def test_nothing_but_the_refiner_s_strength_is_changed(tmp_path: Path) -> None:
     write_refiner_off(trained, target, OFF, "3d_fullres")
     assert is_switched_off(trained, target)
     assert not summary.exists(), "of earlier networks"
+    assert networks_of(target.parent) == networks_of(trained.parent) == "trained"
     before, after = read_checkpoint(trained), read_checkpoint(target)
     assert float(before["network_weights"]["refiner.alpha"]) > 0
     assert float(after["network_weights"]["refiner.alpha"]) == 0

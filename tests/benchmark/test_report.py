@@ -22,6 +22,7 @@ from nnunetv2_textguided.nnunet.variant import repeat_plans
 from tests.benchmark.conftest import Report
 from tests.benchmark.study_builder import (
     CONFIGURATION,
+    DATASET,
     METHOD,
     NO_TEXT,
     PLANS,
@@ -264,6 +265,24 @@ def test_without_probabilities_fitted_thresholds_are_not_known(study: FakeStudy,
     row = content(folder)["thresholds"][1]
     assert (row["finding"], row["half_difference"], row["fitted_low"]) == ("not known", None, None)
     assert row["thresholds"] == " ".join(3 * [DASH])
+
+
+def test_variants_of_the_same_networks_are_compared_within_each(study: FakeStudy, tables: Report) -> None:
+    """As the row refiner_off of the PI-CAI table: its folders say whose networks they hold."""
+    models = ["--trainers", NO_TEXT, METHOD, "--baseline", f"{NO_TEXT}__{PLANS}__3d_fullres"]
+    before = next(row for row in content(tables(study, *models))["comparisons"] if row["metric"] == "dice")
+    for fold in range(study.folds):
+        folder = study.folders.results / DATASET / f"{METHOD}__{PLANS}__3d_fullres" / f"fold_{fold}"
+        (folder / "networks.json").write_text(json.dumps({"networks": f"{NO_TEXT}__{PLANS}__3d_fullres"}))
+    within = tables(study, *models)
+    names = {(row["trainer"], row["networks"]) for row in rows_of(within, "per_case")}
+    assert names == {(trainer, f"{NO_TEXT}__{PLANS}__3d_fullres") for trainer in (NO_TEXT, METHOD)}
+    after = next(row for row in content(within)["comparisons"] if row["metric"] == "dice")
+    assert after["difference"] == pytest.approx(before["difference"])
+    cases = read_case_files([within / "per_case.csv"])
+    found = cases.difference(f"{METHOD}__{PLANS}", f"{NO_TEXT}__{PLANS}", "dice")
+    assert found.same
+    assert (found.ends.low, found.p) == pytest.approx((after["low"], after["p"]), abs=1e-6)
 
 
 def test_a_single_training_of_each_model_says_nothing(study: FakeStudy, tables: Report) -> None:

@@ -115,7 +115,7 @@ def analyse(study: Study, folders: Folders, options: ReportOptions, output: Path
     zones = read_lesion_zones(collected.zone_jobs(targets), options.jobs)
     infos = {case: replace(info, zone=zones.get(case, ""))
              for case, info in read_case_infos(collected.cases, _table(collected, options)).items()}  # fmt: skip
-    results = build_results(collected.models, collected.cases, infos, scores)
+    results = build_results(collected.models, collected.cases, infos, scores, collected.networks)
     return _analyse_results(collected, results, options, describe_targets(targets))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from nnunetv2_textguided.anatomy.labels import RAW_FOLDER, anatomy_labels
 from nnunetv2_textguided.anatomy.sectors import ZONES
+from nnunetv2_textguided.benchmark.cells import networks_of
 from nnunetv2_textguided.benchmark.study import Cell, Study, find_repeats
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.cases import read_case_table
@@ -62,6 +63,12 @@ class Collected:
     def variants(self) -> tuple[Variant, ...]:
         """Those that are compared."""
         return tuple(self.models)
+
+    @property
+    def networks(self) -> dict[str, str]:
+        """Name of each model -> of the one whose trained networks it has."""
+        every = {model.name: self.model_folder(model) for models in self.models.values() for model in models}
+        return {name: networks_of(folder / f"fold_{self.study.folds[0]}") for name, folder in every.items()}
 
     @property
     def trainings(self) -> int:

@@ -47,7 +47,8 @@ def _statistics(analysis: Analysis) -> Iterator[str]:
     )
     yield (
         "Differences: the mean over folds, by their cases, of the difference of both models' means over repeats, on "
-        "the cases that count in all of their trainings; AUROC, AP and sensitivities are taken within each training. "
+        "the cases that count in all of their trainings; of two settings of the same trained networks, the mean of the "
+        "differences within each network. AUROC, AP and sensitivities are taken within each training. "
         f"Their {level} intervals and p values are Student's t over patients and trainings: from the variation between "
         "folds and, with repeats of both models, pooled with what patients and trainings explain, unless the folds "
         f"vary by more (F test at {POOLING_LEVEL:.0%}). Holm's correction at {alpha} over the variants, separately for "

@@ -58,7 +58,8 @@ def analyse_thresholds(
               for variant, table in results.tables.items()}  # fmt: skip
 
     def compare(variant: Variant, other: Variant) -> ThresholdComparison:
-        return compare_at_thresholds(models[variant], models[other], results.patients, options.level)
+        same = results.same_networks(variant, other)
+        return compare_at_thresholds(models[variant], models[other], results.patients, options.level, same)
 
     others = [variant for variant in models if variant != baseline]
     compared = correct([compare(variant, baseline) for variant in others])
