@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from nnunetv2_textguided.errors import DataError, EmbeddingFileError, EncoderError
+from nnunetv2_textguided.evaluation.case_likelihood import FILE as LIKELIHOOD
 from nnunetv2_textguided.inference.cohort import Cohort
 from nnunetv2_textguided.inference.explaining import Told
 from nnunetv2_textguided.inference.options import ModelOptions
@@ -63,10 +64,11 @@ class CaseTextReader:
         return text, remarks
 
     def read(self, cohort: Cohort) -> Cohort:
-        """The cohort with the text of the file `model.case_text`, as far as the network reads it.
+        """The cohort with the text of the file `model.case_text`, and the part of it that the network reads.
 
         Raises:
-            DataError: the file is not valid or names another case, or the network reads nothing of what it holds.
+            DataError: the file is not valid or names another case, or neither the network nor a regression of the
+                likelihood reads anything of what it holds.
         """
         path = self.model.case_text
         if path is None:
@@ -74,15 +76,22 @@ class CaseTextReader:
         texts = read_case_text(path, cohort.names)
         accepted = {name: self.accept(text) for name, text in texts.items()}
         remarks = dict.fromkeys(remark for _, remarks in accepted.values() for remark in remarks)
-        if not any(text for text, _ in accepted.values()):
+        used = [text for text, _ in accepted.values()]
+        if (self.model.folder / LIKELIHOOD).is_file():
+            used += [replace(text, findings=()) if text.pirads is None else text for text in texts.values()]
+        if not any(used):
             raise DataError(
                 f"Nothing of this reaches the network: {'; '.join(remarks) or 'no case has text'}.",
                 where=f"--case-text {path}",
-                remedy="Predict without --case-text, or use a model that was trained with grounding and text.case.",
+                remedy="Predict without --case-text, use a model that was trained with grounding and text.case, or fit "
+                "the model's likelihood on facts and PI-RADS (nnUNetv2_textguided likelihood).",
             )
         for remark in remarks:
             print(f"note: {remark}")
-        cases = [replace(case, text=accepted[case.name][0]) if case.name in texts else case for case in cohort.cases]
+        cases = [
+            replace(case, text=accepted[case.name][0], known=texts[case.name]) if case.name in texts else case
+            for case in cohort.cases
+        ]
         return Cohort(cases, cohort.failed)
 
     def embed(self, texts: Mapping[str, CaseText]) -> None:

@@ -38,12 +38,14 @@ class Case:
         channels: in the model's order, each an image file or an image in memory.
         missing: indices of the channels that it lacks, which hold zeros.
         text: what the network is told of it beside the images.
+        known: all that is known of it, from which its likelihood is computed, too.
     """
 
     name: str
     channels: tuple[Path | sitk.Image, ...]
     missing: tuple[int, ...] = ()
     text: CaseText = field(default_factory=CaseText)
+    known: CaseText = field(default_factory=CaseText)
 
     @property
     def sources(self) -> list[str]:

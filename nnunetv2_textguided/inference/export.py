@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from nnunetv2_textguided.evaluation.case_likelihood import LikelihoodModel
 from nnunetv2_textguided.files import write_json
 from nnunetv2_textguided.inference import cases as places
 from nnunetv2_textguided.inference.cases import Case, results_of
@@ -22,6 +23,7 @@ from nnunetv2_textguided.inference.explaining import HEATMAP_SCALE, Layout
 from nnunetv2_textguided.inference.findings import CaseMaps, read_mask, write_findings
 from nnunetv2_textguided.inference.gland import gland_of_labels
 from nnunetv2_textguided.inference.grid import image_like, to_cropped_grid, to_image_grid
+from nnunetv2_textguided.inference.likelihood import combined_likelihood
 from nnunetv2_textguided.inference.options import OutputOptions
 from nnunetv2_textguided.inference.prepare import Notes
 from nnunetv2_textguided.inference.text_effect import Lesser, LessText
@@ -32,6 +34,10 @@ from nnunetv2_textguided.nnunet.plans import ConfigurationManager, PlansManager
 
 COMPRESSION = 3
 """zlib level of float maps: a tenth larger than the default, several times faster."""
+
+
+COMBINED = ("combined_likelihood", "combined_from")
+"""In a case's JSON: its likelihood by the model folder's regression, and from what that is."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Exporter:
         channels: names of the image channels.
         thresholds: label -> where its probability is cut, if not as nnU-Net does.
         fitted: label -> the threshold that was fitted for the model, whether it is used or not; the viewer offers it.
+        regressions: of the likelihood on the image and what is known of a patient, if any were fitted for the model.
     """
 
     plans: PlansManager
@@ -59,6 +66,7 @@ class Exporter:
     channels: tuple[str, ...] = field(default=())
     thresholds: Mapping[str, float] = field(default_factory=dict)
     fitted: Mapping[str, float] = field(default_factory=dict)
+    regressions: tuple[LikelihoodModel, ...] = ()
 
     def export(
         self,
@@ -128,7 +136,14 @@ class Exporter:
             )
             known = {**record, "fitted_threshold": self.fitted.get(self.label)}
             record |= write_findings(folder, case, maps, self.label, self.channels, self.output, known)
+            record |= self._combined(case, record["case_likelihood"])
         return record
+
+    def _combined(self, case: Case, score: float) -> dict[str, Any]:
+        """The likelihood from the image and what is known of the patient, and that."""
+        combined = combined_likelihood(self.regressions, score, case.known)
+        found = {} if combined is None else dict(zip(COMBINED, combined, strict=True))
+        return {**found, "known": case.known.to_json()} if case.known else found
 
     def _write_mask(self, logits: np.ndarray, properties: dict[str, Any], target: Path, probabilities: bool) -> None:
         # What remains for nnU-Net's own export to do: its resampling leaves alone what has the shape already.

@@ -63,14 +63,14 @@ def detect(
     """
     import SimpleITK as sitk
 
-    from nnunetv2_textguided.inference.likelihood import combined_likelihood
+    from nnunetv2_textguided.inference.likelihood import combined_likelihood, read_regressions
 
     scans, facts = read_study(source), read_clinical(source / CLINICAL)
     with tempfile.TemporaryDirectory() as work:
         images, results = Path(work, "images"), Path(work, "results")
         write_channels(scans, images, read_json(model.folder / "dataset.json", error=DataError))
         found, likelihood = _predict(model, source, images, OutputOptions(results, candidates=candidates), facts)
-    combined = combined_likelihood(model, likelihood, facts) if facts else None
+    combined = combined_likelihood(read_regressions(model), likelihood, facts) if facts else None
     likelihood = likelihood if combined is None else combined[0]
     # NIfTI keeps a header in single precision; the T2W series' own is exact.
     found.CopyInformation(scans["T2W"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nnunetv2_textguided.errors import DataError
@@ -30,26 +30,34 @@ def facts_of(score: float | None, text: CaseText) -> CaseFacts:
     return CaseFacts(score, clinical.psa_ng_per_ml, clinical.age_years, clinical.prostate_volume_ml, text.pirads)
 
 
-def combined_likelihood(model: ModelOptions, score: float, text: CaseText) -> tuple[float, tuple[Input, ...]] | None:
-    """The likelihood of a new patient by the model folder's regression; None where none was fitted.
-
-    Args:
-        model: the model that predicts, with its folds.
-        score: the image's, the maximum of the detection map.
-        text: what is known of the patient.
-
-    Returns:
-        The likelihood, in (0, 1), and what it was computed from.
+def read_regressions(model: ModelOptions) -> tuple[LikelihoodModel, ...]:
+    """The regressions in the model folder, the richest combination first; none where none were fitted.
 
     Raises:
         DataError: the file in the model folder is damaged, or the folds were trained again since it was fitted.
     """
     path = model.folder / FILE
     if not path.is_file():
-        return None
+        return ()
     models = read_likelihood(path)
     check_fitted_with(read_json(path, error=DataError), model, path, "likelihood")
-    return case_likelihood(models, facts_of(score, text))
+    return tuple(models)
+
+
+def combined_likelihood(
+    models: Sequence[LikelihoodModel], score: float, text: CaseText
+) -> tuple[float, tuple[Input, ...]] | None:
+    """The likelihood of a new patient; None where nothing was fitted.
+
+    Args:
+        models: of `read_regressions`.
+        score: the image's, the maximum of the detection map.
+        text: what is known of the patient.
+
+    Returns:
+        The likelihood, in (0, 1), and what it was computed from.
+    """
+    return case_likelihood(models, facts_of(score, text)) if models else None
 
 
 def fit_for_model(

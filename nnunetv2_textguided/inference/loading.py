@@ -14,6 +14,7 @@ from nnunetv2_textguided.inference.exchange import exchange_prompts
 from nnunetv2_textguided.inference.export import Exporter
 from nnunetv2_textguided.inference.gland import gland_labels
 from nnunetv2_textguided.inference.lesions import check_candidates
+from nnunetv2_textguided.inference.likelihood import read_regressions
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions
 from nnunetv2_textguided.inference.predictor import TextGuidedPredictor
 from nnunetv2_textguided.inference.thresholds import offered_thresholds, resolve_thresholds
@@ -89,6 +90,11 @@ def open_session(model: ModelOptions, output: OutputOptions, foreign: ForeignOut
     model = replace(model, folds=predictor.folds)
     thresholds = resolve_thresholds(output.threshold, model, predictor.layout.labels)
     exporter = replace(exporter, thresholds=thresholds, fitted=offered_thresholds(model))
+    if exporter.label is not None:
+        try:
+            exporter = replace(exporter, regressions=read_regressions(model))
+        except DataError as error:  # the image's own likelihood is there all the same
+            warning = "\n".join(filter(None, (warning, f"WARNING: no combined likelihood. {error}")))
     reader = CaseTextReader(predictor.settings, model)
     return Session(model, predictor, exporter, channels, training, reader, warning, foreign)
 

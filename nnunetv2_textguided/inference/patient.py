@@ -17,7 +17,6 @@ from nnunetv2_textguided.inference.cases import Case
 from nnunetv2_textguided.inference.channels import Patient, Source, gather
 from nnunetv2_textguided.inference.cohort import Cohort
 from nnunetv2_textguided.inference.grand_challenge import find_model
-from nnunetv2_textguided.inference.likelihood import combined_likelihood
 from nnunetv2_textguided.inference.loading import Session, open_session
 from nnunetv2_textguided.inference.missing import MissingRule, missing_rule
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
@@ -138,7 +137,7 @@ class LoadedModel:
         output = replace(self.session.exporter.output, folder=folder)
         session = replace(self.session, exporter=replace(self.session.exporter, output=output))
         told, unread = self.session.reader.accept(text)
-        case = Case(name, patient.images, patient.missing, told)
+        case = Case(name, patient.images, patient.missing, told, text)
         cohort = Cohort([case], {})
         summary = predict_cases(session, cohort, "one patient", WorkOptions(preprocessing=0, export=0))
         if summary.failed:
@@ -156,8 +155,7 @@ class LoadedModel:
             path = folder / kind / f"{name}.nii.gz"
             return sitk.ReadImage(str(path)) if path.is_file() else None
 
-        labels, score = session.exporter.layout.labels, record.get("case_likelihood")
-        combined = None if score is None else combined_likelihood(session.model, score, text)
+        labels = session.exporter.layout.labels
         found = {label: image(f"{places.HEATMAPS}/{name}") for label, name in file_names(labels).items()}
         return Result(
             sitk.ReadImage(str(folder / (name + session.ending))),
@@ -165,9 +163,9 @@ class LoadedModel:
             image(places.LESIONS),
             {label: heatmap for label, heatmap in found.items() if heatmap is not None},
             tuple(record.get("candidates", ())),
-            score,
-            None if combined is None else combined[0],
-            () if combined is None else combined[1],
+            record.get("case_likelihood"),
+            record.get("combined_likelihood"),
+            tuple(record.get("combined_from", ())),
             (*record.get("remarks", ()), *unread),
             patient.decisions,
             record["unlike_training"] if (record.get("training_distance") or 0) >= UNLIKE else None,

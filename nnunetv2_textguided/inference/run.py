@@ -125,12 +125,13 @@ def finish(output: OutputOptions, has_tables: bool) -> None:
 
 
 def is_complete(case: Case, exporter: Exporter) -> bool:
-    """Whether all results that are asked for are there, of the text that the network is told now."""
+    """Whether all results that are asked for are there, of what is known of the case now."""
     ending, folder = str(exporter.dataset["file_ending"]), exporter.output.folder
     if not results_of(case, exporter.layout.labels, ending, exporter.output).complete(folder):
         return False
     record = read_json(folder / CASES / f"{case.name}.json", error=DataError)
-    return bool(record.get("text", {}).get("told", {}) == case.text.to_json())
+    told = record.get("text", {}).get("told", {}) == case.text.to_json()
+    return bool(told and (exporter.label is None or record.get("known", {}) == case.known.to_json()))
 
 
 def export_case(exporter: Exporter, item: Export) -> dict[str, Any]:

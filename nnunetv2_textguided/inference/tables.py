@@ -20,8 +20,8 @@ LESION_COLUMNS = (
     "outside_gland", "from_text",
 )  # fmt: skip
 CASE_COLUMNS = (
-    "case", "case_likelihood", "candidates", "volume_ml", "outside_gland", "training_distance",
-    "unlike_training", "refiner_added_voxels", "refiner_removed_voxels", "likelihood_without_text",
+    "case", "case_likelihood", "combined_likelihood", "combined_from", "candidates", "volume_ml", "outside_gland",
+    "training_distance", "unlike_training", "refiner_added_voxels", "refiner_removed_voxels", "likelihood_without_text",
     "volume_without_text_ml", "contradicted_sentences", "remarks",
 )  # fmt: skip
 SENTENCE_COLUMNS = (
@@ -75,6 +75,7 @@ def _case_row(record: dict[str, Any]) -> dict[str, Any]:
     outside = [c["outside_gland"] for c in candidates if c.get("outside_gland") is not None]
     return {
         **record,
+        "combined_from": " + ".join(record.get("combined_from", ())),
         "candidates": len(candidates),
         "volume_ml": sum(c["volume_ml"] for c in candidates),
         "outside_gland": sum(outside) if outside else None,
