@@ -32,12 +32,12 @@ $(ALL): pyproject.toml | $(BIN)/python
 	touch $@ $(CORE)
 
 test: $(ALL)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 # The quick tests, with the commands that they start; fails under the floor in pyproject.toml.
 coverage: $(ALL)
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -n 2 --dist loadgroup -m "not slow and not nightly" $(PYTEST_ARGS)
+	$(BIN)/python -m coverage run -m pytest -n 2 -m "not slow and not nightly" $(PYTEST_ARGS)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -36,14 +37,30 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "normal"))
 
 
+LONGEST = ("training", "inference", "benchmark", "packaging", "demo", "reports", "reliability", "network", "planning")
+"""Areas in the order in which several processes take them: what takes long must not start last."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With several processes (`-n 2 --dist loadgroup`), an area's tests share one and its session fixtures."""
-    if not hasattr(config, "workerinput"):
-        return
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_area(item)))
-    # Areas are handed out in this order; training, which takes longest, must not start last.
-    items.sort(key=_area, reverse=True)
+    """The order of the areas, where several processes take them."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: [*LONGEST, _area(item.nodeid)].index(_area(item.nodeid)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With several processes (`-n 2`), an area's tests share one and its session fixtures.
+
+    By the tests' names: marks of groups (`--dist loadgroup`) are lost between xdist 3.8 and pytest 9.2, silently.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Areas(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _area(nodeid)
+
+    config.option.loadscopereorder = False
+    return Areas(config, log)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -55,8 +72,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             measured.save()
 
 
-def _area(item: pytest.Item) -> str:
-    area = item.path.relative_to(REPOSITORY / "tests").parts[0]
+def _area(nodeid: str) -> str:
+    area = nodeid.removeprefix("tests/").split("/")[0]
     return "packaging" if area == "docs" else area  # both install distributions
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from nnunetv2_textguided.evaluation.lesion_matching import results_as_text
 from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.predictions import Files
 from nnunetv2_textguided.evaluation.score import ScoreJob, score_case
@@ -65,7 +66,8 @@ def rows_of_case(
         dice = f"{score.overlap['dice']:.5g}" if score.lesions else ""
         found = {"lesions": len(score.lesions), "dice": dice, "score": f"{score.score:.5g}"}
         same = {"networks": networks} if networks else {}
-        rows.append({**where, **found, "curve": curves_as_text([score.curve]), **same})
+        candidates = results_as_text(score.candidates)
+        rows.append({**where, **found, "curve": curves_as_text([score.curve]), **same, "candidates": candidates})
     return rows
 
 

@@ -1,8 +1,9 @@
 """Tables of cases in files, and the differences of the models in them.
 
 Read are `per_case.csv` of `benchmark report` and any CSV with the columns COLUMNS: a row per model, repeat and case.
-Two columns may be there. `curve` has the voxels at each threshold (thresholds.py). `networks` names a row's trained
-networks: models of the same networks (with and without a sentence, say) are compared within each.
+Three columns may be there. `curve` has the voxels at each threshold (thresholds.py), `candidates` what was found of the
+lesions (lesion_matching.py); of several classes divided by ";". `networks` names a row's trained networks: models of
+the same networks (with and without a sentence, say) are compared within each.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.detection_metrics import Found, detection
 from nnunetv2_textguided.evaluation.difference import Difference
+from nnunetv2_textguided.evaluation.lesion_matching import results_of_text
 from nnunetv2_textguided.evaluation.options import PRICE
 from nnunetv2_textguided.evaluation.threshold_comparison import (
     ModelAtThresholds,
@@ -30,10 +32,10 @@ from nnunetv2_textguided.evaluation.trainings import Statistic, folds_of_means, 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-CURVE, NETWORKS = "curve", "networks"
+CURVE, CANDIDATES, NETWORKS = "curve", "candidates", "networks"
 COLUMNS = ("model", "repeat", "fold", "patient", "case", "lesions", "dice", "score")
 MEANS = ("dice", "missed")
-METRICS = {"dice": "Dice", "missed": "missed", "auroc": "AUROC", "ap": "AP of cases"}
+METRICS = {"dice": "Dice", "missed": "missed", "auroc": "AUROC", "ap": "AP of cases", "ap_lesions": "AP of lesions"}
 HIT = 0.1
 """A lesion whose Dice is below this counts as missed."""
 
@@ -43,7 +45,8 @@ class CaseFile:
     """All trainings of all models.
 
     Attributes:
-        rows: the columns of COLUMNS; CURVE: empty where no probabilities were kept; NETWORKS: the model where not said.
+        rows: the columns of COLUMNS; CURVE and CANDIDATES: NaN where they are not known; NETWORKS: the model where
+            not said.
         price: of false volume, where thresholds are fitted.
     """
 
@@ -71,9 +74,11 @@ class CaseFile:
     def values(self, model: str, metric: str) -> tuple[float, float]:
         """A model's metric, the mean over folds (by their cases) and repeats; and the SD between trainings (NaN: none).
 
-        AUROC and AP are taken within each training.
+        AUROC and AP are taken within each training. Both are NaN where nothing is known.
         """
         found = self.difference(model, model, metric)
+        if not found.folds:
+            return float("nan"), float("nan")
         repeated = [fold.model for fold in found.folds if fold.model.repeats > 1]
         freedom = sum(cell.repeats - 1 for cell in repeated)
         spread = sum(cell.spread * (cell.repeats - 1) for cell in repeated) / freedom if freedom else float("nan")
@@ -92,7 +97,11 @@ class CaseFile:
             ours, theirs = (_missed(dice) if metric == "missed" else dice for dice, _ in tables)
             return Difference(tuple(folds_of_means(ours, theirs, folds, patients, same)), level)
         positive = cases["lesions"].to_numpy() > 0
-        statistics = [[_statistic(row, positive, metric) for row in score] for _, score in tables]
+        if metric == "ap_lesions":
+            found = (self._pivot(name, CANDIDATES, cases.index.to_list(), repeats) for name in (model, baseline))
+            statistics = [[_of_lesions(row) for row in table.to_numpy()] for table in found]
+        else:
+            statistics = [[_statistic(row, positive, metric) for row in score] for _, score in tables]
         return Difference(tuple(folds_of_statistics(statistics[0], statistics[1], folds, patients, same)), level)
 
     def at_thresholds(self, model: str, baseline: str, level: float = 0.95) -> ThresholdComparison:
@@ -108,10 +117,12 @@ class CaseFile:
 
     def same_networks(self, model: str, baseline: str) -> bool:
         """Whether two models are the same trained networks under two names."""
+        if model == baseline:
+            return False
         own = (self.rows[self.rows["model"] == name].drop_duplicates("repeat") for name in (model, baseline))
         ours, theirs = (dict(zip(rows["repeat"], rows[NETWORKS], strict=True)) for rows in own)
         both = ours.keys() & theirs.keys()
-        return model != baseline and bool(both) and all(ours[repeat] == theirs[repeat] for repeat in both)
+        return bool(both) and all(ours[repeat] == theirs[repeat] for repeat in both)
 
     def _repeats(self, *models: str) -> list[str]:
         """Those of any of the models, so that their tables have the same rows."""
@@ -192,20 +203,35 @@ def _named(table: DataFrame, file: Path) -> DataFrame:
     missing = [column for column in COLUMNS if column not in table]
     if missing:
         raise DataError(f"The table of cases has no column {', '.join(missing)}.", where=file)
-    curves = table[CURVE].fillna("").astype(str) if CURVE in table else ""
-    table = table.assign(**{CURVE: curves})
-    try:
-        for text in table[CURVE]:
-            _ = [curve_of_text(part) for part in text.split(";") if text]
-    except ValueError as error:
-        raise DataError(f"The column {CURVE!r} cannot be read: {error}.", where=file,
-                        remedy="Make the table again with this version's `benchmark report`.") from error  # fmt: skip
-    table = table.assign(**{NETWORKS: table[NETWORKS].fillna(table["model"]) if NETWORKS in table else table["model"]})
-    return table[[*COLUMNS, CURVE, NETWORKS]].astype({"model": str, "repeat": str, "case": str, NETWORKS: str})
+    for column, read in ((CURVE, curve_of_text), (CANDIDATES, results_of_text)):
+        texts = table[column].astype(object) if column in table else np.nan
+        table = table.assign(**{column: texts})
+        try:
+            for text in table[column].dropna():
+                _ = [read(part) for part in text.split(";")]
+        except (AttributeError, ValueError) as error:
+            remedy = "Make the table again with this version's `benchmark report`."
+            raise DataError(f"The column {column!r} cannot be read: {error}.", where=file, remedy=remedy) from error
+    networks = table[NETWORKS].fillna(table["model"]) if NETWORKS in table else table["model"]
+    texts = dict.fromkeys(("model", "repeat", "case", NETWORKS), str)
+    return table.assign(**{NETWORKS: networks})[[*COLUMNS, CURVE, CANDIDATES, NETWORKS]].astype(texts)
 
 
 def _missed(dice: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(dice), (dice < HIT).astype(float), np.nan)
+
+
+def _of_lesions(texts: np.ndarray) -> Statistic:
+    """AP of lesions, the mean over classes, of a repeat's candidates (C,) as text; NaN where they are not known."""
+
+    def statistic(cases: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        if not all(isinstance(text, str) for text in texts[cases]):
+            return np.full(len(weights), np.nan)
+        by_class = zip(*(text.split(";") for text in texts[cases]), strict=True)
+        found = (Found(tuple(map(results_of_text, of_class)), np.zeros(len(cases))) for of_class in by_class)
+        return np.mean([detection(one, weights, ["ap"])["ap"] for one in found], axis=0)
+
+    return statistic
 
 
 def _statistic(score: np.ndarray, positive: np.ndarray, metric: str) -> Statistic:

@@ -84,13 +84,12 @@ class Tables:
         return self.titles.get(model, model)
 
     def _values(self, models: list[str]) -> Iterator[str]:
-        yield f"| | trainings | {' | '.join(f'{title} (SD of trainings)' for title in METRICS.values())} |"
-        yield f"|---|---|{'---|' * len(METRICS)}"
-        for model in models:
-            cells = []
-            for metric in METRICS:
-                value, spread = self.cases.values(model, metric)
-                cells.append(f"{value:.3f} ({spread:.3f})" if spread == spread else f"{value:.3f}")
+        values = {metric: [self.cases.values(model, metric) for model in models] for metric in METRICS}
+        values = {metric: column for metric, column in values.items() if any(value == value for value, _ in column)}
+        yield f"| | trainings | {' | '.join(f'{METRICS[metric]} (SD of trainings)' for metric in values)} |"
+        yield f"|---|---|{'---|' * len(values)}"
+        for model, row in zip(models, zip(*values.values(), strict=True), strict=True):
+            cells = [_value(value) + (f" ({spread:.3f})" if spread == spread else "") for value, spread in row]
             yield f"| {self._title(model)} | {self.cases.trainings(model)} | {' | '.join(cells)} |"
 
     def _differences(self, pairs: list[tuple[str, str]]) -> Iterator[str]:
@@ -117,8 +116,8 @@ class Tables:
                 continue
             cells = [f"{d.value:+.3f} {_ends(d.ends)}" for d in (one.half, one.fitted, one.change, one.precision)]
             volumes = "; ".join(f"{m.false_ml:.2f} and {m.false_ml_fitted:.2f}" for m in (one.model, one.baseline))
-            row = [name, one.fitted.trainings_text, cells[0], _p(one.p_half), cells[1], _p(one.p_fitted), *cells[2:],
-                   volumes, one.finding.value]  # fmt: skip
+            row = [name, one.fitted.trainings_text, cells[0], _value(one.p_half), cells[1], _value(one.p_fitted)]
+            row += [*cells[2:], volumes, one.finding.value]
             yield f"| {' | '.join(row)} |"
 
     def _repeats(self, model: str, baseline: str) -> Iterator[str]:
@@ -135,7 +134,7 @@ class Tables:
     def _row(self, name: str, dice: Difference, p: float, auroc: Difference) -> str:
         by_fold = " ".join(f"{value:+.3f}" for value in dice.by_fold) + (" (they differ)" if dice.folds_differ else "")
         needed = "; ".join(str(repeats_needed(dice, effect) or f"> {MOST_REPEATS}") for effect in (0.02, 0.05))
-        cells = [name, dice.trainings_text, f"{dice.value:+.3f}", _ends(dice.ends), _p(dice.p), _p(p),
+        cells = [name, dice.trainings_text, f"{dice.value:+.3f}", _ends(dice.ends), _value(dice.p), _value(p),
                  _ends(dice.ends_over_patients), by_fold, needed,
                  f"{auroc.value:+.3f} {_ends(auroc.ends)}"]  # fmt: skip
         return f"| {' | '.join(cells)} |"
@@ -151,5 +150,5 @@ def _ends(ends: Ends) -> str:
     return f"[{ends.low:+.3f}, {ends.high:+.3f}]" if ends.low == ends.low else "not known"
 
 
-def _p(value: float) -> str:
+def _value(value: float) -> str:
     return f"{value:.3f}" if value == value else "not known"

@@ -6,6 +6,7 @@ own `evaluate_case` reports neither which lesion was hit nor how large it is; te
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,24 @@ _NEIGHBOURS = np.ones((3, 3, 3))
 
 # Is it a lesion, the confidence, the IoU; a missed lesion has confidence 0, a false alarm IoU 0.
 LesionResult = tuple[int, float, float]
+
+
+def results_as_text(results: Sequence[LesionResult]) -> str:
+    """For a table of cases, without the IoU: "1:0.83 0:0.4 1:0" is a lesion found, a false alarm, and a lesion missed.
+
+    "-" where there is none of them: an empty cell of a table says that nothing is known.
+    """
+    return " ".join(f"{lesion}:{confidence:.5g}" for lesion, confidence, _ in results) or "-"
+
+
+def results_of_text(text: str) -> tuple[LesionResult, ...]:
+    """Of `results_as_text`; IoUs are 0.
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    parts = (part.split(":") for part in text.split() if text != "-")
+    return tuple((int(lesion), float(confidence), 0.0) for lesion, confidence in parts)
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from nnunetv2_textguided.evaluation.cases import CaseInfo
 from nnunetv2_textguided.evaluation.detection_metrics import Found
+from nnunetv2_textguided.evaluation.lesion_matching import results_as_text
 from nnunetv2_textguided.evaluation.metrics import OVERLAP
 from nnunetv2_textguided.evaluation.score import CaseScores, Score
 from nnunetv2_textguided.evaluation.thresholds import Curves, curves_as_text, mean_of_finite, stack
@@ -25,9 +25,8 @@ class CaseTable:
     Attributes:
         infos: (C,) what is known about each case, sorted by its identifier.
         folds: (C,) the fold that validated each case; None where unknown.
-        repeats: (R,) their numbers.
+        repeats, networks: (R,) their numbers, and names of their trained networks (empty: not known).
         scores: (R,) of each repeat, class -> (C,) scores. Several classes are averaged.
-        networks: (R,) names of the trained networks of each repeat.
     """
 
     infos: tuple[CaseInfo, ...]
@@ -106,7 +105,7 @@ class CaseTable:
                 yield {
                     "fold": fold,
                     "repeat": repeat,
-                    "networks": self.networks[r] if self.networks else "",
+                    **({"networks": self.networks[r]} if self.networks else {}),
                     "case": info.case,
                     "patient": info.patient,
                     "centre": info.centre,
@@ -119,6 +118,7 @@ class CaseTable:
                     "predicted_ml": float(volumes[r, c]),
                     **{name: float(values[r, c]) for name, values in self.overlap_of_repeats.items()},
                     "score": float(confidences[r, c]),
+                    "candidates": ";".join(results_as_text(s[c].candidates) for s in self.scores[r].values()),
                     "curve": curves_as_text([scores[c].curve for scores in self.scores[r].values()]),
                 }
 
@@ -195,14 +195,12 @@ class Results:
     @cached_property
     def without_probabilities(self) -> Mapping[Variant, int]:
         """Variant -> cases of which only the mask was saved, if there are any."""
-        counts = {variant: table.without_probabilities for variant, table in self.tables.items()}
-        return {variant: count for variant, count in counts.items() if count}
+        return {v: table.without_probabilities for v, table in self.tables.items() if table.without_probabilities}
 
     @property
     def detection_comparable(self) -> bool:
         """Whether all variants have confidences in all cases, or none has in any."""
-        counts = {self.without_probabilities.get(variant, 0) for variant in self.variants}
-        return counts in ({0}, {len(self.cases)})
+        return {self.without_probabilities.get(v, 0) for v in self.variants} in ({0}, {len(self.cases)})
 
     @property
     def _first(self) -> CaseTable:
@@ -214,7 +212,7 @@ def build_table(
     folds: Mapping[str, int | None],
     infos: Mapping[str, CaseInfo],
     scores: Mapping[str, CaseScores],
-    networks: Mapping[str, str] = MappingProxyType({}),
+    networks: Mapping[str, str] | None = None,
 ) -> CaseTable:
     """One variant's scores in order.
 
@@ -223,7 +221,7 @@ def build_table(
         folds: case -> fold.
         infos: case -> what is known about it.
         scores: case -> model -> class -> score.
-        networks: model's name -> that of the model whose trained networks it has; its own where nothing is said.
+        networks: model's name -> that of the model whose trained networks it has; None: not known.
     """
     cases = sorted(infos)
     by_case = {repeat: [scores[case][model] for case in cases] for repeat, model in models.items()}
@@ -232,7 +230,7 @@ def build_table(
         folds=np.array([folds.get(case) for case in cases]),
         repeats=tuple(models),
         scores=tuple({name: tuple(s[name] for s in found) for name in found[0]} for found in by_case.values()),
-        networks=tuple(networks.get(model, model) for model in models.values()),
+        networks=() if networks is None else tuple(networks[model] for model in models.values()),
     )
 
 
@@ -241,7 +239,7 @@ def build_results(
     folds: Mapping[str, int],
     infos: Mapping[str, CaseInfo],
     scores: Mapping[str, CaseScores],
-    networks: Mapping[str, str] = MappingProxyType({}),
+    networks: Mapping[str, str] | None = None,
 ) -> Results:
     """All variants' scores in order; `models` are the trained repeats of each variant, the rest as in `build_table`."""
     names = {variant: {split_repeat(one.plans)[1]: one.name for one in found} for variant, found in models.items()}

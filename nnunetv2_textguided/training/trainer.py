@@ -31,6 +31,7 @@ from nnunetv2_textguided.training.segmentation import segmentation_loss
 from nnunetv2_textguided.training.splits import check_fold, ensure_splits
 from nnunetv2_textguided.training.statistics import means_of_steps, on_any_rank
 from nnunetv2_textguided.training.text_guidance import load_guidance
+from nnunetv2_textguided.training.threads import keep_thread_limit
 from nnunetv2_textguided.training.validation import OnlineValidation, random_patches, replaced
 from nnunetv2_textguided.training.watch import NonFiniteWatch
 
@@ -96,7 +97,8 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         return build_from_architecture(plans["architecture"], settings, inputs, outputs, enable_deep_supervision)
 
     def initialize(self) -> None:
-        """The seed, nnU-Net's initialisation, then the text and its losses."""
+        """Threads and the seed, nnU-Net's initialisation, then the text and its losses."""
+        keep_thread_limit(self.device)
         if self.settings.training.seed is not None:
             set_seed(self.settings.training.seed, self.local_rank)
         super().initialize()

@@ -257,6 +257,10 @@ def test_better_maps_remain_better_at_fitted_thresholds_and_a_difference_of_thre
     for name, difference in (("half", own.half), ("fitted", own.fitted), ("precision", own.precision)):
         assert difference.value == pytest.approx(rows[STOCK][f"{name}_difference"], abs=1e-6)
         assert difference.ends.low == pytest.approx(rows[STOCK][f"{name}_low"], abs=1e-6)
+    (lesions,) = [r for r in content(folder)["comparisons"] if r["metric"] == "ap" and r["trainer"] == STOCK]
+    found = cases.difference(f"{STOCK}__{PLANS}", f"{METHOD}__{PLANS}", "ap_lesions")
+    assert found.value == pytest.approx(lesions["difference"], abs=1e-4)
+    assert found.ends.low == pytest.approx(lesions["low"], abs=1e-4)
 
 
 def test_without_probabilities_fitted_thresholds_are_not_known(study: FakeStudy, tables: Report) -> None:

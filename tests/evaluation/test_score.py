@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nnunetv2_textguided.evaluation.cases import read_case_infos
-from nnunetv2_textguided.evaluation.lesion_matching import match_lesions
+from nnunetv2_textguided.evaluation.lesion_matching import match_lesions, results_as_text, results_of_text
 from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.postprocess import postprocess
 from nnunetv2_textguided.extras import require
@@ -56,3 +56,14 @@ def test_grades_of_several_lesions(tmp_path: Path) -> None:
     infos = read_case_infos(["a", "b"], tmp_path / "cases.csv")
     assert (infos["a"].isup, infos["a"].pirads) == (3, 5)
     assert (infos["b"].isup, infos["b"].pirads) == (None, None)
+
+
+def test_what_was_found_survives_a_table_of_cases() -> None:
+    found = ((1, 0.83, 0.4), (1, 0.0, 0.0), (0, 0.125, 0.0))
+    assert results_as_text(found) == "1:0.83 1:0 0:0.125"
+    assert results_of_text(results_as_text(found)) == tuple((lesion, sure, 0.0) for lesion, sure, _ in found)
+    assert results_as_text(()) == "-", "nothing is not the same as not known"
+    assert results_of_text("-") == ()
+    for wrong in ("1", "1:2:3", "yes:0.5"):
+        with pytest.raises(ValueError, match=r"unpack|literal"):
+            results_of_text(wrong)

@@ -51,6 +51,21 @@ ODD = {
 }
 
 
+@pytest.mark.parametrize(("asked", "used"), [("1", 1), ("9", 2), ("", 2), ("all", 2)])
+def test_no_more_threads_than_asked_for(
+    make_trainer: Make, monkeypatch: pytest.MonkeyPatch, asked: str, used: int
+) -> None:
+    """nnU-Net's command sets one for each processor, before it initialises the trainer."""
+    trainer, before = make_trainer(), torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    torch.set_num_threads(2)
+    try:
+        trainer.initialize()
+        assert torch.get_num_threads() == used
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("name", ODD)
 @pytest.mark.parametrize("ignored", [False, True], ids=["", "foreground ignored, the paper's loss"])
 def test_odd_data_sets_train_in_the_last_phase(make_trainer: Make, name: str, ignored: bool) -> None:
