@@ -22,6 +22,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import channels
 import forest
 import subgroups
 from differences import MEASURES, difference, read_cases
@@ -167,7 +168,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, and fail where something differs")
     args = parser.parse_args(arguments)
     found = answers()
-    blocks = {"claim": claim(found), "answers": table(found), **subgroups.blocks(read_cases("lesion"))}
+    cases = read_cases("lesion")
+    blocks = {"claim": claim(found), "answers": table(found), "channels": channels.block(cases)}
+    blocks |= subgroups.blocks(cases)
     outdated = []
     for path, own in ((PAGE, blocks), (README, {"claim": blocks["claim"]})):
         old = path.read_text(encoding="utf-8")

@@ -14,13 +14,13 @@ from nnunetv2_textguided.evaluation.case_files import CaseFile, read_case_files
 from nnunetv2_textguided.evaluation.difference import Difference
 from nnunetv2_textguided.evaluation.options import PRICE
 from nnunetv2_textguided.evaluation.threshold_comparison import ModelAtThresholds
-from nnunetv2_textguided.evaluation.trainings import Fold, Trainings, folds_of_means
+from nnunetv2_textguided.evaluation.trainings import folds_of_means
 from nnunetv2_textguided.picai.archive import patient_of
 
 HERE = Path(__file__).parent
 CASES = [HERE / name for name in ("per_case.csv", "thresholds.csv", "patient_text.csv", "reports.csv")]
 MEASURES = {
-    "fitted": "Dice, fitted thresholds", "half": "Dice at 0.5", "dice": "Dice", "channels": "Dice at 0.5",
+    "fitted": "Dice, fitted thresholds", "half": "Dice at 0.5", "dice": "Dice",
     "change": "Dice", "auroc": "AUROC of cases", "nsd": "NSD at 2 mm",
     "precision": "AP of voxels per positive case",
 }  # fmt: skip
@@ -31,8 +31,6 @@ def difference(asked: dict[str, Any]) -> Difference | None:
     measure, model, baseline = (asked[key] for key in ("measure", "model", "baseline"))
     if measure in ("nsd", "dice"):
         return _of_refiner(measure, baseline)
-    if measure == "channels":
-        return _of_channels(model, baseline)
     cases = read_cases(asked.get("labels", "lesion"))
     if not {model, baseline} <= set(cases.models):
         return None
@@ -73,16 +71,3 @@ def _of_refiner(metric: str, baseline: str) -> Difference:
     study = refiner.Study(pd.read_csv(refiner.TABLE))
     off = (lambda *_: refiner.OFF) if baseline == "off" else study.fitted(baseline, PRICE)
     return study.difference(lambda *_: refiner.ON, off, metric, True)
-
-
-def _of_channels(model: str, baseline: str) -> Difference:
-    """Of channels.csv, which has means of folds alone: over folds, with no influence of patients known."""
-    table = pd.read_csv(HERE / "channels.csv").set_index(["fold", "channels"])
-    folds = []
-    for fold in sorted(set(table.index.get_level_values("fold"))):
-        cases = int(table.loc[(fold, model), "cases"])
-        both = (
-            Trainings(np.array([table.loc[(fold, one), "dice"]]), np.zeros((1, cases))) for one in (model, baseline)
-        )
-        folds.append(Fold(fold, cases, *both, same=True))
-    return Difference(tuple(folds))

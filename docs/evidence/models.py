@@ -1,4 +1,4 @@
-"""The models of protocol.md that hear nothing of the patient: trainings, and their cases in thresholds.csv.
+"""The models of protocol.md that are told nothing of the patient: trainings, and their cases in thresholds.csv.
 
     python docs/evidence/models.py --study FOLDER train MODEL FOLD REPEAT
     python docs/evidence/models.py --study FOLDER keep
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from channels import CHANNELS
 from rows import keep_rows, rows_of_case, run, use_folders, write_probability
 from study import DATASETS, FOLDS, plans_name
 
@@ -32,8 +33,6 @@ DATASET = DATASETS["lesion"]
 CASES = Path(__file__).with_name("thresholds.csv")
 MODELS = ("no_text", "stock_wide", "anatomy_strong_feedback_no_refiner", "narrow", "shared", "channel_dropout")
 """Variants of study.py; in the table they are called MODEL_again, since per_case.csv has some of earlier trainings."""
-CHANNELS = {"anatomy_strong_feedback_no_refiner": "default", "channel_dropout": "dropout"}
-"""The models that predict without a channel, and what these are called: NAME_without_CHANNEL, and NAME_with_all."""
 
 
 @dataclass(frozen=True)

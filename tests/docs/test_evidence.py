@@ -187,3 +187,35 @@ def test_a_report_s_cases_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (tmp_path / "kept.csv").read_text() == header + "lesion,no_text,cpu 1,0,x,1,0.5,0.9\n"
     study.keep(tmp_path, "cpu 2", "lesion")
     assert "lesion,no_text,cpu 2,0,x,1,0.4,0.8" in (tmp_path / "kept.csv").read_text()
+
+
+def test_finished_trainings_replace_their_own_rows_alone(tmp_path: Path) -> None:
+    """Trainings of other machines are nowhere but in the table: keeping new ones must not lose them."""
+    rows, table = _script("rows"), tmp_path / "cases.csv"
+    old = [{"model": m, "repeat": r, "fold": f, "case": f"c{f}", "dice": 0.1}
+           for m in ("a", "b") for r in (1, 2) for f in (0, 1)]  # fmt: skip
+    rows.write_rows(table, old)
+    rows.keep_rows(table, [{"model": "a", "repeat": 2, "fold": 1, "case": "c1", "dice": 0.9, "networks": "n"}])
+    found = pd.read_csv(table)
+    assert len(found) == 8
+    again = (found.model == "a") & (found.repeat == 2) & (found.fold == 1)
+    assert found[again][["dice", "networks"]].to_numpy().tolist() == [[0.9, "n"]]
+    assert (found[~again].dice == 0.1).all()
+    assert found[~again].networks.isna().all(), "not said of the others"
+    before = table.read_bytes()
+    rows.keep_rows(table, [])
+    assert table.read_bytes() == before
+
+
+def test_the_protocol_s_models_are_the_study_s_plans(variant_settings: Callable[[str], Settings]) -> None:
+    models = _script("models")
+    settings = {name: variant_settings(name) for name in models.MODELS}
+    default = settings["anatomy_strong_feedback_no_refiner"]
+    assert "refiner" not in default.components
+    assert settings["no_text"].components == ()
+    assert settings["stock_wide"].encoders.arrangement == "single"
+    assert settings["narrow"] == default.model_copy(update={"encoders": settings["narrow"].encoders})
+    assert settings["shared"].encoders.shared_from_stage == 1
+    assert settings["narrow"].encoders.width == 0.625
+    assert settings["channel_dropout"].training.channel_dropout == 0.25
+    assert settings["channel_dropout"].encoders == default.encoders
