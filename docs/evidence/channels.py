@@ -9,7 +9,7 @@ from nnunetv2_textguided.evaluation.case_files import CaseFile
 from nnunetv2_textguided.evaluation.difference import Difference
 
 CHANNELS = {"anatomy_strong_feedback_no_refiner": "default", "channel_dropout": "dropout"}
-"""Variants that predict without a channel, and what these predictions are called: NAME_without_CHANNEL, NAME_with_all."""
+"""Variants that predict without a channel, too; the predictions are called NAME_without_CHANNEL and NAME_with_all."""
 SEEN = {"with_all": "all", "without_T2W": "without T2W", "without_ADC": "without ADC", "without_HBV": "without HBV"}
 """End of a model's name in thresholds.csv -> the channels that it saw."""
 

@@ -87,6 +87,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in NAMES_OF_CASES:
         write_case(folder / "viewer" / f"{name}.js", name, layers, candidates, like)
         record = {"case": name, "case_likelihood": 0.9, "candidates": [c.as_json() for c in candidates]}
+        if name == NAMES_OF_CASES[3]:
+            record |= {"combined_likelihood": 0.51, "combined_from": ["image", "clinical"]}
         write_json(folder / "cases" / f"{name}.json", record)
     write_page(folder)
     return folder
@@ -129,6 +131,8 @@ def test_twenty_cases_open_from_disk_and_the_lesion_is_in_view(browser: str, fol
     listed = re.findall(r'<button value="case', shown.document)
     assert len(listed) == 20
     assert "1: confidence 0.90" in shown.document
+    assert '<span title="0.90">0.90</span>' in shown.document
+    assert '<span title="by the image 0.90; from image + clinical 0.51">0.90 · 0.51</span>' in shown.document
     found = coloured(shown.picture)
     assert found.sum() > 5000
     # Radiological convention: the patient's left is on the right of the picture.

@@ -24,7 +24,12 @@ def write_page(folder: Path) -> Path | None:
         The page; None where there is no case to show, and then nothing is written.
     """
     listed = [
-        {"name": record["case"], "likelihood": record["case_likelihood"]}
+        {
+            "name": record["case"],
+            "likelihood": record["case_likelihood"],
+            "combined": record.get("combined_likelihood"),
+            "from": " + ".join(record.get("combined_from", ())),
+        }
         for record in read_records(folder)
         if (folder / VIEWER / f"{record['case']}.js").is_file()
     ]

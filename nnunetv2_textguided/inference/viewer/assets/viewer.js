@@ -223,8 +223,10 @@
 
   $("cases").replaceChildren(...cases.map((one) => {
     const button = Object.assign(document.createElement("button"), { value: one.name });
-    for (const text of [one.name, one.likelihood.toFixed(2)]) {
-      button.append(Object.assign(document.createElement("span"), { textContent: text, title: text }));
+    const image = one.likelihood.toFixed(2), both = one.combined === null ? "" : one.combined.toFixed(2);
+    const likelihood = both ? [`${image} · ${both}`, `by the image ${image}; from ${one.from} ${both}`] : [image, image];
+    for (const [textContent, title] of [[one.name, one.name], likelihood]) {
+      button.append(Object.assign(document.createElement("span"), { textContent, title }));
     }
     button.onclick = () => open(one.name).catch(fail);
     return button;
