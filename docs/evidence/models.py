@@ -105,7 +105,7 @@ def predict_without(training: Training) -> None:
     named = {"with_all": frozenset[int](), **{f"without_{name}": frozenset({int(i)}) for i, name in channels.items()}}
     for case, image in images(training):
         for name, dropout.missing in named.items():
-            probability = network(image)[0].softmax(1)[0, 1].numpy()
+            probability = network(image).softmax(1)[0, 1].numpy()
             folder = training.without(f"{CHANNELS[training.model]}_{name}")
             write_probability(probability, training.label(case), folder / f"{case}.nii.gz")
     write_json(training.folder / "channels.json", [f"{CHANNELS[training.model]}_{name}" for name in named])
