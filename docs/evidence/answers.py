@@ -46,7 +46,8 @@ class Answer:
     Attributes:
         asked: its entry in answers.json. `margin`: the answer is that nothing is lost, if less than this is.
         found: minuend minus subtrahend.
-        p: of no difference (or of a loss of the margin), after Holm's correction over all questions.
+        p: of no difference (or of a loss of the margin), after Holm's correction over the protocol's comparisons, or
+            over all other questions.
     """
 
     asked: dict[str, Any]
@@ -104,8 +105,10 @@ def answers() -> dict[str, Answer]:
     """Of all questions, by name."""
     asked = json.loads((HERE / "answers.json").read_text(encoding="utf-8"))
     made = [Answer(one, difference(one)) for one in asked]
-    known = [one for one in made if one.found is not None]
-    p = {id(one): value for one, value in zip(known, holm([_p(one) for one in known]), strict=True)}
+    p: dict[int, float] = {}
+    for counts in (True, False):  # the protocol's comparisons are one family, what is exploratory another
+        family = [one for one in made if one.found is not None and ("protocol" in one.asked) == counts]
+        p |= {id(one): value for one, value in zip(family, holm([_p(one) for one in family]), strict=True)}
     return {one.asked["id"]: Answer(one.asked, one.found, p.get(id(one), math.nan)) for one in made}
 
 

@@ -85,7 +85,7 @@ class Tables:
 
     def _values(self, models: list[str]) -> Iterator[str]:
         values = {metric: [self.cases.values(model, metric) for model in models] for metric in METRICS}
-        values = {metric: column for metric, column in values.items() if any(value == value for value, _ in column)}
+        values = {metric: column for metric, column in values.items() if all(value == value for value, _ in column)}
         yield f"| | trainings | {' | '.join(f'{METRICS[metric]} (SD of trainings)' for metric in values)} |"
         yield f"|---|---|{'---|' * len(values)}"
         for model, row in zip(models, zip(*values.values(), strict=True), strict=True):

@@ -100,7 +100,10 @@ def test_the_answers_are_corrected_and_what_was_not_run_is_named(script: ModuleT
     known = [one for one in found.values() if one.found is not None]
     assert len(known) >= 15
     assert all(one.p >= script._p(one) for one in known)
-    assert max(one.p / script._p(one) for one in known if script._p(one) > 0) == pytest.approx(len(known))
+    for counts in (True, False):
+        family = [one for one in known if ("protocol" in one.asked) == counts]
+        assert len(family) == (8 if counts else len(known) - 8)
+        assert max(one.p / script._p(one) for one in family if script._p(one) > 0) == pytest.approx(len(family))
     for one in found.values():
         assert ("not run yet" in one.row()) == (one.found is None)
     protocol = (FOLDER / "protocol.md").read_text(encoding="utf-8").split("## Comparisons that count")[1]

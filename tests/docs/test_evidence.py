@@ -63,6 +63,9 @@ def test_every_variant_is_valid_and_unlike_the_others(variant_settings: Callable
     blocks = {json.dumps([variant_settings(n).block(), v.get("features")], sort_keys=True) for n, v in variants.items()}
     assert len(blocks) == len(variants)
     titles = json.loads((FOLDER / "titles.json").read_text())
+    channels = _script("channels")
+    without = {f"{name}_{end}" for name in channels.CHANNELS.values() for end in channels.SEEN}
+    assert set(titles.pop("channels")) == without
     assert {name.removesuffix("_again") for names in titles.values() for name in names} <= variants.keys()
 
 
