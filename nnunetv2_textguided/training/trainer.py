@@ -15,6 +15,7 @@ from nnunetv2_textguided.errors import print_without_traceback
 from nnunetv2_textguided.network import AlignRefineUNet
 from nnunetv2_textguided.network.from_plans import build_from_architecture, uncompiled
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, folder_in
+from nnunetv2_textguided.processes.threads import keep_thread_limit
 from nnunetv2_textguided.schedule import PhaseWeights, phase_weights
 from nnunetv2_textguided.settings import BLOCK
 from nnunetv2_textguided.settings.presets import resolve
@@ -31,7 +32,6 @@ from nnunetv2_textguided.training.segmentation import segmentation_loss
 from nnunetv2_textguided.training.splits import check_fold, ensure_splits
 from nnunetv2_textguided.training.statistics import means_of_steps, on_any_rank
 from nnunetv2_textguided.training.text_guidance import load_guidance
-from nnunetv2_textguided.training.threads import keep_thread_limit
 from nnunetv2_textguided.training.validation import OnlineValidation, random_patches, replaced
 from nnunetv2_textguided.training.watch import NonFiniteWatch
 
