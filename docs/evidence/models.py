@@ -16,11 +16,19 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from channels import CHANNELS
-from rows import keep_rows, rows_of_case, run, use_folders, write_probability
-from study import DATASETS, FOLDS, plans_name
+from rows import (
+    FOLDS,
+    keep_rows,
+    preprocessed_cases,
+    rows_of_case,
+    train_fold,
+    use_folders,
+    validation_cases,
+    write_probability,
+)
+from study import BASE, DATASETS, plans_name
 
 from nnunetv2_textguided.evaluation.predictions import Files, find_predictions
 from nnunetv2_textguided.files import read_json, write_json
@@ -28,7 +36,6 @@ from nnunetv2_textguided.inference.loading import load_predictor
 from nnunetv2_textguided.inference.options import ModelOptions
 from nnunetv2_textguided.network.channel_dropout import ChannelDropout
 
-TRAINER = "nnUNetTrainerAlignRefine"
 DATASET = DATASETS["lesion"]
 CASES = Path(__file__).with_name("thresholds.csv")
 MODELS = ("no_text", "stock_wide", "anatomy_strong_feedback_no_refiner", "narrow", "shared", "channel_dropout")
@@ -64,7 +71,7 @@ class Training:
     @property
     def folder(self) -> Path:
         """The fold's results."""
-        return self.study / "results" / DATASET / f"{TRAINER}__{self.plans}__3d_fullres" / f"fold_{self.fold}"
+        return self.study / "results" / DATASET / f"{BASE}__{self.plans}__3d_fullres" / f"fold_{self.fold}"
 
     def without(self, name: str) -> Path:
         """Folder of the predictions without a channel; `name` is that of the model in the table."""
@@ -85,11 +92,7 @@ def train(training: Training) -> None:
     """Train, or go on; validate; predict without channels."""
     plans = read_json(training.preprocessed / f"{plans_name(training.model)}.json", error=ValueError)
     write_json(training.preprocessed / f"{training.plans}.json", {**plans, "plans_name": training.plans})
-    if not (training.folder / "validation" / "summary.json").is_file():
-        ways = {"checkpoint_final.pth": ["--val"], "checkpoint_latest.pth": ["--c"]}
-        way = next((way for file, way in ways.items() if (training.folder / file).is_file()), [])
-        common = ["-p", training.plans, "-tr", TRAINER, "-device", "cpu", "--npz"]
-        run("nnUNetv2_train", DATASET[7:10], "3d_fullres", str(training.fold), *common, *way)
+    train_fold(DATASET, training.fold, training.plans, training.folder)
     if training.model in CHANNELS and not training.done:
         predict_without(training)
 
@@ -103,24 +106,13 @@ def predict_without(training: Training) -> None:
     dropout = next(module for module in network.modules() if isinstance(module, ChannelDropout))
     channels = read_json(training.preprocessed / "dataset.json", error=ValueError)["channel_names"]
     named = {"with_all": frozenset[int](), **{f"without_{name}": frozenset({int(i)}) for i, name in channels.items()}}
-    for case, image in images(training):
+    cases = validation_cases(training.preprocessed, training.fold)
+    for case, image, _ in preprocessed_cases(training.preprocessed / "nnUNetPlans_3d_fullres", cases):
         for name, dropout.missing in named.items():
             probability = network(image).softmax(1)[0, 1].numpy()
             folder = training.without(f"{CHANNELS[training.model]}_{name}")
             write_probability(probability, training.label(case), folder / f"{case}.nii.gz")
     write_json(training.folder / "channels.json", [f"{CHANNELS[training.model]}_{name}" for name in named])
-
-
-def images(training: Training) -> Any:
-    """The validation cases' names and (1, C, *S) images: a preprocessed case of the study is one patch."""
-    from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
-
-    folder = training.preprocessed / "nnUNetPlans_3d_fullres"
-    cases = read_json(training.preprocessed / "splits_final.json", error=ValueError)[training.fold]["val"]
-    dataset = infer_dataset_class(str(folder))(str(folder), cases)
-    for case in cases:
-        image, *_ = dataset.load_case(case)
-        yield case, torch.from_numpy(np.array(image[:], dtype=np.float32))[None]
 
 
 def keep(study: Path) -> None:

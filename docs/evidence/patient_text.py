@@ -24,7 +24,17 @@ import numpy as np
 import torch
 from places import PLACES, Embedder, Places, code_of, maps_of, of_cases, of_phrases
 from readings import CONDITIONS, texts_of
-from rows import keep_rows, link, rows_of_case, run, use_folders, write_probability
+from rows import (
+    FOLDS,
+    keep_rows,
+    link,
+    preprocessed_cases,
+    rows_of_case,
+    run,
+    use_folders,
+    validation_cases,
+    write_probability,
+)
 
 from nnunetv2_textguided.evaluation.predictions import Files
 from nnunetv2_textguided.files import read_json, write_json
@@ -39,7 +49,6 @@ from nnunetv2_textguided.text.resolve import FILE_NAME
 DATASETS = {"lesion": "Dataset501_Lesion", "mimics": "Dataset503_Mimics"}
 BASE = "nnUNetPlans_anatomy_strong_feedback_no_refiner"
 ROWS = {"words": "nnUNetPlans_told", "codes": "nnUNetPlans_codes"}
-FOLDS = 5
 CASES = Path(__file__).with_suffix(".csv")
 BLOCK: dict[str, Any] = {
     "grounding": {"enabled": True, "weight": 1.0},
@@ -103,11 +112,6 @@ class Study:
         """A case's reference."""
         return self.raw / "labelsTr" / f"{case}.nii.gz"
 
-    def validation(self, fold: int) -> list[str]:
-        """The fold's validation cases."""
-        cases: list[str] = read_json(self.preprocessed / "splits_final.json", error=ValueError)[fold]["val"]
-        return cases
-
 
 def prepare(study: Study, marksheet: Path) -> None:
     """The data set with the reader's sentences, those of all conditions, the embeddings and the plans."""
@@ -154,21 +158,15 @@ def train(study: Study, fold: int, repeat: int) -> None:
 @torch.no_grad()
 def predict(study: Study, fold: int, repeat: int) -> None:
     """The lesion's probability in each validation case, under each condition, and where sentences are found."""
-    from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
-
     torch.set_num_threads(1)
     options = ModelOptions(study.model(repeat), (fold,), encoder="minilm", checkpoint="checkpoint_final.pth")
     predictor = load_predictor(options)
     network, texts = predictor.network.eval(), read_json(study.texts, error=ValueError)
     embed = Embedder(study.row, predictor.settings.text.resolved.embedding_dim)
     images = study.preprocessed / "nnUNetPlans_3d_fullres"
-    cases = study.validation(fold)
-    dataset, found = infer_dataset_class(str(images))(str(images), cases), []
-    for case in cases:
-        # A preprocessed case is one patch, on the grid of its label map.
-        image, label, *_ = dataset.load_case(case)
-        image = torch.from_numpy(np.array(image[:], dtype=np.float32))[None]
-        place = Places(read_map(images, images.with_name(f"{images.name}_sectors"), case), np.asarray(label[:])[0])
+    found = []
+    for case, image, label in preprocessed_cases(images, validation_cases(study.preprocessed, fold)):
+        place = Places(read_map(images, images.with_name(f"{images.name}_sectors"), case), label)
         alone = np.zeros(0)
         for name in CONDITIONS:
             said = texts[case][name]
@@ -199,7 +197,7 @@ def keep(work: Study) -> None:
         prefix = ("mimics_" if labels == "mimics" else "") + ("codes_" if row == "codes" else "")
         found = read_json(study.found(fold, repeat), error=ValueError)
         places += of_cases({"model": prefix, "repeat": repeat, "fold": fold}, found)
-        for case in study.validation(fold):
+        for case in validation_cases(study.preprocessed, fold):
             cases += scored(study, case, prefix, fold, repeat)
     keep_rows(CASES, cases)
     keep_rows(PLACES, places)

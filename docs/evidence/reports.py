@@ -27,7 +27,7 @@ from typing import Any
 
 import SimpleITK as sitk
 from reader import Reader, lesions_of, misread
-from rows import keep_rows, rows_of_case, run, use_folders
+from rows import FOLDS, keep_rows, rows_of_case, run, train_fold, use_folders
 
 from nnunetv2_textguided.anatomy.sectors import Sector
 from nnunetv2_textguided.evaluation.predictions import find_predictions
@@ -40,7 +40,6 @@ SOURCE = "Dataset501_Lesion"
 PLANS = "nnUNetPlans_no_text"
 """No text in the network: what is learned here is learned by any trainer."""
 MASKS = 8
-FOLDS = 5
 CASES = Path(__file__).with_suffix(".csv")
 
 
@@ -194,12 +193,7 @@ def train(study: Study, row: str, fold: int) -> None:
         make_ignored(study, row, fold)
     elif row != "masks":
         make_labels(study, row, fold)
-    if not (study.validation(row, fold) / "summary.json").is_file():
-        folder = study.validation(row, fold).parent
-        ways = {"checkpoint_final.pth": ["--val"], "checkpoint_latest.pth": ["--c"]}
-        way = next((way for file, way in ways.items() if (folder / file).is_file()), [])
-        common = ["-p", PLANS, "-tr", "nnUNetTrainerAlignRefine", "-device", "cpu", "--npz"]
-        run("nnUNetv2_train", name[7:10], "3d_fullres", "0", *common, *way)
+    train_fold(name, 0, PLANS, study.validation(row, fold).parent)
 
 
 def make_labels(study: Study, row: str, fold: int) -> None:

@@ -6,21 +6,23 @@ import csv
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 
 from nnunetv2_textguided.evaluation.lesion_matching import results_as_text
 from nnunetv2_textguided.evaluation.options import Scoring
 from nnunetv2_textguided.evaluation.predictions import Files
 from nnunetv2_textguided.evaluation.score import ScoreJob, score_case
 from nnunetv2_textguided.evaluation.thresholds import curves_as_text
-from nnunetv2_textguided.files import atomic_path
+from nnunetv2_textguided.files import atomic_path, read_json
 from nnunetv2_textguided.nnunet.labels import Target
 
+FOLDS = 5
 TARGET = Target("csPCa", frozenset({1}), 1, known=frozenset({0, 1}))
 
 
@@ -37,6 +39,39 @@ def run(*command: str, check: bool = True) -> None:
     """Run a command of this environment; its output goes to this terminal."""
     own = Path(sys.executable).parent / command[0]
     subprocess.run([str(own) if own.exists() else command[0], *command[1:]], check=check)
+
+
+def train_fold(dataset: str, fold: int, plans: str, folder: Path) -> None:
+    """Train by nnU-Net's command, or go on, and validate; nothing where that is done.
+
+    Args:
+        dataset: its full name, DatasetXXX_Name.
+        fold: of its splits.
+        plans: their name.
+        folder: the fold's results.
+    """
+    if (folder / "validation" / "summary.json").is_file():
+        return
+    ways = {"checkpoint_final.pth": ["--val"], "checkpoint_latest.pth": ["--c"]}
+    way = next((way for file, way in ways.items() if (folder / file).is_file()), [])
+    common = ["-p", plans, "-tr", "nnUNetTrainerAlignRefine", "-device", "cpu", "--npz"]
+    run("nnUNetv2_train", dataset[7:10], "3d_fullres", str(fold), *common, *way)
+
+
+def validation_cases(preprocessed: Path, fold: int) -> list[str]:
+    """The cases that a fold of a preprocessed data set validates."""
+    cases: list[str] = read_json(preprocessed / "splits_final.json", error=ValueError)[fold]["val"]
+    return cases
+
+
+def preprocessed_cases(folder: Path, cases: Sequence[str]) -> Iterator[tuple[str, torch.Tensor, np.ndarray]]:
+    """Each case's name, image (1, C, *S) and label map (*S): in these studies a preprocessed case is one patch."""
+    from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+
+    dataset = infer_dataset_class(str(folder))(str(folder), cases)
+    for case in cases:
+        image, label, *_ = dataset.load_case(case)
+        yield case, torch.from_numpy(np.array(image[:], dtype=np.float32))[None], np.asarray(label[:])[0]
 
 
 def link(source: str, target: str) -> str:

@@ -41,7 +41,6 @@ BLOCK: dict[str, dict[str, Any]] = {
     "optimiser": {"lr": 0.02, "text_lr": 0.02, "refiner_lr": 0.02, "momentum": 0.95},
 }
 FEATURES = [8, 16, 32, 64, 64]
-FOLDS = 5
 VARIANTS: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("variants.json").read_text())
 
 

@@ -63,9 +63,10 @@ class CaseFile:
         own = self.rows[self.rows["model"] == model]
         return len(own[["fold", "repeat"]].drop_duplicates())
 
-    def repeats(self) -> list[str]:
-        """Their names."""
-        return sorted(self.rows["repeat"].unique())
+    def repeats(self, *models: str) -> list[str]:
+        """Names of the repeats that any of these models has; without models, of all."""
+        own = self.rows[self.rows["model"].isin(models)] if models else self.rows
+        return sorted(own["repeat"].unique())
 
     def of_repeat(self, repeat: str) -> CaseFile:
         """The trainings of one repeat alone."""
@@ -91,7 +92,7 @@ class CaseFile:
             DataError: a model is not in the file.
         """
         cases, folds, patients = self._cases(model, baseline)
-        repeats, same = self._repeats(model, baseline), self.same_networks(model, baseline)
+        repeats, same = self.repeats(model, baseline), self.same_networks(model, baseline)
         tables = [self._table(name, cases.index.to_list(), repeats) for name in (model, baseline)]
         if metric in MEANS:
             ours, theirs = (_missed(dice) if metric == "missed" else dice for dice, _ in tables)
@@ -111,7 +112,7 @@ class CaseFile:
             DataError: a model is not in the file.
         """
         cases, folds, patients = self._cases(model, baseline)
-        repeats, identifiers = self._repeats(model, baseline), cases.index.to_list()
+        repeats, identifiers = self.repeats(model, baseline), cases.index.to_list()
         ours, theirs = (self._at_thresholds(name, identifiers, repeats, folds) for name in (model, baseline))
         return compare_at_thresholds(ours, theirs, patients, level, self.same_networks(model, baseline))
 
@@ -123,10 +124,6 @@ class CaseFile:
         ours, theirs = (dict(zip(rows["repeat"], rows[NETWORKS], strict=True)) for rows in own)
         both = ours.keys() & theirs.keys()
         return bool(both) and all(ours[repeat] == theirs[repeat] for repeat in both)
-
-    def _repeats(self, *models: str) -> list[str]:
-        """Those of any of the models, so that their tables have the same rows."""
-        return sorted(self.rows[self.rows["model"].isin(models)]["repeat"].unique())
 
     def _at_thresholds(self, model: str, cases: list[str], repeats: list[str], folds: np.ndarray) -> ModelAtThresholds:
         table = self._pivot(model, CURVE, cases, repeats).astype(object).fillna("")

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from nnunetv2_textguided.errors import DataError, EmbeddingFileError, EncoderError
-from nnunetv2_textguided.evaluation.case_likelihood import FILE as LIKELIHOOD
+from nnunetv2_textguided.evaluation.case_likelihood import LikelihoodModel
 from nnunetv2_textguided.inference.cohort import Cohort
 from nnunetv2_textguided.inference.explaining import Told
+from nnunetv2_textguided.inference.likelihood import reads
 from nnunetv2_textguided.inference.options import ModelOptions
 from nnunetv2_textguided.settings import ResolvedText, Settings
 from nnunetv2_textguided.text.case_text import CaseText, read_case_text
@@ -31,10 +32,12 @@ class CaseTextReader:
     Attributes:
         settings: the model's; None: it is another trainer's and reads no text.
         model: where else sentences may have been embedded, and by which encoder they are otherwise.
+        regressions: of the likelihood, which read facts and PI-RADS, whatever the network reads.
     """
 
     settings: Settings | None
     model: ModelOptions
+    regressions: tuple[LikelihoodModel, ...] = ()
     _known: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -76,10 +79,7 @@ class CaseTextReader:
         texts = read_case_text(path, cohort.names)
         accepted = {name: self.accept(text) for name, text in texts.items()}
         remarks = dict.fromkeys(remark for _, remarks in accepted.values() for remark in remarks)
-        used = [text for text, _ in accepted.values()]
-        if (self.model.folder / LIKELIHOOD).is_file():
-            used += [replace(text, findings=()) if text.pirads is None else text for text in texts.values()]
-        if not any(used):
+        if not any(accepted[name][0] or reads(self.regressions, text) for name, text in texts.items()):
             raise DataError(
                 f"Nothing of this reaches the network: {'; '.join(remarks) or 'no case has text'}.",
                 where=f"--case-text {path}",

@@ -60,6 +60,12 @@ def combined_likelihood(
     return case_likelihood(models, facts_of(score, text)) if models else None
 
 
+def reads(models: Sequence[LikelihoodModel], text: CaseText) -> bool:
+    """Whether a likelihood is computed from anything of a text, beside the image's score."""
+    combined = combined_likelihood(models, 0.5, text)
+    return combined is not None and combined[1] != ("image",)
+
+
 def fit_for_model(
     model: Path, labels: Path, target: Target, texts: Mapping[str, CaseText], workers: int
 ) -> list[LikelihoodModel]:

@@ -95,7 +95,7 @@ def open_session(model: ModelOptions, output: OutputOptions, foreign: ForeignOut
             exporter = replace(exporter, regressions=read_regressions(model))
         except DataError as error:  # the image's own likelihood is there all the same
             warning = "\n".join(filter(None, (warning, f"WARNING: no combined likelihood. {error}")))
-    reader = CaseTextReader(predictor.settings, model)
+    reader = CaseTextReader(predictor.settings, model, exporter.regressions)
     return Session(model, predictor, exporter, channels, training, reader, warning, foreign)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nnunetv2_textguided.evaluation.case_files import CaseFile
 from nnunetv2_textguided.evaluation.difference import Difference
 from nnunetv2_textguided.evaluation.trainings import Fold, Trainings
 from tests.datasets import REPOSITORY
@@ -110,6 +111,16 @@ def test_the_answers_are_corrected_and_what_was_not_run_is_named(script: ModuleT
     numbers = {one.asked.get("protocol") for one in found.values()} - {None}
     assert numbers == set(range(1, 9))
     assert all(f"\n| {number} |" in protocol for number in numbers)
+
+
+def test_the_page_says_what_the_protocol_s_own_trainings_give_for_question_2(script: ModuleType) -> None:
+    asked = script.answers()["stock"].asked
+    cases = script.read_cases("lesion")
+    own = cases.rows[(cases.rows.model != asked["model"]) | cases.rows.repeat.isin(["1", "2"])]
+    found = CaseFile(own, cases.price).at_thresholds(asked["model"], asked["baseline"]).fitted
+    assert found.trainings == (10, 10)
+    assert script.text(found) in PAGE
+    assert found.ends.low < 0
 
 
 def test_questions_are_of_models_that_are_known() -> None:

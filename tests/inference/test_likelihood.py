@@ -22,10 +22,15 @@ from tests.inference.test_thresholds import trained_on
 pytest.importorskip("report_guided_annotation")
 
 
-def test_a_models_likelihood(validated: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    folder, labels, text = validated
+def fit(folder: Path, labels: Path, text: Path) -> None:
+    """The command, with which a model folder gets its regressions."""
     command = ["likelihood", "-m", folder, "--labels", labels, "--case-text", text, "--jobs", "1"]
     assert main([str(word) for word in command]) == 0
+
+
+def test_a_models_likelihood(validated: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    folder, labels, text = validated
+    fit(folder, labels, text)
     printed = capsys.readouterr().out
     assert "image + clinical: AUROC 0.9" in printed
     assert "pirads" not in printed, "no case has a grade: nothing to fit"
@@ -62,7 +67,6 @@ def test_facts_of_a_cohort_enter_the_likelihood(
     predict: Callable[..., Summary],
     validated: tuple[Path, Path, Path],
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Of a network that reads no text: its masks stay, cases.csv and the case's JSON have both likelihoods."""
     folder, labels, text = validated
@@ -77,8 +81,7 @@ def test_facts_of_a_cohort_enter_the_likelihood(
     with pytest.raises(DataError, match="Nothing of this reaches the network") as error:
         predict(**options)
     assert "nnUNetv2_textguided likelihood" in str(error.value)
-    command = ["likelihood", "-m", folder, "--labels", labels, "--case-text", text, "--jobs", "1"]
-    assert main([str(word) for word in command]) == 0
+    fit(folder, labels, text)
     predict(**options)
     rows = _cases(tmp_path / "out")
     score = float(rows["ball_0"]["case_likelihood"])
@@ -105,10 +108,14 @@ def test_a_likelihood_of_other_networks_is_left_out_with_a_warning(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder, labels, text = validated
-    command = ["likelihood", "-m", folder, "--labels", labels, "--case-text", text, "--jobs", "1"]
-    assert main([str(word) for word in command]) == 0
+    fit(folder, labels, text)
     checkpoint = folder / "fold_0" / "checkpoint_final.pth"
     trained_on(checkpoint, checkpoint)
+    facts = {"trained": folder, "model_options": {"case_text": tmp_path / "facts.json"}}
+    (tmp_path / "facts.json").write_text(json.dumps({"ball_0": {"clinical": {"psa_ng_per_ml": 25.0}}}))
+    with pytest.raises(DataError, match="Nothing of this reaches the network"):
+        predict(**facts)
+    capsys.readouterr()
     predict(trained=folder)
     assert "WARNING: no combined likelihood. What `likelihood` fitted belongs to" in capsys.readouterr().out
     assert {row["combined_likelihood"] for row in _cases(tmp_path / "out").values()} == {""}

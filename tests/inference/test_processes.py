@@ -91,7 +91,7 @@ def test_a_signal_ends_the_command_and_its_processes(
         for channel in range(3):
             (source / f"case_{case:03d}_{channel:04d}.nii.gz").symlink_to(images / f"none_1_{channel:04d}.nii.gz")
     words = ["predict", "-i", str(source), "-o", str(out), "-m", str(model.folder), "--device", "cpu", "-f", "0"]
-    command = [sys.executable, "-m", "nnunetv2_textguided.cli", *words, "-npp", "1", "-nps", "1"]
+    command = [sys.executable, "-m", "nnunetv2_textguided.cli", *words, "-npp", "2", "-nps", "2"]
     script = f"trap '' INT; exec {shlex.join(command)}"
     running = subprocess.Popen(
         ["sh", "-c", script], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
