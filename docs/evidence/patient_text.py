@@ -45,10 +45,11 @@ from nnunetv2_textguided.nnunet.preprocessed import read_map
 from nnunetv2_textguided.text.case_text import CaseText, write_case_text
 from nnunetv2_textguided.text.embeddings import read_embeddings, write_embeddings
 from nnunetv2_textguided.text.resolve import FILE_NAME
+from nnunetv2_textguided.text.sentence_table import SentenceTable
 
 DATASETS = {"lesion": "Dataset501_Lesion", "mimics": "Dataset503_Mimics"}
 BASE = "nnUNetPlans_anatomy_strong_feedback_no_refiner"
-ROWS = {"words": "nnUNetPlans_told", "codes": "nnUNetPlans_codes"}
+ROWS = {"tokens": "nnUNetPlans_told", "codes": "nnUNetPlans_codes"}
 CASES = Path(__file__).with_suffix(".csv")
 BLOCK: dict[str, Any] = {
     "grounding": {"enabled": True, "weight": 1.0},
@@ -70,7 +71,7 @@ class Study:
     source: Path
     work: Path
     labels: str = "lesion"
-    row: str = "words"
+    row: str = "tokens"
 
     @property
     def dataset(self) -> str:
@@ -121,10 +122,10 @@ def prepare(study: Study, marksheet: Path) -> None:
     write_json(study.texts, texts)
     findings = {case: CaseText(tuple(sentences(one["reader"]))) for case, one in texts.items()}
     write_case_text(study.raw / "case_text.json", findings)
-    run("nnUNetv2_textguided", "encode", "-d", study.dataset[7:10], "--encoder", "minilm", "--no-tokens")
+    run("nnUNetv2_textguided", "encode", "-d", study.dataset[7:10], "--encoder", "minilm")
     embeddings = read_embeddings(study.preprocessed / FILE_NAME)
     tables = {
-        role: replace(table, pooled=np.stack([code_of(text, table.pooled.shape[1]) for text in table.texts]))
+        role: SentenceTable(table.texts, np.stack([code_of(text, table.pooled.shape[1]) for text in table.texts]))
         for role, table in embeddings.tables.items()
     }
     codes = study.preprocessed / "codes.safetensors"
@@ -137,7 +138,7 @@ def prepare(study: Study, marksheet: Path) -> None:
         for repeat in (1, 2):
             name = replace(study, row=row).plans(repeat)
             write_json(study.preprocessed / f"{name}.json", {**plans, "plans_name": name})
-    run("nnUNetv2_textguided", "anatomy", "-d", study.dataset[7:10], "-p", ROWS["words"], "-np", "1")
+    run("nnUNetv2_textguided", "anatomy", "-d", study.dataset[7:10], "-p", ROWS["tokens"], "-np", "1")
 
 
 def sentences(said: Iterable[dict[str, str]]) -> list[str]:
@@ -162,7 +163,8 @@ def predict(study: Study, fold: int, repeat: int) -> None:
     options = ModelOptions(study.model(repeat), (fold,), encoder="minilm", checkpoint="checkpoint_final.pth")
     predictor = load_predictor(options)
     network, texts = predictor.network.eval(), read_json(study.texts, error=ValueError)
-    embed = Embedder(study.row, predictor.settings.text.resolved.embedding_dim)
+    resolved = predictor.settings.text.resolved
+    embed = Embedder(study.row, resolved.word_dim or resolved.embedding_dim)
     images = study.preprocessed / "nnUNetPlans_3d_fullres"
     found = []
     for case, image, label in preprocessed_cases(images, validation_cases(study.preprocessed, fold)):
@@ -194,7 +196,7 @@ def keep(work: Study) -> None:
         study = replace(work, labels=labels, row=row)
         if not study.found(fold, repeat).is_file():
             continue
-        prefix = ("mimics_" if labels == "mimics" else "") + ("codes_" if row == "codes" else "")
+        prefix = ("mimics_" if labels == "mimics" else "") + f"{row}_"
         found = read_json(study.found(fold, repeat), error=ValueError)
         places += of_cases({"model": prefix, "repeat": repeat, "fold": fold}, found)
         for case in validation_cases(study.preprocessed, fold):
@@ -218,7 +220,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for what is made here")
     parser.add_argument("--marksheet", type=Path, help="PI-CAI's marksheet.csv, for prepare")
     parser.add_argument("--labels", choices=list(DATASETS), default="lesion", help="the rendering (default: lesion)")
-    parser.add_argument("--row", choices=list(ROWS), default="words", help="words (default) or codes")
+    parser.add_argument("--row", choices=list(ROWS), default="tokens", help="tokens of the words (default), or codes")
     parser.add_argument("what", choices=["prepare", "train", "keep"])
     parser.add_argument("fold", nargs="?", type=int, default=0)
     parser.add_argument("repeat", nargs="?", type=int, default=1)

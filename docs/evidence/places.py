@@ -17,14 +17,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from wordings import development, independent
+from wordings import of_places, of_sectors
 
 from nnunetv2_textguided.anatomy.sectors import SECTORS
 from nnunetv2_textguided.files import write_text
 from nnunetv2_textguided.inference.text_effect import GROUNDED, grounding_of
 from nnunetv2_textguided.network.grounding import CaseInput, on_grid
+from nnunetv2_textguided.text.encode import embed
 from nnunetv2_textguided.text.encoders import load_encoder
 from nnunetv2_textguided.text.phrases import Phrase, training_phrases
+from nnunetv2_textguided.text.sentence_table import padded
 
 PHRASES = 60
 """Phrases of each kind whose places are looked for in each case."""
@@ -34,7 +36,7 @@ PLACES = Path(__file__).with_name("places.csv")
 PAGE = Path(__file__).parents[1] / "case_text.md"
 TITLES = {
     "phrase known": "phrases of training",
-    "phrase development": "wordings that no training sees, places of any extent",
+    "phrase places": "wordings that no training sees, places of any extent",
     "phrase unseen": "an independent author's wordings of single sectors",
     "oracle": "the right place",
     "reader": "the reader's sentence",
@@ -59,12 +61,14 @@ class Embedder:
         self._known: dict[str, np.ndarray] = {}
 
     def __call__(self, texts: Sequence[str]) -> torch.Tensor:
-        """(N, D) embeddings."""
+        """(N, L, D) tokens; a code is one."""
         if missing := [text for text in dict.fromkeys(texts) if text not in self._known]:
-            words = self.row == "words"
-            rows = self._encoder.encode(missing).pooled if words else [code_of(one, self.width) for one in missing]
+            if self.row == "codes":
+                rows = [code_of(one, self.width)[None] for one in missing]
+            else:
+                rows = embed(self._encoder, missing).of(missing, "", tokens=True)
             self._known |= dict(zip(missing, rows, strict=True))
-        return torch.from_numpy(np.stack([self._known[text] for text in texts]))
+        return torch.from_numpy(padded([self._known[text] for text in texts], self.width))
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def of_phrases(
 ) -> list[dict[str, Any]]:
     """How well places are found by phrases of training and by others; condition: kind, and how much is said (of 4)."""
     rows, draw = [], Random(0)
-    for kind, phrases in (("known", training_phrases()), ("development", development()), ("unseen", independent())):
+    for kind, phrases in (("known", training_phrases()), ("places", of_places()), ("unseen", of_sectors())):
         drawn: list[Phrase] = draw.sample(phrases, PHRASES)
         text = CaseInput(None, embed([phrase.text for phrase in drawn])[None])
         maps = maps_of(network(image, return_similarity=True, text=text).grounded.sentences, image)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import SimpleITK as sitk
 from reader import Reader, lesions_of, misread, opposite
-from wordings import independent
+from wordings import of_sectors
 
 from nnunetv2_textguided.anatomy.sectors import SECTORS, Sector, affine_of, sector_map
 from nnunetv2_textguided.picai.marksheet import Row, read_marksheet
@@ -29,7 +29,7 @@ def _by_place(phrases: Sequence[Phrase]) -> dict[Sector, list[str]]:
     return {place: [phrase.text for phrase in phrases if phrase.sector == place] for place in SECTORS}
 
 
-KNOWN, UNSEEN = _by_place(training_phrases()), _by_place(independent())
+KNOWN, UNSEEN = _by_place(training_phrases()), _by_place(of_sectors())
 _GRADE = re.compile(r"(PI-?RADS|score|Likert) \d(?:/5)?")
 
 

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         case_text = read_case_text(args.case_text), args.case_text
     command = shlex.join(["nnUNetv2_textguided", "encode", *_typed(args)])
     encoder = load_encoder(args.encoder)
-    tables = _tables(encoder, case_text, zones)
+    tables = _tables(encoder, case_text, zones, tokens=not args.no_tokens)
     embeddings = encode(encoder, args.prompts, labels, tokens=not args.no_tokens, command=command, tables=tables)
     write_embeddings(target, embeddings)
     tokens = "no tokens" if embeddings.tokens is None else f"{len(embeddings.tokens)} tokens"
@@ -68,11 +68,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tables(
-    encoder: TextEncoder, case_text: tuple[dict[str, CaseText], Path] | None, zones: bool
+    encoder: TextEncoder, case_text: tuple[dict[str, CaseText], Path] | None, zones: bool, *, tokens: bool
 ) -> dict[str, SentenceTable]:
     """Location phrases, where there are zones that they can be learned from, and the sentences of the case text."""
-    tables = {"phrase": embed(encoder, [phrase.text for phrase in training_phrases()])} if zones else {}
-    findings = None if case_text is None else embed_findings(encoder, *case_text)
+    phrases = [phrase.text for phrase in training_phrases()] if zones else []
+    tables = {"phrase": embed(encoder, phrases, tokens=tokens)} if phrases else {}
+    findings = None if case_text is None else embed_findings(encoder, *case_text, tokens=tokens)
     return tables if findings is None else {**tables, "sentence": findings}
 
 

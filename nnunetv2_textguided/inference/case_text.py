@@ -22,6 +22,7 @@ from nnunetv2_textguided.text.embeddings import TextEmbeddings, encoder_differen
 from nnunetv2_textguided.text.encode import embed_findings
 from nnunetv2_textguided.text.encoder import TextEncoder
 from nnunetv2_textguided.text.encoders import encoder_name, load_encoder
+from nnunetv2_textguided.text.sentence_table import SentenceTable, padded
 from nnunetv2_textguided.training.case_text import facts_tensor
 
 
@@ -110,15 +111,15 @@ class CaseTextReader:
         where = self.model.case_text or Path("--finding")
         table = embed_findings(encoder, {case: CaseText(tuple(found)) for case, found in missing.items()}, where)
         assert table is not None  # there are sentences
-        self._known |= dict(zip(table.texts, table.pooled, strict=True))
+        self._learn(table)
 
     def told(self, text: CaseText) -> Told | None:
         """What the network is told of a case whose sentences are embedded; None: nothing."""
         if not text:
             return None
-        rows = [torch.from_numpy(self._known[sentence]) for sentence in text.findings]
+        words = [self._known[sentence] for sentence in text.findings]
         facts = facts_tensor(text.clinical) if text.clinical else None
-        return Told(torch.stack(rows) if rows else torch.zeros(0, self._resolved.embedding_dim), facts)
+        return Told(torch.from_numpy(padded(words, self._resolved.word_dim or self._resolved.embedding_dim)), facts)
 
     @property
     def _resolved(self) -> ResolvedText:
@@ -151,7 +152,13 @@ class CaseTextReader:
 
     def _take(self, embeddings: TextEmbeddings) -> None:
         for table in embeddings.tables.values():
-            self._known |= dict(zip(table.texts, table.pooled, strict=True))
+            self._learn(table)
+
+    def _learn(self, table: SentenceTable) -> None:
+        tokens = bool(self._resolved.word_dim)
+        if tokens and table.tokens is None:
+            return  # embedded with --no-tokens: the network reads tokens
+        self._known |= dict(zip(table.texts, table.of(table.texts, "", tokens=tokens), strict=True))
 
     def _encoder(self, missing: Mapping[str, list[str]]) -> TextEncoder:
         """The model's own text encoder.

@@ -89,7 +89,7 @@ class Told:
     """What a network is told of one case.
 
     Attributes:
-        sentences: (S, D) embeddings; S may be 0.
+        sentences: (S, L, D) tokens; S may be 0.
         facts: (F,) clinical facts; None: none is known.
     """
 

@@ -20,9 +20,11 @@ FORGOTTEN = 0.5
 class CaseInput(NamedTuple):
     """What a network is told of the cases of a batch, beside their images.
 
+    A text is a row of L tokens of width D, those of zeros say nothing; or of one, the embedding of all of it.
+
     Attributes:
-        phrases: (P, D) embeddings of phrases that name a place; None: no phrases.
-        sentences: (B, S, D) embeddings of what is written about each case; rows of zeros say nothing. None: no text.
+        phrases: (P, L, D) phrases that name a place; None: no phrases.
+        sentences: (B, S, L, D) what is written about each case; sentences of zeros are none. None: no text.
         facts: (B, F) clinical facts (clinical.py), NaN where not known; None: nothing known of any case.
     """
 
@@ -50,20 +52,22 @@ class GroundingHead(nn.Module):
 
     P(v) is the sector of a voxel v, a softmax over sectors and elsewhere, learned from zone masks. m(e) is the set of
     sectors that the words name: a product over zone, side, level and depth, each of which a network of one hidden layer
-    reads from the embedding; what is not said leaves all of an axis open. So image and language are learned apart, and
-    words combine as they do in speech. Embeddings are compared by what distinguishes them: their common mean is taken
-    away first, and they are brought to one length.
+    reads from the tokens; what is not said leaves all of an axis open. So image and language are learned apart, and
+    words combine as they do in speech. Each name has an attention of its own over the tokens: the few words that say
+    where something is would drown in the mean of a long sentence. Embeddings are compared by what distinguishes them:
+    their common mean is taken away first, and they are brought to one length.
 
     Maps are finer than the features (`upscale`): many a sector is narrower than a cell of the alignment stage, and a
     border between sectors, where two interpolated logits are equal, lies anywhere in a cell.
 
     Args:
         feature_width: channels of the decoder stage.
-        embedding_dim: width of the text embeddings.
+        word_dim: D, width of the tokens, or of the embedding of a whole text.
         upscale: cells of the maps for a cell of the features, along each axis.
         hidden: width of the hidden layers.
         dropout: of the embeddings while training, since far fewer phrases are seen than there are ways to say them.
         feedback: sentences are passed back into the decoder (`feed_back`).
+        tokens: texts have more than one token.
     """
 
     centre: Tensor
@@ -72,24 +76,26 @@ class GroundingHead(nn.Module):
     def __init__(
         self,
         feature_width: int,
-        embedding_dim: int,
+        word_dim: int,
         upscale: Sequence[int] = (),
         hidden: int = 128,
         dropout: float = 0.1,
         feedback: bool = False,
+        tokens: bool = False,
     ) -> None:
         super().__init__()
         self.upscale = tuple(upscale)
-        self.register_buffer("centre", torch.zeros(embedding_dim))
+        self.register_buffer("centre", torch.zeros(word_dim))
         self.register_buffer("table", torch.tensor(ATTRIBUTES).float(), persistent=False)
         self.image = nn.Sequential(nn.Linear(feature_width, hidden), nn.GELU(), nn.Linear(hidden, 1 + len(SECTORS)))
         self.text = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(embedding_dim, hidden), nn.GELU(), nn.Linear(hidden, len(self.table))
+            nn.Dropout(dropout), nn.Linear(word_dim, hidden), nn.GELU(), nn.Linear(hidden, len(self.table))
         )
+        self.attention = nn.Linear(hidden, len(self.table)) if tokens else None
         self.meaning: nn.Linear | None = None
         if feedback:
             # The last column multiplies the map itself: where something is said, whatever it is and however worded.
-            self.meaning = nn.Linear(embedding_dim + 1, feature_width, bias=False)
+            self.meaning = nn.Linear(word_dim + 1, feature_width, bias=False)
             nn.init.zeros_(self.meaning.weight)
 
     def centred(self, embeddings: Tensor) -> Tensor:
@@ -108,36 +114,41 @@ class GroundingHead(nn.Module):
                 return found
             return on_grid(found, [n * factor for n, factor in zip(found.shape[2:], self.upscale, strict=True)])
 
-    def attributes(self, embeddings: Tensor) -> Tensor:
-        """(..., A) logits of what each of (..., D) embeddings names or leaves open; float32."""
-        with torch.autocast(embeddings.device.type, enabled=False):
-            found: Tensor = self.text(self.centred(embeddings.float()))
-        return found
+    def attributes(self, texts: Tensor) -> Tensor:
+        """(..., A) logits of what each of (..., L, D) texts names or leaves open; float32."""
+        with torch.autocast(texts.device.type, enabled=False):
+            read = self.text[:-1](self.centred(texts.float()))
+            named: Tensor = self.text[-1](read)
+            if self.attention is None:
+                return named.squeeze(-2)
+            padding = texts.abs().sum(dim=-1, keepdim=True) == 0
+            weight = self.attention(read).masked_fill(padding, torch.finfo(read.dtype).min).softmax(dim=-2)
+            return (weight * named).sum(dim=-2)
 
-    def forward(self, features: Tensor, embeddings: Tensor) -> Tensor:
+    def forward(self, features: Tensor, sentences: Tensor) -> Tensor:
         """Grounding logits.
 
         Args:
             features: (B, feature_width, *S) decoder features.
-            embeddings: (B, S, D) of each case's sentences.
+            sentences: (B, S, L, D) of each case.
 
         Returns:
             (B, S, *s) float32.
         """
-        return self.ground(self.places(features), embeddings)
+        return self.ground(self.places(features), sentences)
 
-    def ground(self, places: Tensor, embeddings: Tensor) -> Tensor:
+    def ground(self, places: Tensor, sentences: Tensor) -> Tensor:
         """Grounding logits, given where sectors are.
 
         Args:
             places: (B, 1 + K, *s) logits of elsewhere and of each sector.
-            embeddings: (B, S, D) of each case's sentences.
+            sentences: (B, S, L, D) of each case.
 
         Returns:
             (B, S, *s) float32.
         """
         with torch.autocast(places.device.type, enabled=False):
-            members = (F.logsigmoid(self.attributes(embeddings)) @ self.table).exp()
+            members = (F.logsigmoid(self.attributes(sentences)) @ self.table).exp()
             inside = places.softmax(dim=1)[:, 1:]
             return torch.logit(torch.einsum("bk...,bsk->bs...", inside, members), eps=SURE)
 
@@ -150,17 +161,18 @@ class GroundingHead(nn.Module):
 
         Args:
             features: (B, feature_width, *S) decoder features.
-            sentences: (B, S, D) embeddings, rows of zeros say nothing.
+            sentences: (B, S, L, D), those of zeros say nothing; the meaning of one is its tokens' mean.
             logits: (B, S, *s) their grounding logits.
         """
         if self.meaning is None:
             return features
         with torch.autocast(features.device.type, enabled=False):
-            said = (sentences.abs().sum(dim=-1, keepdim=True) > 0).float()
+            tokens = (sentences.abs().sum(dim=-1) > 0).sum(dim=-1, keepdim=True)
+            said, mean = (tokens > 0).float(), sentences.float().sum(dim=-2) / tokens.clamp(min=1)
             # As long as the embedding, of which half is left out in training: a data set has few sentences, and in
             # other words than theirs only this part says the same.
             said = said * sentences.shape[-1] ** 0.5
-            centred = F.dropout(self.centred(sentences.float()), FORGOTTEN, self.training)
+            centred = F.dropout(self.centred(mean), FORGOTTEN, self.training)
             meaning = self.meaning(torch.cat([centred, said], dim=-1))
             # (0, 1): outside of where it is, a sentence says nothing.
             maps = F.interpolate(torch.sigmoid(logits.detach()), features.shape[2:], mode="area")

@@ -60,7 +60,8 @@ def build_alignment(
 def build_grounding(settings: Settings, text: ResolvedText, features: int, stride: Sequence[int]) -> GroundingHead:
     """The grounding head for `features` channels at the alignment stage; `stride`: from the next finer stage to it."""
     options = settings.grounding.model_dump(include={"hidden", "dropout"})
-    return GroundingHead(features, text.embedding_dim, stride, feedback=settings.text.case.sentences, **options)
+    options |= {"feedback": settings.text.case.sentences, "tokens": bool(text.word_dim)}
+    return GroundingHead(features, text.word_dim or text.embedding_dim, stride, **options)
 
 
 def build_refiner(

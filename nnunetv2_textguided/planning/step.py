@@ -19,6 +19,9 @@ from nnunetv2_textguided.nnunet.losses import deep_supervision, stock_loss
 from nnunetv2_textguided.settings import Settings
 from nnunetv2_textguided.training.step import StepLosses, Told, compute_terms
 
+_TOKENS = 16
+"""Of a phrase or sentence, as most have."""
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -86,9 +89,10 @@ def _told(network: Any, data: Tensor, settings: Settings) -> Told | None:
     case, grounding = settings.text.case, settings.grounding
     if not grounding.enabled and not case.clinical:
         return None
-    width, batch = network.text_embeddings.shape[1], len(data)
-    phrases = data.new_zeros(grounding.phrases, width) if grounding.enabled else None
-    sentences = data.new_zeros(batch, case.max_sentences, width) if case.sentences else None
+    batch = len(data)
+    word = (_TOKENS, len(network.grounding.centre)) if grounding.enabled else ()
+    phrases = data.new_zeros(grounding.phrases, *word) if grounding.enabled else None
+    sentences = data.new_zeros(batch, case.max_sentences, *word) if case.sentences else None
     facts = data.new_zeros(batch, len(FACTS)) if case.clinical else None
     return Told(CaseInput(phrases, sentences, facts), data.new_zeros(grounding.phrases, len(SECTORS)))
 

@@ -35,6 +35,8 @@ class ResolvedText(Frozen):
     """Number of unpadded token embeddings over all prompts; 0 unless the refiner attends to tokens."""
     token_dim: int = Field(default=0, ge=0, le=MAX_WIDTH)
     """Width of a token embedding."""
+    word_dim: int = Field(default=0, ge=0, le=MAX_WIDTH)
+    """Width of the token embeddings that grounding reads; 0: of each text it reads one embedding, or nothing."""
     anatomy: int = Field(default=0, ge=0)
     """How many labels, the last ones, are anatomy: aligned with the text, not segmented."""
 

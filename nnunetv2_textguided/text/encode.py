@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from nnunetv2_textguided.errors import DataError, EncoderError
 from nnunetv2_textguided.text.case_text import CaseText
 from nnunetv2_textguided.text.choose import choose_bank
@@ -45,17 +47,28 @@ def encode(
     return TextEmbeddings(bank, encoded.pooled, encoded.tokens, encoded.token_prompt, provenance, tables)
 
 
-def embed(encoder: TextEncoder, texts: Sequence[str]) -> SentenceTable:
+def embed(encoder: TextEncoder, texts: Sequence[str], *, tokens: bool = True) -> SentenceTable:
     """The different ones of some sentences, embedded; at least one.
+
+    Args:
+        encoder: a text encoder.
+        texts: sentences.
+        tokens: keep the per-token embeddings, from which grounding reads more (docs/case_text.md).
 
     Raises:
         EncoderError: one is too long for the encoder.
     """
     different = tuple(dict.fromkeys(texts))
-    return SentenceTable(different, encoder.encode(different).pooled)
+    encoded = encoder.encode(different)
+    if not tokens:
+        return SentenceTable(different, encoded.pooled)
+    lengths = np.bincount(encoded.token_prompt, minlength=len(different))
+    return SentenceTable(different, encoded.pooled, encoded.tokens, lengths)
 
 
-def embed_findings(encoder: TextEncoder, cases: Mapping[str, CaseText], where: Path) -> SentenceTable | None:
+def embed_findings(
+    encoder: TextEncoder, cases: Mapping[str, CaseText], where: Path, *, tokens: bool = True
+) -> SentenceTable | None:
     """The different sentences of the cases' findings, embedded; None where there are none.
 
     Raises:
@@ -65,7 +78,7 @@ def embed_findings(encoder: TextEncoder, cases: Mapping[str, CaseText], where: P
     if not sentences:
         return None
     try:
-        return embed(encoder, sentences)
+        return embed(encoder, sentences, tokens=tokens)
     except EncoderError:
         # Which case it is: the encoder knows sentences only.
         for case, text in cases.items():

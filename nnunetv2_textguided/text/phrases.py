@@ -16,6 +16,8 @@ from nnunetv2_textguided.anatomy.sectors import DEPTHS, LEVELS, SIDES, ZONES, Se
 
 WORDINGS = 32
 """Phrases of each place in training."""
+SCATTERED = 0.25
+"""Share of them in which the words for the place are not together."""
 
 
 class Phrase(NamedTuple):
@@ -34,49 +36,79 @@ class _Words(NamedTuple):
 
 
 _ZONES = {
-    ZONES[0]: ("peripheral zone", "peripheral zone", "PZ", "peripheral zone of the prostate", "peripheral gland"),
-    ZONES[1]: ("transition zone", "transition zone", "TZ", "transitional zone", "transition zone of the prostate"),
-    None: ("prostate", "gland", "prostate gland"),
-}
+    ZONES[0]: (
+        "peripheral zone", "peripheral zone", "PZ", "PZ", "peripheral zone of the prostate", "peripheral gland",
+        "peripheral zonal tissue", "periph zone",
+    ),
+    ZONES[1]: (
+        "transition zone", "transition zone", "TZ", "TZ", "transitional zone", "transition zone of the prostate",
+        "transitional gland", "trans zone",
+    ),
+    None: ("prostate", "gland", "prostate gland", "prostatic gland"),
+}  # fmt: skip
 """Zone, or none said -> what it is called; the usual names twice, so that they are drawn more often."""
 _WORDS = {
     "left": _Words(
-        ("left", "left side", "left half", "L"),
-        ("left",),
-        ("on the left", "left", "on the left-hand side", "of the left lobe", "in the left half"),
+        ("left", "left side", "left half", "L", "Lt", "left lobe", "left-sided"),
+        ("left", "left", "left-sided", "L", "Lt"),
+        ("on the left", "left", "on the left side", "of the left lobe", "in the left half", "left of the midline",
+         "on the patient's left", "in the left hemigland", "(L)", "to the left"),
     ),
     "right": _Words(
-        ("right", "right side", "right half", "R"),
-        ("right",),
-        ("on the right", "right", "on the right-hand side", "of the right lobe", "in the right half"),
+        ("right", "right side", "right half", "R", "Rt", "right lobe", "right-sided"),
+        ("right", "right", "right-sided", "R", "Rt"),
+        ("on the right", "right", "on the right side", "of the right lobe", "in the right half", "right of the midline",
+         "on the patient's right", "in the right hemigland", "(R)", "to the right"),
     ),
     "apex": _Words(
-        ("apex", "apical", "apex of the prostate", "apical level"),
+        ("apex", "apical", "apex of the prostate", "apical level", "prostatic apex", "apical third"),
         ("apical", "apical", "apex"),
-        ("at the apex", "in the apex", "at apical level", "near the apex", "apically"),
+        ("at the apex", "in the apex", "at apical level", "near the apex", "apically", "in the apical third",
+         "at the level of the apex", "toward the apex"),
     ),
     "mid-gland": _Words(
-        ("mid-gland", "midgland", "mid", "middle of the gland", "mid gland level"),
-        ("mid-gland", "midgland", "mid"),
-        ("at mid-gland", "in the midgland", "at mid level", "at the middle of the gland", "at mid-gland level"),
+        ("mid-gland", "midgland", "mid", "middle of the gland", "mid gland level", "mid-prostate", "middle third"),
+        ("mid-gland", "midgland", "mid", "mid-prostatic", "midglandular"),
+        ("at mid-gland", "in the midgland", "at mid level", "at the middle of the gland", "at mid-gland level",
+         "in the middle third", "at the level of the mid gland", "in the mid portion"),
     ),
     "base": _Words(
-        ("base", "basal", "base of the prostate", "basal level"),
+        ("base", "basal", "base of the prostate", "basal level", "prostatic base", "basal third"),
         ("basal", "basal", "base"),
-        ("at the base", "in the base", "at basal level", "near the base", "at the base of the gland"),
+        ("at the base", "in the base", "at basal level", "near the base", "at the base of the gland",
+         "in the basal third", "at the level of the base", "toward the base"),
     ),
     "anterior": _Words(
-        ("anterior", "anterior part", "anteriorly", "ventral"),
-        ("anterior", "anterior", "ventral"),
-        ("anteriorly", "in its anterior part", "on the anterior aspect", "ventrally", "anterior"),
+        ("anterior", "anterior part", "anteriorly", "ventral", "ant", "anterior half", "front"),
+        ("anterior", "anterior", "ventral", "ant"),
+        ("anteriorly", "in its anterior part", "on the anterior aspect", "ventrally", "anterior", "in the front part",
+         "in the anterior half", "anteriorly located"),
     ),
     "posterior": _Words(
-        ("posterior", "posterior part", "posteriorly", "dorsal"),
-        ("posterior", "posterior", "dorsal"),
-        ("posteriorly", "in its posterior part", "on the posterior aspect", "dorsally", "posterior"),
+        ("posterior", "posterior part", "posteriorly", "dorsal", "post", "posterior half", "back"),
+        ("posterior", "posterior", "dorsal", "post"),
+        ("posteriorly", "in its posterior part", "on the posterior aspect", "dorsally", "posterior", "in the back part",
+         "in the posterior half", "posteriorly located"),
     ),
-}
-_KEYS = ("zone", "side", "level", "position")
+}  # fmt: skip
+_KEYS = (
+    ("zone", "zonal anatomy", "region"),
+    ("side", "laterality", "lobe"),
+    ("level", "third", "height"),
+    ("position", "AP", "depth"),
+)
+_MIDDLES = (
+    "a {size} mm lesion",
+    "a suspicious lesion is seen",
+    "there is a focus of {size} mm",
+    "a nodule with low T2 signal",
+    "an area of restricted diffusion",
+    "low ADC, high b-value signal",
+    "PI-RADS {grade}",
+    "a mass shows early enhancement",
+    "suspected cancer",
+)
+"""What stands among the words for a place that are scattered over a sentence."""
 _SENTENCES = (
     "{place}",
     "{place}",
@@ -127,11 +159,15 @@ def training_phrases() -> tuple[Phrase, ...]:
     for number, place in enumerate(places(), start=1):
         draw = Random(" ".join(map(str, place)))
         while len(phrases) < number * WORDINGS:
-            text = draw.choice(_SYNTAXES)(draw, place)
-            grade, size = draw.randint(2, 5), draw.randint(5, 35)
-            text = draw.choice(_SENTENCES).format(place=text, grade=grade, size=size)
+            text = _scattered(draw, place) if draw.random() < SCATTERED else _within(draw, place)
+            text = text.format(grade=draw.randint(2, 5), size=draw.randint(5, 35))
             phrases[text] = Phrase(text, place)
     return tuple(phrases.values())
+
+
+def _within(draw: Random, place: Sector) -> str:
+    """`PI-RADS 4 lesion in the left apex`."""
+    return draw.choice(_SENTENCES).replace("{place}", draw.choice(_SYNTAXES)(draw, place))
 
 
 def _around(draw: Random, place: Sector) -> str:
@@ -166,10 +202,19 @@ def _listed(draw: Random, place: Sector) -> str:
 
 def _keyed(draw: Random, place: Sector) -> str:
     """`side: left; zone: PZ`."""
-    said = [(key, _name(draw, name)) for key, name in zip(_KEYS, place, strict=True) if name]
+    said = [(draw.choice(keys), _name(draw, name)) for keys, name in zip(_KEYS, place, strict=True) if name]
     draw.shuffle(said)
-    equals = draw.choice((": ", " = ", " "))
+    equals = draw.choice((": ", " = ", "=", " "))
     return draw.choice((", ", "; ")).join(f"{key}{equals}{name}" for key, name in said)
+
+
+def _scattered(draw: Random, place: Sector) -> str:
+    """`at the apex a 12 mm lesion in the PZ, anteriorly, on the left`."""
+    said = [draw.choice(_WORDS[name].behind) for name in place[1:] if name]
+    said.append(f"in the {draw.choice(_ZONES[place.zone])}")
+    draw.shuffle(said)
+    said.insert(draw.randint(0, len(said)), draw.choice(_MIDDLES))
+    return draw.choice((" ", " ", ", ")).join(said)
 
 
 def _name(draw: Random, name: str) -> str:

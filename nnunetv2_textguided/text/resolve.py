@@ -35,7 +35,12 @@ _LOG = logging.getLogger(__name__)
 
 
 def resolve_text(
-    settings: TextSettings, labels: Sequence[str], dataset_folder: str | Path | None, *, want_tokens: bool
+    settings: TextSettings,
+    labels: Sequence[str],
+    dataset_folder: str | Path | None,
+    *,
+    want_tokens: bool,
+    want_words: bool = False,
 ) -> tuple[TextEmbeddings, ResolvedText]:
     """Embeddings of exactly `labels`, in this order, and of the context prompts.
 
@@ -44,19 +49,23 @@ def resolve_text(
             found must agree with it.
         labels: foreground labels or regions of dataset.json, in nnU-Net's order.
         dataset_folder: nnUNet_preprocessed/DatasetXXX_Name; None if there is none.
-        want_tokens: whether per-token embeddings are needed.
+        want_tokens: whether per-token embeddings of the prompts are needed.
+        want_words: whether location phrases are read, by their tokens where the file has them.
 
     Raises:
         EmbeddingFileError: a file is damaged, stale, or does not have what is asked for; says what differs.
         PromptBankError: `settings.prompts` is no valid bank.
     """
-    path = _find_file(settings, dataset_folder)
+    path, word_dim = _find_file(settings, dataset_folder), 0
     if path is None:
         embeddings, source, sha256 = _from_package(settings, labels), SOURCE, file_sha256(PACKAGED)
     else:
-        embeddings, source, sha256 = _from_file(path, settings, labels), str(path), file_sha256(path)
+        stored = read_embeddings(path)
+        embeddings, source, sha256 = _from_file(path, stored, settings, labels), str(path), file_sha256(path)
+        if want_words and "phrase" in stored.tables:
+            word_dim = stored.tables["phrase"].word_dim
     embeddings = _with_tokens(embeddings, source) if want_tokens else _without_tokens(embeddings)
-    resolved = _describe(embeddings, source, sha256)
+    resolved = _describe(embeddings, source, sha256, word_dim)
     if settings.resolved is not None:
         _check_unchanged(settings.resolved, resolved)
     _LOG.info("Text: bank '%s', %s", embeddings.bank.name, source)
@@ -70,9 +79,8 @@ def _find_file(settings: TextSettings, dataset_folder: str | Path | None) -> Pat
     return path if path is not None and path.exists() else None
 
 
-def _from_file(path: Path, settings: TextSettings, labels: Sequence[str]) -> TextEmbeddings:
+def _from_file(path: Path, stored: TextEmbeddings, settings: TextSettings, labels: Sequence[str]) -> TextEmbeddings:
     """The rows of a data set's embedding file for `labels`."""
-    stored = read_embeddings(path)
     unnamed = [label for label in labels if label not in stored.bank.match(labels)]
     if unnamed:
         raise EmbeddingFileError(
@@ -147,7 +155,7 @@ def _without_tokens(embeddings: TextEmbeddings) -> TextEmbeddings:
     return TextEmbeddings(embeddings.bank, embeddings.pooled, provenance=embeddings.provenance)
 
 
-def _describe(embeddings: TextEmbeddings, source: str, sha256: str) -> ResolvedText:
+def _describe(embeddings: TextEmbeddings, source: str, sha256: str, word_dim: int) -> ResolvedText:
     tokens = embeddings.tokens
     return ResolvedText(
         source=source,
@@ -160,6 +168,7 @@ def _describe(embeddings: TextEmbeddings, source: str, sha256: str) -> ResolvedT
         embedding_dim=embeddings.pooled.shape[1],
         num_tokens=0 if tokens is None else tokens.shape[0],
         token_dim=0 if tokens is None else tokens.shape[1],
+        word_dim=word_dim,
     )
 
 
@@ -174,9 +183,10 @@ def _check_unchanged(before: ResolvedText, now: ResolvedText) -> None:
     for key in (*ENCODER_KEYS, "not_language_embeddings"):
         if before.encoder.get(key) != now.encoder.get(key):
             differences.append(f"encoder {key}: {_short(before.encoder.get(key))} -> {_short(now.encoder.get(key))}")
-    shape = (before.embedding_dim, before.num_tokens, before.token_dim)
-    if not differences and shape != (now.embedding_dim, now.num_tokens, now.token_dim):
-        differences.append(f"sizes {shape} -> {(now.embedding_dim, now.num_tokens, now.token_dim)}")
+    names = ("embedding_dim", "num_tokens", "token_dim", "word_dim")
+    then, shape = ([getattr(one, name) for name in names] for one in (before, now))
+    if not differences and then != shape:
+        differences.append(f"sizes {then} -> {shape}")
     if differences:
         raise EmbeddingFileError(
             "The text differs from what this model was trained with (before -> now): " + "; ".join(differences),

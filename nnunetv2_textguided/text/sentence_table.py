@@ -18,24 +18,45 @@ class SentenceTable:
     Attributes:
         texts: different sentences, in the order of the rows.
         pooled: (N, D) float32, L2-normalised rows.
+        tokens: (M, T) float32, the tokens of all sentences one after the other; None: they were not kept.
+        lengths: (N,) how many tokens each sentence has.
     """
 
     texts: tuple[str, ...]
     pooled: np.ndarray
+    tokens: np.ndarray | None = None
+    lengths: np.ndarray | None = None
 
     @cached_property
     def _rows(self) -> dict[str, int]:
         return {text: row for row, text in enumerate(self.texts)}
 
-    def of(self, texts: Sequence[str], where: object) -> np.ndarray:
-        """(len(texts), D) embeddings of some of the sentences.
+    @cached_property
+    def _begins(self) -> np.ndarray:
+        assert self.lengths is not None
+        return np.concatenate([[0], np.cumsum(self.lengths)])
+
+    @property
+    def word_dim(self) -> int:
+        """T; 0 without tokens."""
+        return 0 if self.tokens is None else self.tokens.shape[1]
+
+    def words(self, row: int, *, tokens: bool) -> np.ndarray:
+        """(L, T) tokens of a sentence, or (1, D), its one embedding."""
+        if not tokens or self.tokens is None:
+            return self.pooled[row : row + 1]
+        return self.tokens[self._begins[row] : self._begins[row + 1]]
+
+    def of(self, texts: Sequence[str], where: object, *, tokens: bool) -> list[np.ndarray]:
+        """What a network reads of some of the sentences: of each, (L, T) tokens or (1, D), its one embedding.
 
         Args:
             texts: sentences; may repeat.
             where: names the table in errors.
+            tokens: read tokens.
 
         Raises:
-            EmbeddingFileError: one is not in the table.
+            EmbeddingFileError: one is not in the table, or the table has no tokens.
         """
         missing = [text for text in texts if text not in self._rows]
         if missing:
@@ -44,4 +65,23 @@ class SentenceTable:
                 where=where,
                 remedy="Run `nnUNetv2_textguided encode` for this data set again: its text changed.",
             )
-        return self.pooled[[self._rows[text] for text in texts]].reshape(len(texts), self.pooled.shape[1])
+        if tokens and self.tokens is None:
+            raise EmbeddingFileError(
+                "The sentences have no token embeddings, which this training reads.",
+                where=where,
+                remedy="Run `nnUNetv2_textguided encode` for this data set again, without --no-tokens.",
+            )
+        return [self.words(self._rows[text], tokens=tokens) for text in texts]
+
+
+def padded(texts: Sequence[np.ndarray], width: int) -> np.ndarray:
+    """(N, L, T) of texts of up to L tokens each; the rest is zero, which says nothing.
+
+    Args:
+        texts: of each, (L_i, T).
+        width: T, for no text at all.
+    """
+    found = np.zeros((len(texts), max((len(text) for text in texts), default=1), width), dtype=np.float32)
+    for row, text in zip(found, texts, strict=True):
+        row[: len(text)] = text
+    return found

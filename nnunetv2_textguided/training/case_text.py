@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from batchgenerators.utilities.file_and_folder_operations import load_pickle
 from torch import Tensor
@@ -23,6 +24,7 @@ from nnunetv2_textguided.text.dataset import dataset_case_text
 from nnunetv2_textguided.text.embeddings import TextEmbeddings, read_embeddings
 from nnunetv2_textguided.text.packaged import SOURCE
 from nnunetv2_textguided.text.phrases import training_phrases
+from nnunetv2_textguided.text.sentence_table import padded
 from nnunetv2_textguided.training.step import Told
 
 _ENCODE = "Run `nnUNetv2_textguided encode` for this data set (again, if its text changed)."
@@ -33,27 +35,34 @@ class PhraseTable:
     """The phrases that grounding is learned from.
 
     Attributes:
-        embeddings: (P, D).
+        words: of each of P phrases, (L, D) tokens.
         members: (P, K), 1 where sector k + 1 belongs to the phrase's place, else 0.
     """
 
-    embeddings: Tensor
+    words: list[np.ndarray]
     members: Tensor
 
     @classmethod
-    def of(cls, embeddings: TextEmbeddings, where: str) -> PhraseTable:
+    def of(cls, embeddings: TextEmbeddings, where: str, *, tokens: bool) -> PhraseTable:
         """Raises EmbeddingFileError where the file lacks a phrase."""
         phrases = training_phrases()
         table = embeddings.tables.get("phrase")
         if table is None:
             raise EmbeddingFileError("The embedding file has no location phrases.", where=where, remedy=_ENCODE)
         members = [[float(phrase.sector.contains(sector)) for sector in SECTORS] for phrase in phrases]
-        return cls(torch.from_numpy(table.of([phrase.text for phrase in phrases], where)), torch.tensor(members))
+        words = table.of([phrase.text for phrase in phrases], where, tokens=tokens)
+        return cls(words, torch.tensor(members))
+
+    @property
+    def mean(self) -> Tensor:
+        """(D,) of all tokens of all phrases."""
+        return torch.from_numpy(np.concatenate(self.words).mean(axis=0))
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """Embeddings and members of `count` phrases at random."""
-        rows = torch.randperm(len(self.embeddings))[:count]
-        return self.embeddings[rows], self.members[rows]
+        """(P, L, D) and members of `count` phrases at random."""
+        rows = torch.randperm(len(self.words))[:count]
+        drawn = [self.words[row] for row in rows.tolist()]
+        return torch.from_numpy(padded(drawn, drawn[0].shape[1])), self.members[rows]
 
 
 class TrainingCaseText:
@@ -71,7 +80,8 @@ class TrainingCaseText:
     """
 
     def __init__(self, settings: Settings, resolved: ResolvedText, dataset: str) -> None:
-        self.settings, self.width = settings, resolved.embedding_dim
+        self.settings, self.tokens = settings, bool(resolved.word_dim)
+        self.width, self.longest = resolved.word_dim or resolved.embedding_dim, 1
         self.case = settings.text.case
         self.phrases: PhraseTable | None = None
         self.texts: Mapping[str, CaseText] = {}
@@ -91,17 +101,19 @@ class TrainingCaseText:
                 remedy=_ENCODE,
             )
         embeddings = read_embeddings(source)
-        self.phrases = PhraseTable.of(embeddings, source)
+        self.phrases = PhraseTable.of(embeddings, source, tokens=self.tokens)
         if not self.case.sentences:
             return
         table = embeddings.tables.get("sentence")
         if table is None:
             raise EmbeddingFileError("The embedding file has no sentences of cases.", where=source, remedy=_ENCODE)
-        self.sentences = {
-            case: torch.from_numpy(table.of(text.findings, source))
+        found = {
+            case: table.of(text.findings, source, tokens=self.tokens)
             for case, text in self.texts.items()
             if text.findings
         }
+        self.sentences = {case: torch.from_numpy(padded(words, self.width)) for case, words in found.items()}
+        self.longest = max((words.shape[1] for words in self.sentences.values()), default=1)
 
     def prepare(self, network: AlignRefineUNet, cases: Sequence[str], preprocessed: str) -> None:
         """Give the network the phrases' mean and the facts' mean and deviation; find the cases without lesion.
@@ -112,7 +124,7 @@ class TrainingCaseText:
             preprocessed: the folder of nnU-Net's preprocessed cases.
         """
         if network.grounding is not None and self.phrases is not None:
-            network.grounding.centre.copy_(self.phrases.embeddings.mean(dim=0))
+            network.grounding.centre.copy_(self.phrases.mean)
         if network.clinical is not None:
             known = [facts_tensor(self.texts[case].clinical) for case in cases if case in self.texts]
             network.clinical.standardise(torch.stack(known or [facts_tensor(ClinicalFacts())]))
@@ -136,27 +148,27 @@ class TrainingCaseText:
         return Told(CaseInput(phrases, sentences, facts), members)
 
     def _none(self) -> Tensor:
-        return torch.zeros(self.case.max_sentences, self.width)
+        return torch.zeros(self.case.max_sentences, self.longest, self.width)
 
     def _facts(self, case: str) -> ClinicalFacts:
         return self.texts[case].clinical if case in self.texts else ClinicalFacts()
 
     def _sentences(self, case: str) -> Tensor:
-        """(max_sentences, D) of one case; rows of zeros say nothing."""
+        """(max_sentences, L, D) of one case; zeros say nothing."""
         own, told = self.sentences.get(case), self._none()
         if own is None and case in self.lesion_free and self.others and bool(torch.rand(()) < self.case.lesion_free):
             other = self.others[int(torch.randint(len(self.others), ()))]
             own = other[torch.randint(len(other), (1,))]
         if own is not None:
             chosen = own[torch.randperm(len(own))[: self.case.max_sentences]]
-            told[: len(chosen)] = chosen
+            told[: len(chosen), : chosen.shape[1]] = chosen
         return told
 
     def describe(self) -> str:
         """A line for the training log."""
         parts = []
         if self.phrases is not None:
-            parts.append(f"{len(self.phrases.embeddings)} phrases of places")
+            parts.append(f"{len(self.phrases.words)} phrases of places")
         if self.case.sentences or self.case.clinical:
             parts.append(describe_kinds(self.texts))
         return f"Case text: {'; '.join(parts)}"

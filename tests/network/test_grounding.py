@@ -21,8 +21,8 @@ NAN = float("nan")
 def told(batch: int = 2, sentences: int = 3) -> CaseInput:
     generator = torch.Generator().manual_seed(1)
     return CaseInput(
-        torch.randn(5, EMBEDDING_DIM, generator=generator),
-        torch.randn(batch, sentences, EMBEDDING_DIM, generator=generator),
+        torch.randn(5, 1, EMBEDDING_DIM, generator=generator),
+        torch.randn(batch, sentences, 1, EMBEDDING_DIM, generator=generator),
         torch.randn(batch, len(FACTS), generator=generator),
     )
 
@@ -66,7 +66,7 @@ def test_a_trained_network_listens_but_a_text_that_says_nothing_changes_no_bit()
 def test_number_and_order_of_sentences_do_not_matter() -> None:
     x, net, sentences = torch.randn(2, 3, 8, 16, 16), used(network(ON)), told().sentences
     assert sentences is not None
-    padded = torch.cat([sentences.flip(1), torch.zeros(2, 4, EMBEDDING_DIM)], dim=1)
+    padded = torch.cat([sentences.flip(1), torch.zeros(2, 4, 1, EMBEDDING_DIM)], dim=1)
     with torch.no_grad():
         first, second = (net(x, text=CaseInput(None, each)) for each in (sentences, padded))
     torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-4)
@@ -75,7 +75,7 @@ def test_number_and_order_of_sentences_do_not_matter() -> None:
 def test_what_is_returned_and_that_a_sentence_is_where_its_sectors_are() -> None:
     x, net, text = torch.randn(2, 3, 8, 16, 16), network(ON).eval(), told()
     with torch.no_grad():
-        same = CaseInput(text.phrases, text.phrases[None].expand(2, -1, -1))  # type: ignore[index]
+        same = CaseInput(text.phrases, text.phrases[None].expand(2, -1, -1, -1))  # type: ignore[index]
         segmentation, similarity, _, grounded = net(x, return_similarity=True, text=same)
     assert segmentation.shape == (2, 2, 8, 16, 16)
     assert similarity.shape[2:] == (8, 8, 8)
@@ -105,18 +105,18 @@ def test_gradients_reach_every_part_and_maps_are_not_trained_by_the_segmentation
 
 def test_what_all_phrases_share_does_not_matter() -> None:
     torch.manual_seed(0)
-    head, embeddings, features = GroundingHead(4, 8).eval(), torch.randn(1, 6, 8), torch.randn(1, 4, 2, 2)
+    head, embeddings, features = GroundingHead(4, 8).eval(), torch.randn(1, 6, 1, 8), torch.randn(1, 4, 2, 2)
     shift = 10 * torch.randn(8)
-    head.centre.copy_(embeddings.mean((0, 1)))
+    head.centre.copy_(embeddings.mean((0, 1, 2)))
     first = head(features, embeddings)
-    head.centre.copy_((embeddings + shift).mean((0, 1)))
+    head.centre.copy_((embeddings + shift).mean((0, 1, 2)))
     torch.testing.assert_close(head(features, embeddings + shift), first, rtol=1e-3, atol=1e-4)
 
 
 def test_zero_features_and_zero_embeddings_have_finite_values_and_gradients() -> None:
     head = GroundingHead(4, 8, feedback=True)
     features = torch.zeros(1, 4, 2, 2, requires_grad=True)
-    changed, grounded = head.read(features, features, CaseInput(torch.zeros(2, 8), torch.zeros(1, 1, 8)))
+    changed, grounded = head.read(features, features, CaseInput(torch.zeros(2, 1, 8), torch.zeros(1, 1, 1, 8)))
     (changed.sum() + grounded.places.sum() + grounded.attributes.sum()).backward()  # type: ignore[union-attr]
     assert features.grad is not None
     assert features.grad.isfinite().all()
@@ -154,3 +154,63 @@ def test_a_missing_fact_is_not_the_mean_fact() -> None:
 def test_settings_that_could_not_work_are_refused(block: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="grounding"):
         resolve(block)
+
+
+def reading_head(width: int = 8) -> GroundingHead:
+    torch.manual_seed(0)
+    return GroundingHead(4, width, feedback=True, tokens=True).eval()
+
+
+def test_of_one_token_it_reads_what_a_head_for_whole_embeddings_reads() -> None:
+    head, one, features = reading_head(), GroundingHead(4, 8, feedback=True).eval(), torch.randn(1, 4, 2, 2)
+    left_out = one.load_state_dict(head.state_dict(), strict=False)
+    assert left_out.unexpected_keys == ["attention.weight", "attention.bias"]
+    texts = torch.randn(1, 6, 1, 8)
+    with torch.no_grad():
+        assert torch.equal(head(features, texts), one(features, texts))
+
+
+def test_padding_and_the_order_of_tokens_do_not_matter_but_each_token_does() -> None:
+    head, texts, features = reading_head(), torch.randn(1, 3, 5, 8), torch.randn(1, 4, 2, 2)
+    torch.nn.init.normal_(head.meaning.weight)  # type: ignore[union-attr]
+
+    def read(words: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return head.feed_back(features, words, head(features, words))
+
+    found = read(texts)
+    torch.testing.assert_close(read(torch.cat([texts.flip(2), torch.zeros(1, 3, 4, 8)], dim=2)), found)
+    assert all(not torch.allclose(read(texts.index_fill(2, torch.tensor([token]), 0)), found) for token in range(5))
+
+
+def test_a_word_among_many_others_is_read_once_it_is_learned() -> None:
+    """Attention: the mean of fifty tokens hardly has the one that matters, its own weight finds it."""
+    head, generator = reading_head(16).train(), torch.Generator().manual_seed(0)
+    word, optimiser = 4 * torch.randn(16, generator=generator), torch.optim.Adam(head.parameters(), 0.01)
+
+    def drawn(length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        texts, has = torch.randn(64, length, 16, generator=generator), torch.rand(64, generator=generator) < 0.5
+        texts[:, length // 2] = torch.where(has[:, None], word, texts[:, length // 2])
+        return texts, has.float()
+
+    for _ in range(150):
+        texts, has = drawn(6)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(head.attributes(texts)[:, 0], has)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    texts, has = drawn(50)
+    with torch.no_grad():
+        right = ((head.eval().attributes(texts)[:, 0] > 0) == has.bool()).float().mean()
+    assert head.attention is not None
+    assert head.attention.weight.grad is not None
+    assert head.attention.weight.grad.abs().sum() > 0
+    assert right > 0.9
+
+
+def test_texts_without_any_token_are_finite() -> None:
+    head = reading_head().train()
+    named = head.attributes(torch.zeros(2, 3, 8))
+    named.sum().backward()
+    assert named.isfinite().all()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in head.parameters())

@@ -41,7 +41,7 @@ def test_tables_of_sentences_are_stored_under_the_same_hash(tmp_path: Path, embe
     write_embeddings(path, replace(plain, tables=tables))
     after = read_embeddings(path)
     assert {role: table.texts for role, table in after.tables.items()} == {r: t.texts for r, t in tables.items()}
-    np.testing.assert_array_equal(after.tables["phrase"].of(["right", "left", "right"], path), plain.pooled[[1, 0, 1]])
+    np.testing.assert_array_equal(after.tables["phrase"].of(["right", "left", "right"], path, tokens=False), plain.pooled[[1, 0, 1], None])
     assert after.tables["phrase"].of([], path).shape == (0, plain.pooled.shape[1])
     with pytest.raises(EmbeddingFileError, match="1 sentences have no embedding, such as 'up'"):
         after.tables["phrase"].of(["left", "up"], path)

@@ -80,12 +80,12 @@ def test_every_case_is_told_its_own_text(make: Callable[..., Any]) -> None:
     trainer = prepared(make, without_text=0.0, lesion_free=0.0, max_sentences=2)
     cases = [f"case_{number:03d}" for number in range(5)]
     text, members = trainer.text_guidance.tell(cases, torch.device("cpu"))
-    assert text.phrases.shape == (6, 16)
+    assert text.phrases.shape == (6, 1, 16)
     assert members.shape == (6, 24)
     assert (members.sum(1) > 0).all()
     known = torch.from_numpy(HashEncoder().encode(SENTENCES).pooled)
-    assert {tuple(row) for row in text.sentences[1].tolist()} == {tuple(row) for row in known.tolist()}
-    torch.testing.assert_close(text.sentences[2, 0], known[1])
+    assert {tuple(row) for row in text.sentences[1, :, 0].tolist()} == {tuple(row) for row in known.tolist()}
+    torch.testing.assert_close(text.sentences[2, 0, 0], known[1])
     assert not text.sentences[2, 1].any()
     assert not text.sentences[[0, 3, 4]].any()
     assert (~text.facts.isnan()).sum(1).tolist() == [0, 2, 0, 1, 0]
