@@ -79,7 +79,7 @@ class GroundingHead(nn.Module):
         word_dim: int,
         upscale: Sequence[int] = (),
         hidden: int = 128,
-        dropout: float = 0.1,
+        dropout: float = 0.3,
         feedback: bool = False,
         tokens: bool = False,
     ) -> None:

@@ -90,9 +90,12 @@ def _told(network: Any, data: Tensor, settings: Settings) -> Told | None:
     if not grounding.enabled and not case.clinical:
         return None
     batch = len(data)
-    word = (_TOKENS, len(network.grounding.centre)) if grounding.enabled else ()
-    phrases = data.new_zeros(grounding.phrases, *word) if grounding.enabled else None
-    sentences = data.new_zeros(batch, case.max_sentences, *word) if case.sentences else None
+    phrases = sentences = None
+    if grounding.enabled:
+        head = network.grounding
+        text = (1 if head.attention is None else _TOKENS, len(head.centre))
+        phrases = data.new_zeros(grounding.phrases, *text)
+        sentences = data.new_zeros(batch, case.max_sentences, *text) if case.sentences else None
     facts = data.new_zeros(batch, len(FACTS)) if case.clinical else None
     return Told(CaseInput(phrases, sentences, facts), data.new_zeros(grounding.phrases, len(SECTORS)))
 

@@ -83,7 +83,7 @@ class GroundingSettings(Frozen):
     """Weight of the soft Dice of sectors relative to their cross-entropy."""
     hidden: int = Field(default=128, ge=1)
     """Width of the hidden layers on either side."""
-    dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
     """Dropout of the phrases' embeddings."""
 
 

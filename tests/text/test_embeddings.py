@@ -15,7 +15,7 @@ from nnunetv2_textguided.errors import EmbeddingFileError
 from nnunetv2_textguided.text import embeddings as module
 from nnunetv2_textguided.text.bank import PromptBank
 from nnunetv2_textguided.text.embeddings import TextEmbeddings, read_embeddings, write_embeddings
-from nnunetv2_textguided.text.sentence_table import SentenceTable
+from nnunetv2_textguided.text.sentence_table import SentenceTable, padded
 
 Embed = Callable[..., TextEmbeddings]
 BANK = PromptBank("b", {"x": ("one", "zwölf"), "y": ("三",)}, ("rest",))
@@ -31,20 +31,33 @@ def test_round_trip_changes_nothing(tmp_path: Path, embed: Embed) -> None:
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
 
 
+WORDS = np.array([[1, 0, 0], [0, 1, 0], [0.5, 0.5, 0]], dtype=np.float32)
+"""Tokens of two sentences, the first of two. Exact in half precision."""
+
+
 def test_tables_of_sentences_are_stored_under_the_same_hash(tmp_path: Path, embed: Embed) -> None:
     plain = embed(BANK)
     tables = {
         "phrase": SentenceTable(("left", "right"), plain.pooled[:2]),
-        "sentence": SentenceTable(("PI-RADS 5 lesion",), plain.pooled[2:3]),
+        "sentence": SentenceTable(("PI-RADS 5 lesion", "mass"), plain.pooled[2:4], WORDS, np.array([2, 1])),
     }
     path = tmp_path / "e.safetensors"
     write_embeddings(path, replace(plain, tables=tables))
     after = read_embeddings(path)
     assert {role: table.texts for role, table in after.tables.items()} == {r: t.texts for r, t in tables.items()}
-    np.testing.assert_array_equal(after.tables["phrase"].of(["right", "left", "right"], path, tokens=False), plain.pooled[[1, 0, 1], None])
-    assert after.tables["phrase"].of([], path).shape == (0, plain.pooled.shape[1])
+    phrases, sentences = after.tables["phrase"], after.tables["sentence"]
+    read = phrases.of(["right", "left", "right"], path, tokens=False)
+    np.testing.assert_array_equal(read, plain.pooled[[1, 0, 1], None])
+    assert phrases.of([], path, tokens=False) == []
     with pytest.raises(EmbeddingFileError, match="1 sentences have no embedding, such as 'up'"):
-        after.tables["phrase"].of(["left", "up"], path)
+        phrases.of(["left", "up"], path, tokens=False)
+    with pytest.raises(EmbeddingFileError, match="no token embeddings"):
+        phrases.of(["left"], path, tokens=True)
+    assert (phrases.word_dim, sentences.word_dim) == (0, 3)
+    words = sentences.of(["mass", "PI-RADS 5 lesion"], path, tokens=True)
+    assert [len(each) for each in words] == [1, 2]
+    np.testing.assert_array_equal(padded(words, 3), np.stack([[WORDS[2], np.zeros(3)], WORDS[:2]]))
+    np.testing.assert_array_equal(sentences.of(["mass"], path, tokens=False)[0], plain.pooled[3:4])
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"PI-RADS 5", b"PI-RADS 4"))
     with pytest.raises(EmbeddingFileError, match="hash does not match"):
@@ -60,13 +73,18 @@ def test_tables_of_sentences_are_stored_under_the_same_hash(tmp_path: Path, embe
         (lambda d, t: t.update(phrase=np.eye(2, 4, dtype=np.float32)), "2 texts but"),
         (lambda d, t: t.update(phrase=t["phrase"] * 2), "L2-normalised"),
         (lambda d, t: t.update(whatever=t["phrase"]), "Unexpected tensors"),
+        (lambda d, t: t.update(phrase_lengths=np.array([2, 2], dtype=np.int32)), "lengths"),
+        (lambda d, t: t.update(phrase_lengths=np.array([3, 0], dtype=np.int32)), "lengths"),
+        (lambda d, t: t.update(phrase_tokens=t["phrase_tokens"] * np.float16("nan")), "finite"),
+        (lambda d, t: t.pop("phrase_lengths"), "belong together"),
     ],
 )
 def test_tables_that_contradict_their_texts_are_refused(
     tmp_path: Path, embed: Embed, change: Callable[..., None], message: str
 ) -> None:
     plain, path = embed(BANK), tmp_path / "e.safetensors"
-    write_embeddings(path, replace(plain, tables={"phrase": SentenceTable(("left", "right"), plain.pooled[:2])}))
+    table = SentenceTable(("left", "right"), plain.pooled[:2], WORDS, np.array([2, 1]))
+    write_embeddings(path, replace(plain, tables={"phrase": table}))
     rewrite(path, change)
     with pytest.raises(EmbeddingFileError, match=message):
         read_embeddings(path)
