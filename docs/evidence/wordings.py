@@ -17,31 +17,63 @@ Table = dict[str, str]
 
 PLAIN: Table = {}
 SHORT: Table = {
-    "peripheral zone": "PZ", "transition zone": "TZ", "left": "L", "right": "R", "apex": "apex", "mid-gland": "mid",
-    "base": "base", "anterior": "ant", "posterior": "post",
+    "peripheral zone": "PZ",
+    "transition zone": "TZ",
+    "left": "L",
+    "right": "R",
+    "apex": "apex",
+    "mid-gland": "mid",
+    "base": "base",
+    "anterior": "ant",
+    "posterior": "post",
 }
 CLIPPED: Table = {
-    "peripheral zone": "PZ", "transition zone": "TZ", "left": "Lt", "right": "Rt", "mid-gland": "midgland",
-    "anterior": "ant.", "posterior": "post.",
+    "peripheral zone": "PZ",
+    "transition zone": "TZ",
+    "left": "Lt",
+    "right": "Rt",
+    "mid-gland": "midgland",
+    "anterior": "ant.",
+    "posterior": "post.",
 }
 INITIALS: Table = {"peripheral zone": "PZ", "transition zone": "TZ", "mid-gland": "mid gland"}
 ADJECTIVE: Table = {"left": "left-sided", "right": "right-sided", "apex": "apical", "base": "basal"}
 GERMANIC: Table = {
-    "peripheral zone": "PZ", "transition zone": "TZ", "apex": "apical", "mid-gland": "midglandular", "base": "basal",
-    "anterior": "ventral", "posterior": "dorsal",
+    "peripheral zone": "PZ",
+    "transition zone": "TZ",
+    "apex": "apical",
+    "mid-gland": "midglandular",
+    "base": "basal",
+    "anterior": "ventral",
+    "posterior": "dorsal",
 }
 THIRDS: Table = {
-    "transition zone": "transitional zone", "apex": "apical third", "mid-gland": "middle third", "base": "basal third",
+    "transition zone": "transitional zone",
+    "apex": "apical third",
+    "mid-gland": "middle third",
+    "base": "basal third",
 }
 ADVERB: Table = {
-    "peripheral zone": "in the peripheral zone", "transition zone": "in the transition zone", "left": "on the left",
-    "right": "on the right", "apex": "at the apex", "mid-gland": "at mid-gland level", "base": "at the base",
-    "anterior": "anteriorly", "posterior": "posteriorly",
+    "peripheral zone": "in the peripheral zone",
+    "transition zone": "in the transition zone",
+    "left": "on the left",
+    "right": "on the right",
+    "apex": "at the apex",
+    "mid-gland": "at mid-gland level",
+    "base": "at the base",
+    "anterior": "anteriorly",
+    "posterior": "posteriorly",
 }
 ADVERB_LONG: Table = {
-    "peripheral zone": "within the PZ", "transition zone": "within the TZ", "left": "on the left side",
-    "right": "on the right side", "apex": "at the level of the apex", "mid-gland": "at the level of the midgland",
-    "base": "at the level of the base", "anterior": "in an anterior position", "posterior": "in a posterior position",
+    "peripheral zone": "within the PZ",
+    "transition zone": "within the TZ",
+    "left": "on the left side",
+    "right": "on the right side",
+    "apex": "at the level of the apex",
+    "mid-gland": "at the level of the midgland",
+    "base": "at the level of the base",
+    "anterior": "in an anterior position",
+    "posterior": "in a posterior position",
 }
 
 
@@ -97,7 +129,7 @@ def nested(place: Place) -> str:
         parts.append(" ".join(place.words("side level", PLAIN)))
     elif place.side:
         parts.append(f"{place.side} lobe")
-    return " of the ".join(parts if len(parts) > 1 else parts + ["prostate"])
+    return " of the ".join(parts if len(parts) > 1 else [*parts, "prostate"])
 
 
 def lobe(place: Place) -> str:

@@ -28,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="whose sentences are embedded, too (default: the data set's case_text.json)")  # fmt: skip
     parser.add_argument("--encoder", default="biomedclip", help=f"{', '.join(NAMES)} (default: %(default)s)")
     parser.add_argument("--prompts", metavar="BANK", help="name or .json file of a prompt bank (default: by labels)")
-    parser.add_argument("--no-tokens", action="store_true", help="leave the per-token embeddings out")
+    parser.add_argument(
+        "--no-tokens",
+        action="store_true",
+        help="leave the per-token embeddings out: a smaller file, of which grounding understands fewer wordings",
+    )
     parser.add_argument(
         "-o", metavar="FILE", type=Path, help="where to write (default: the data set's folder in nnUNet_preprocessed)"
     )

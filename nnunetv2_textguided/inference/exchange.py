@@ -47,7 +47,7 @@ def exchange_prompts(
         found, told = resolve_text(chosen, trained.labels, None, want_tokens=wants_tokens)
     else:
         found, told = _encode(str(prompts), trained, wants_tokens, encoder)
-    told = told.model_copy(update={"anatomy": trained.anatomy})
+    told = told.model_copy(update={"anatomy": trained.anatomy, "word_dim": trained.word_dim})
     _check_encoder(trained, told)
     _rebuild(predictor, settings, found, told)
     changed = "; ".join(describe_difference(bank_of(trained), bank_of(told))) or "nothing: the same prompts"

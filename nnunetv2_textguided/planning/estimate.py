@@ -65,6 +65,7 @@ def assumed_text(settings: Settings, labels: Labels) -> ResolvedText:
         embedding_dim=_EMBEDDING_DIM,
         num_tokens=_TOKENS_PER_PROMPT * len(bank.prompts) if tokens else 0,
         token_dim=_TOKEN_DIM if tokens else 0,
+        word_dim=_TOKEN_DIM if settings.grounding.enabled else 0,
         anatomy=len(anatomy),
     )
 

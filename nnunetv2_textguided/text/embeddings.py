@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ def write_embeddings(path: str | Path, embeddings: TextEmbeddings, *, dtype: typ
         tensors["tokens"] = embeddings.tokens.astype(dtype)
         tensors["token_prompt"] = embeddings.token_prompt.astype(np.int32)
     for role, table in embeddings.tables.items():
-        tensors |= _tensors_of(role, table, dtype)
+        tensors |= table.tensors(role, dtype)
     size = sum(t.nbytes for t in tensors.values())
     if size > MAX_BYTES // 2:
         raise EmbeddingFileError(
@@ -173,7 +173,7 @@ def read_embeddings(path: str | Path) -> TextEmbeddings:
         bank = PromptBank(content["name"], class_prompts, tuple(content["context"]))
         _require(bank.sha256 == document["prompts_sha256"], "The hash of the prompts does not match the prompts.")
         tokens, token_prompt = tensors.get("tokens"), tensors.get("token_prompt")
-        tables = {role: _table_of(role, document[role], tensors) for role in ROLES if role in tensors}
+        tables = {role: SentenceTable.of_tensors(role, document[role], tensors) for role in ROLES if role in tensors}
         return TextEmbeddings(bank, tensors["pooled"], tokens, token_prompt, document["provenance"], tables)
     except (PromptBankError, EmbeddingFileError) as e:
         raise EmbeddingFileError(f"The file contradicts itself. {e.what}", where=path, remedy=_REMEDY) from e
@@ -233,34 +233,14 @@ def _unit_rows(array: np.ndarray, name: str) -> np.ndarray:
     return np.where(np.abs(norms - 1) < 1e-6, rows, rows / norms)
 
 
-def _tensors_of(role: str, table: SentenceTable, dtype: type[np.floating]) -> dict[str, np.ndarray]:
-    tensors = {role: table.pooled.astype(dtype)}
-    if table.tokens is not None and table.lengths is not None:
-        # Half precision: thousands of phrases have many tokens, and the network that reads them forgets some anyway.
-        tensors[f"{role}_tokens"] = table.tokens.astype(np.float16)
-        tensors[f"{role}_lengths"] = table.lengths.astype(np.int32)
-    return tensors
-
-
-def _table_of(role: str, texts: list[str], tensors: dict[str, np.ndarray]) -> SentenceTable:
-    return SentenceTable(
-        tuple(texts), tensors[role], tensors.get(f"{role}_tokens"), tensors.get(f"{role}_lengths")
-    )
-
-
 def _checked(role: str, table: SentenceTable, width: int) -> SentenceTable:
     _require(role in ROLES, f"There is no table {role!r}.")
     pooled, texts = _unit_rows(table.pooled, role), table.texts
     _require(pooled.shape == (len(texts), width), f"{len(texts)} texts but {pooled.shape} values of {role!r}.")
     _require(0 < len(texts) == len(set(texts)) and all(isinstance(text, str) for text in texts), f"{role!r} repeats.")
-    _require((table.tokens is None) == (table.lengths is None), f"{role!r}: tokens and lengths belong together.")
-    if table.tokens is None or table.lengths is None:
-        return SentenceTable(texts, pooled)
-    tokens, lengths = np.asarray(table.tokens, dtype=np.float32), np.asarray(table.lengths, dtype=np.int64)
-    _require(tokens.ndim == 2 and bool(np.isfinite(tokens).all()), f"The tokens of {role!r} must be finite, (N, T).")
-    fits = lengths.shape == (len(texts),) and bool((lengths > 0).all()) and int(lengths.sum()) == len(tokens)
-    _require(fits, f"The lengths of {role!r} do not fit its texts and tokens.")
-    return SentenceTable(texts, pooled, tokens, lengths)
+    fault = table.fault()
+    _require(fault is None, f"{role!r}: {fault}")
+    return replace(table, pooled=pooled)
 
 
 def _require(condition: bool, message: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -40,6 +40,30 @@ class SentenceTable:
     def word_dim(self) -> int:
         """T; 0 without tokens."""
         return 0 if self.tokens is None else self.tokens.shape[1]
+
+    @classmethod
+    def of_tensors(cls, role: str, texts: Sequence[str], tensors: Mapping[str, np.ndarray]) -> SentenceTable:
+        """The table that a file has under `role`; KeyError where it has none."""
+        tokens, lengths = tensors.get(f"{role}_tokens"), tensors.get(f"{role}_lengths")
+        return cls(tuple(texts), tensors[role], None if tokens is None else tokens.astype(np.float32), lengths)
+
+    def tensors(self, role: str, dtype: type[np.floating]) -> dict[str, np.ndarray]:
+        """What a file stores of it under `role`."""
+        stored = {role: self.pooled.astype(dtype)}
+        if self.tokens is not None and self.lengths is not None:
+            # Half precision: thousands of phrases have many tokens, and the network forgets some of them anyway.
+            stored[f"{role}_tokens"] = self.tokens.astype(np.float16)
+            stored[f"{role}_lengths"] = self.lengths.astype(np.int32)
+        return stored
+
+    def fault(self) -> str | None:
+        """What is wrong with its tokens, if anything is."""
+        if self.tokens is None or self.lengths is None:
+            return None if self.tokens is self.lengths else "tokens and lengths belong together."
+        if self.tokens.ndim != 2 or not np.isfinite(self.tokens).all():
+            return "the tokens must be finite, (M, T)."
+        fit = self.lengths.shape == (len(self.texts),) and (self.lengths > 0).all()
+        return None if fit and self.lengths.sum() == len(self.tokens) else "the lengths do not fit texts and tokens."
 
     def words(self, row: int, *, tokens: bool) -> np.ndarray:
         """(L, T) tokens of a sentence, or (1, D), its one embedding."""

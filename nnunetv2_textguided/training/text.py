@@ -48,7 +48,9 @@ def load_text(
     """
     want_tokens = settings.refiner.tokens == "tokens" and "refiner" in settings.components
     named = [*labels, *anatomy]
-    embeddings, resolved = resolve_text(settings.text, named, dataset_folder, want_tokens=want_tokens, want_words=settings.grounding.enabled)
+    embeddings, resolved = resolve_text(
+        settings.text, named, dataset_folder, want_tokens=want_tokens, want_words=settings.grounding.enabled
+    )
     resolved = resolved.model_copy(update={"anatomy": len(anatomy)})
     pooled = torch.from_numpy(np.ascontiguousarray(embeddings.pooled, dtype=np.float32))
     tokens = None
