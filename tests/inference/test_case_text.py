@@ -51,11 +51,16 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def telling(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A model that was trained with sentences and facts; its data set's embedding file is beside it."""
-    root = tmp_path_factory.mktemp("telling")
+    return trained_with(encoder, tmp_path_factory.mktemp("telling"), tokens=True, steps=50)
+
+
+def trained_with(encoder: Path, root: Path, *, tokens: bool, steps: int) -> Model:
+    """A model that reads tokens, or one embedding of each text."""
     loaded = load_encoder(f"local:{encoder}")
-    write_embeddings(root / FILE_NAME, encode(loaded, None, ["csPCa"], tables={"sentence": embed(loaded, KNOWN)}))
+    tables = {role: embed(loaded, KNOWN, tokens=tokens) for role in ("phrase", "sentence")}
+    write_embeddings(root / FILE_NAME, encode(loaded, None, ["csPCa"], tables=tables))
     folder = root / "Dataset902_Tiny" / "trainer__plans__3d_fullres"
-    return make_model(folder, steps=50, fixed=FIXED, dataset_folder=root, folds=1)
+    return make_model(folder, steps=steps, fixed=FIXED, dataset_folder=root, folds=1)
 
 
 @pytest.fixture
@@ -197,6 +202,37 @@ def test_sentences_are_embedded_by_the_models_encoder_or_not_at_all(
     made.write_bytes(made.read_bytes()[:-100])
     with pytest.raises(EmbeddingFileError):
         masks("damaged", alone, sentences=made)
+    # A file without the tokens that the model reads says nothing to it.
+    assert main([*command, f"local:{encoder}", "--no-tokens"]) == 0
+    with pytest.raises(EncoderError, match="has no name here"):
+        masks("no tokens", alone, sentences=made)
+    np.testing.assert_allclose(masks("both", alone, sentences=made, encoder=f"local:{encoder}"), expected, atol=2e-3)
+
+
+def test_a_model_of_whole_embeddings_reads_files_with_and_without_tokens(
+    predict: Predict, encoder: Path, tmp_path: Path
+) -> None:
+    model = trained_with(encoder, tmp_path / "model", tokens=False, steps=3)
+    block = model.plans["configurations"]["3d_fullres"]["text_guidance"]
+    assert block["text"]["resolved"]["word_dim"] == 0
+    text, maps = written(tmp_path / "text.json", ball_0={"findings": ["a mass"]}), []
+    for name, more in (("tokens", []), ("none", ["--no-tokens"])):
+        made = tmp_path / f"{name}.safetensors"
+        command = ["encode", "--labels", "csPCa", "--case-text", str(text), "-o", str(made), "--encoder"]
+        assert main([*command, f"local:{encoder}", *more]) == 0
+        predict(folder=tmp_path / name, trained=model.folder, model_options={"case_text": text, "sentences": made})
+        maps.append(read(tmp_path / name / "sentence_maps" / "ball_0_1.nii.gz"))
+    assert np.array_equal(*maps)
+
+
+def test_prompts_are_exchanged_in_a_model_that_reads_tokens(predict: Predict, telling: Model, tmp_path: Path) -> None:
+    text = written(tmp_path / "text.json", ball_0={"findings": [KNOWN[0]]})
+    own = telling.folder.parents[1] / FILE_NAME
+    options = {"case_text": text, "embeddings": own}
+    predict(folder=tmp_path / "out", trained=telling.folder, model_options=options)
+    predict(folder=tmp_path / "own", trained=telling.folder, model_options={"case_text": text})
+    maps = [read(tmp_path / name / "sentence_maps" / "ball_0_1.nii.gz") for name in ("out", "own")]
+    assert np.array_equal(*maps)
 
 
 @pytest.mark.parametrize(

@@ -140,8 +140,19 @@ def test_encode_embeds_the_sentences_of_the_cases_and_the_phrases_of_places(
     np.testing.assert_allclose(stored.tables["sentence"].pooled, direct, atol=1e-5)
     out = capsys.readouterr().out
     assert f"case text: 2 cases with text (2 with sentences, 1 with clinical facts, 1 with both) ({path})" in out
+    assert stored.tables["phrase"].word_dim == stored.tables["sentence"].word_dim > 0
     # Training finds its prompts in the same file as before.
-    resolve_text(TextSettings(), ["csPCa"], folders / "preprocessed" / DATASET, want_tokens=True)
+    where = folders / "preprocessed" / DATASET
+    resolve_text(TextSettings(), ["csPCa"], where, want_tokens=True)
+
+    def word_dim(*, read: bool) -> int:
+        return resolve_text(TextSettings(), ["csPCa"], where, want_tokens=False, want_words=read)[1].word_dim
+
+    assert word_dim(read=True) == stored.tables["phrase"].word_dim
+    assert word_dim(read=False) == 0
+    assert main(["encode", "-d", "952", "--encoder", f"local:{tiny}", "--no-tokens"]) == 0
+    assert {table.word_dim for table in read_embeddings(where / FILE_NAME).tables.values()} == {0}
+    assert word_dim(read=True) == 0
 
 
 def test_encode_without_case_text_and_zones_writes_prompts_alone(folders: Path, tiny: Path) -> None:
