@@ -11,11 +11,11 @@ import pandas as pd
 import refiner
 
 from nnunetv2_textguided.evaluation.case_files import CaseFile, read_case_files
+from nnunetv2_textguided.evaluation.cases import patient_of
 from nnunetv2_textguided.evaluation.difference import Difference
 from nnunetv2_textguided.evaluation.options import PRICE
 from nnunetv2_textguided.evaluation.threshold_comparison import ModelAtThresholds
 from nnunetv2_textguided.evaluation.trainings import folds_of_means
-from nnunetv2_textguided.picai.archive import patient_of
 
 HERE = Path(__file__).parent
 CASES = [HERE / name for name in ("per_case.csv", "thresholds.csv", "patient_text.csv", "reports.csv")]

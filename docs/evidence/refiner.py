@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nnunetv2_textguided.evaluation.cases import patient_of
 from nnunetv2_textguided.evaluation.difference import Difference
 from nnunetv2_textguided.evaluation.options import PRICE
 from nnunetv2_textguided.evaluation.trainings import folds_of_means
-from nnunetv2_textguided.picai.archive import patient_of
 
 TABLE = Path(__file__).with_suffix(".csv")
 OFF, ON = "cut 0.5", "refined"

@@ -29,13 +29,13 @@ from nnunetv2_textguided.evaluation.calibration import (
     reliability,
 )
 from nnunetv2_textguided.evaluation.case_files import CaseFile
+from nnunetv2_textguided.evaluation.cases import patient_of
 from nnunetv2_textguided.evaluation.difference import Difference
 from nnunetv2_textguided.evaluation.strata import volume_groups
 from nnunetv2_textguided.evaluation.threshold_comparison import ThresholdComparison
 from nnunetv2_textguided.evaluation.trainings import folds_of_means
 from nnunetv2_textguided.evaluation.zones import lesion_zone
 from nnunetv2_textguided.files import atomic_path
-from nnunetv2_textguided.picai.archive import patient_of
 from nnunetv2_textguided.picai.marksheet import read_marksheet
 
 TABLE = Path(__file__).with_name("cases.csv")

@@ -44,6 +44,16 @@ class CaseInfo:
     origin: str = ""
 
 
+def patient_of(case: str) -> str:
+    """The patient of a case identifier `<patient>_<study>`."""
+    return case.split("_")[0]
+
+
+def owner_of(case: str) -> str:
+    """The patient, where the identifier is the archive's; of another data set's case_1 and case_2 nothing is known."""
+    return patient_of(case) if re.fullmatch(r"\d+_\d+", case) else case
+
+
 def read_case_infos(cases: Iterable[str], table: Path | None) -> dict[str, CaseInfo]:
     """What is known about `cases`.
 

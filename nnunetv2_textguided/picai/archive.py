@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.cases import patient_of
 from nnunetv2_textguided.files import visible_below
 
 # The bpMRI sequences, in nnU-Net channel order.
@@ -60,16 +61,6 @@ class Archive:
 
     studies: dict[str, Study]
     problems: dict[str, DataError]
-
-
-def patient_of(case: str) -> str:
-    """The patient of a case identifier `<patient>_<study>`."""
-    return case.split("_")[0]
-
-
-def owner_of(case: str) -> str:
-    """The patient, where the identifier is the archive's; of another data set's case_1 and case_2 nothing is known."""
-    return patient_of(case) if re.fullmatch(r"\d+_\d+", case) else case
 
 
 def scan_archive(folder: str | Path) -> Archive:

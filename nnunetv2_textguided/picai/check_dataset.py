@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from nnunetv2_textguided.anatomy.labels import RAW_FOLDER as ANATOMY
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.cases import owner_of
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.nnunet.labels import LESION_LABEL, label_values, read_labels, trainable_labels
 from nnunetv2_textguided.nnunet.readers import files_per_case, reader_class
 from nnunetv2_textguided.nnunet.splits import PARTS, Splits, fold_problems, read_splits
-from nnunetv2_textguided.picai.archive import owner_of
 from nnunetv2_textguided.picai.check_anatomy import anatomy_values, check_anatomy
 from nnunetv2_textguided.picai.check_case import CaseCheck, CheckJob, check_case
 from nnunetv2_textguided.picai.dataset_files import CASES, OPTIONS, SPLITS, read_cases

@@ -12,7 +12,7 @@ import numpy as np
 
 from nnunetv2_textguided.errors import DataError, TextGuidedError
 from nnunetv2_textguided.evaluation.bootstrap import draw, interval
-from nnunetv2_textguided.evaluation.cases import CaseInfo, read_case_table
+from nnunetv2_textguided.evaluation.cases import CaseInfo, patient_of, read_case_table
 from nnunetv2_textguided.evaluation.conventions import OVERLAP_METRICS
 from nnunetv2_textguided.evaluation.detection_metrics import Found, picai_metrics
 from nnunetv2_textguided.evaluation.estimates import Estimate, estimate
@@ -24,7 +24,6 @@ from nnunetv2_textguided.evaluation.score import Score, ScoreJob
 from nnunetv2_textguided.evaluation.scoring import score_all
 from nnunetv2_textguided.nnunet.labels import Target
 from nnunetv2_textguided.nnunet.splits import read_splits
-from nnunetv2_textguided.picai.archive import patient_of
 from nnunetv2_textguided.picai.dataset_files import CASES, SPLITS
 from nnunetv2_textguided.picai.folds import validation_fold
 

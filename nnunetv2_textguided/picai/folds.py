@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from nnunetv2_textguided.evaluation.cases import patient_of
 from nnunetv2_textguided.extras import require
 from nnunetv2_textguided.nnunet.splits import Splits
-from nnunetv2_textguided.picai.archive import patient_of
 
 # --folds -> module of picai_baseline.
 MODULES = {"1500": "picai_baseline.splits.picai", "1295": "picai_baseline.splits.picai_nnunet"}

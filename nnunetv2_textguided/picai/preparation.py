@@ -10,11 +10,11 @@ from tqdm import tqdm
 
 from nnunetv2_textguided.anatomy.labels import RAW_FOLDER
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.cases import patient_of
 from nnunetv2_textguided.files import read_json, write_json
 from nnunetv2_textguided.nnunet.folders import PREPROCESSED, nnunet_path
 from nnunetv2_textguided.nnunet.splits import restrict, with_further
 from nnunetv2_textguided.picai import dataset_files
-from nnunetv2_textguided.picai.archive import patient_of
 from nnunetv2_textguided.picai.case_job import CaseJob, CaseResult
 from nnunetv2_textguided.picai.folds import validation_fold
 from nnunetv2_textguided.picai.label_sources import LEFT_OUT, LesionSource, source_label

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from nnunetv2_textguided.anatomy.labels import KEY, RAW_FOLDER, anatomy_labels
 from nnunetv2_textguided.anatomy.sectors import ZONES
 from nnunetv2_textguided.errors import DataError
-from nnunetv2_textguided.evaluation.cases import read_case_table
+from nnunetv2_textguided.evaluation.cases import owner_of, read_case_table
 from nnunetv2_textguided.files import atomic_path, read_json, write_json
 from nnunetv2_textguided.imaging.images import read_image
 from nnunetv2_textguided.inference.zones import read_zones
@@ -24,7 +24,6 @@ from nnunetv2_textguided.nnunet.folders import PREPROCESSED, required_path
 from nnunetv2_textguided.nnunet.labels import IGNORE, Labels, read_labels
 from nnunetv2_textguided.nnunet.raw import training_cases
 from nnunetv2_textguided.nnunet.splits import SPLITS, check_folds, restrict, with_further, write_splits
-from nnunetv2_textguided.picai.archive import owner_of
 from nnunetv2_textguided.text.case_text import JSON_NAME, CaseText, write_case_text
 
 COLUMNS = ("case", "patient", "origin", "reported", "candidates", "confidence", "reason")
