@@ -32,6 +32,8 @@ PHRASES = 60
 """Phrases of each kind whose places are looked for in each case."""
 SMALLEST = 5
 """Voxels of a place that counts."""
+MODELS = ("tokens_", "mimics_tokens_", "", "mimics_codes_")
+"""The table's columns: networks that read tokens on both renderings, that read one embedding, that know codes alone."""
 PLACES = Path(__file__).with_name("places.csv")
 PAGE = Path(__file__).parents[1] / "case_text.md"
 TITLES = {
@@ -147,14 +149,15 @@ def table(path: Path = PLACES) -> str:
     """The page's table: how well sentences and phrases are found, and how often the image contradicts them."""
     rows = pd.read_csv(path, keep_default_na=False).assign(dice=lambda it: pd.to_numeric(it["dice"]))
     lines = [
-        "| | Dice, plain | mimics | random codes | contradicted, plain | mimics |",
-        "|---|---|---|---|---|---|",
+        "| | Dice, tokens | mimics | one embedding | random codes | contradicted, tokens | mimics |",
+        "|---|---|---|---|---|---|---|",
     ]
     for condition, title in TITLES.items():
         chosen = rows[rows["condition"].str.startswith(condition)]
-        plain, mimics, codes = (chosen[chosen["model"] == name] for name in ("", "mimics_", "mimics_codes_"))
-        dice = [f"{_mean(one, 'dice', 'asked'):.2f}" for one in (plain, mimics, codes)]
-        flags = [f"{one['contradicted'].sum() / one['asked'].sum():.0%}".replace("%", " %") for one in (plain, mimics)]
+        of = {name: chosen[chosen["model"] == name] for name in MODELS}
+        dice = [f"{_mean(one, 'dice', 'asked'):.2f}" for one in of.values()]
+        flags = [f"{of[name]['contradicted'].sum() / of[name]['asked'].sum():.0%}" for name in MODELS[:2]]
+        flags = [flag.replace("%", " %") for flag in flags]
         lines.append(f"| {title} | {' | '.join([*dice, *flags])} |")
     return "\n".join(lines)
 

@@ -150,20 +150,21 @@ def test_the_text_losses_are_a_hundredth_of_a_step(benchmark: Any) -> None:
 
 
 SENTENCES: dict[str, Any] = {"grounding": {"enabled": True}, "text": {"case": {"sentences": True}}}
+TOKENS = {"word_dim": DEFAULT_BANK["embedding_dim"]}
 
 
 def test_grounding_and_sentences_add_at_most_a_twentieth_to_a_training_step(benchmark: Any) -> None:
     """At the plans' widths: maps of 25 places cost the same at any width, a sixth of a step at a quarter of them."""
     name = next(iter(STEPS))
     patch, shrink, pairs = STEPS[name]
-    told, plain = (training_step(*guided(choice, shrink=shrink), patch) for choice in (SENTENCES, {}))
+    told, plain = (training_step(*guided(choice, shrink=shrink, **TOKENS), patch) for choice in (SENTENCES, {}))
     named = f"Training step, grounding and sentences : without, {name}"
     assert not compare(benchmark, told, plain, pairs, goal=1, name=named, limit=1.05).missed
 
 
 def test_a_sentence_adds_at_most_a_tenth_to_a_prediction(benchmark: Any) -> None:
-    network = guided(SENTENCES, shrink=QUARTER, deep_supervision=False)[0].eval()
-    x, sentence = torch.randn(1, 3, *PATCH), torch.randn(1, 1, DEFAULT_BANK["embedding_dim"])
+    network = guided(SENTENCES, shrink=QUARTER, deep_supervision=False, **TOKENS)[0].eval()
+    x, sentence = torch.randn(1, 3, *PATCH), torch.randn(1, 1, 16, DEFAULT_BANK["embedding_dim"])
 
     def predict(text: CaseInput | None) -> Any:
         def run() -> None:
