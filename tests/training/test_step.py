@@ -157,7 +157,7 @@ def test_without_case_text_a_step_is_the_same_to_the_bit() -> None:
     plain, told = network(deep_supervision=True), network(on, deep_supervision=True)
     told.load_state_dict(plain.state_dict(), strict=False)
     torch.nn.init.normal_(told.grounding.meaning.weight)  # as after training
-    said = Told(CaseInput(None, torch.zeros(2, 3, EMBEDDING_DIM)), torch.zeros(0, 24))
+    said = Told(CaseInput(None, torch.zeros(2, 3, 1, EMBEDDING_DIM)), torch.zeros(0, 24))
     each = [
         compute_terms(net, X, targets, losses, None, text) for net, text in ((plain, None), (told, None), (told, said))
     ]
