@@ -163,8 +163,7 @@ def predict(study: Study, fold: int, repeat: int) -> None:
     options = ModelOptions(study.model(repeat), (fold,), encoder="minilm", checkpoint="checkpoint_final.pth")
     predictor = load_predictor(options)
     network, texts = predictor.network.eval(), read_json(study.texts, error=ValueError)
-    resolved = predictor.settings.text.resolved
-    embed = Embedder(study.row, resolved.word_dim or resolved.embedding_dim)
+    embed = Embedder(study.row, predictor.settings.text.resolved.text_dim)
     images = study.preprocessed / "nnUNetPlans_3d_fullres"
     found = []
     for case, image, label in preprocessed_cases(images, validation_cases(study.preprocessed, fold)):

@@ -119,7 +119,7 @@ class CaseTextReader:
             return None
         words = [self._known[sentence] for sentence in text.findings]
         facts = facts_tensor(text.clinical) if text.clinical else None
-        return Told(torch.from_numpy(padded(words, self._resolved.word_dim or self._resolved.embedding_dim)), facts)
+        return Told(torch.from_numpy(padded(words, self._resolved.text_dim)), facts)
 
     @property
     def _resolved(self) -> ResolvedText:

@@ -61,7 +61,7 @@ def build_grounding(settings: Settings, text: ResolvedText, features: int, strid
     """The grounding head for `features` channels at the alignment stage; `stride`: from the next finer stage to it."""
     options = settings.grounding.model_dump(include={"hidden", "dropout"})
     options |= {"feedback": settings.text.case.sentences, "tokens": bool(text.word_dim)}
-    return GroundingHead(features, text.word_dim or text.embedding_dim, stride, **options)
+    return GroundingHead(features, text.text_dim, stride, **options)
 
 
 def build_refiner(

@@ -57,6 +57,11 @@ class ResolvedText(Frozen):
         return self
 
     @property
+    def text_dim(self) -> int:
+        """Width of what grounding reads of a text: its tokens, or the embedding of all of it."""
+        return self.word_dim or self.embedding_dim
+
+    @property
     def segmented(self) -> list[str]:
         """The labels that are segmented."""
         return self.labels[: len(self.labels) - self.anatomy]

@@ -65,12 +65,6 @@ class SentenceTable:
         fit = self.lengths.shape == (len(self.texts),) and (self.lengths > 0).all()
         return None if fit and self.lengths.sum() == len(self.tokens) else "the lengths do not fit texts and tokens."
 
-    def words(self, row: int, *, tokens: bool) -> np.ndarray:
-        """(L, T) tokens of a sentence, or (1, D), its one embedding."""
-        if not tokens or self.tokens is None:
-            return self.pooled[row : row + 1]
-        return self.tokens[self._begins[row] : self._begins[row + 1]]
-
     def of(self, texts: Sequence[str], where: object, *, tokens: bool) -> list[np.ndarray]:
         """What a network reads of some of the sentences: of each, (L, T) tokens or (1, D), its one embedding.
 
@@ -89,13 +83,16 @@ class SentenceTable:
                 where=where,
                 remedy="Run `nnUNetv2_textguided encode` for this data set again: its text changed.",
             )
-        if tokens and self.tokens is None:
+        rows = [self._rows[text] for text in texts]
+        if not tokens:
+            return [self.pooled[row : row + 1] for row in rows]
+        if self.tokens is None:
             raise EmbeddingFileError(
                 "The sentences have no token embeddings, which this training reads.",
                 where=where,
                 remedy="Run `nnUNetv2_textguided encode` for this data set again, without --no-tokens.",
             )
-        return [self.words(self._rows[text], tokens=tokens) for text in texts]
+        return [self.tokens[self._begins[row] : self._begins[row + 1]] for row in rows]
 
 
 def padded(texts: Sequence[np.ndarray], width: int) -> np.ndarray:

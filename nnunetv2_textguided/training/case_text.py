@@ -81,7 +81,7 @@ class TrainingCaseText:
 
     def __init__(self, settings: Settings, resolved: ResolvedText, dataset: str) -> None:
         self.settings, self.tokens = settings, bool(resolved.word_dim)
-        self.width, self.longest = resolved.word_dim or resolved.embedding_dim, 1
+        self.width, self.longest = resolved.text_dim, 1
         self.case = settings.text.case
         self.phrases: PhraseTable | None = None
         self.texts: Mapping[str, CaseText] = {}
