@@ -103,6 +103,11 @@ def _benign(raw: Path, zones: Path) -> Any:
     return findings
 
 
+def without_grade(sentence: str) -> str:
+    """A sentence that does not say how suspicious the finding is."""
+    return _GRADE.sub("", sentence)
+
+
 def _said(finding: Finding, wordings: dict[Sector, list[str]], draw: random.Random) -> dict[str, str]:
     """A sentence in one of the wordings, with the finding's grade, and the sector."""
     text = draw.choice(wordings[finding.place])

@@ -64,6 +64,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "pseudo-label -d 2203 -i unannotated --case-text case_text.json -o Dataset2204_Reports",
         f"pseudo-label -d 2203 -m {MODEL} -f 0 -i unannotated -o Dataset2204_Reports --words count --zones zones",
     ),
+    "sentence-prior": (
+        "case_text.md",
+        "sentence-prior -d 2203",
+        f"sentence-prior -m {MODEL} -f 0 1 2 3 4 --case-text case_text.json -device cpu",
+    ),
     "threshold": (
         "prediction.md",
         "threshold -d 2203 -c 3d_fullres",

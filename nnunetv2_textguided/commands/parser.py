@@ -30,6 +30,7 @@ SUBCOMMANDS = {
     "plan": "plan a data set for this network: patch and batch that fit the GPU, all encoders counted",
     "pseudo-label": "label patients who have a report and no outline with what a model finds and the report confirms",
     "prompts": "show, check and compare the prompts of a data set, plans, file or model",
+    "sentence-prior": "fit what the radiologist's sentence is worth beside the image, on its own validation cases",
     "threshold": "fit where a model's probabilities are cut, on its own validation, with a price of false volume",
     "demo": "train, predict and explain on a small synthetic data set, and write a report",
     "env": "print the line that makes nnU-Net find the trainers where the start-up file is disabled",

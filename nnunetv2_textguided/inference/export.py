@@ -26,6 +26,7 @@ from nnunetv2_textguided.inference.grid import image_like, to_cropped_grid, to_i
 from nnunetv2_textguided.inference.likelihood import combined_likelihood
 from nnunetv2_textguided.inference.options import OutputOptions
 from nnunetv2_textguided.inference.prepare import Notes
+from nnunetv2_textguided.inference.sentence_prior import SentencePrior
 from nnunetv2_textguided.inference.text_effect import Lesser, LessText
 from nnunetv2_textguided.inference.thresholds import shift_logits
 from nnunetv2_textguided.nnunet.labels import file_names
@@ -36,6 +37,8 @@ COMPRESSION = 3
 """zlib level of float maps: a tenth larger than the default, several times faster."""
 
 
+PRIOR = "sentence_prior"
+"""In a case's JSON: what sentences added to logits, by grade."""
 COMBINED = ("combined_likelihood", "combined_from")
 """In a case's JSON: its likelihood by the model folder's regression, and from what that is."""
 
@@ -55,6 +58,7 @@ class Exporter:
         thresholds: label -> where its probability is cut, if not as nnU-Net does.
         fitted: label -> the threshold that was fitted for the model, whether it is used or not; the viewer offers it.
         regressions: of the likelihood on the image and what is known of a patient, if any were fitted for the model.
+        prior: what sentences add to the network's logits, if it was fitted for the model.
     """
 
     plans: PlansManager
@@ -67,6 +71,7 @@ class Exporter:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     fitted: Mapping[str, float] = field(default_factory=dict)
     regressions: tuple[LikelihoodModel, ...] = ()
+    prior: SentencePrior | None = None
 
     def export(
         self,
@@ -114,7 +119,7 @@ class Exporter:
         self, folder: Path, case: Case, predicted: np.ndarray, properties: dict[str, Any], notes: Notes
     ) -> dict[str, Any]:
         cropped = to_cropped_grid(predicted, properties, self.plans, self.configuration)
-        logits = cropped[: self.layout.heads]
+        logits = self._with_sentences(cropped[: self.layout.heads], case, cropped)
         self._write_mask(logits, properties, folder / case.name, self.output.probabilities)
         record: dict[str, Any] = {"case": case.name, "files": case.sources, **notes.as_json()}
         if self.thresholds:
@@ -125,6 +130,7 @@ class Exporter:
         text = self._write_text(folder, case, cropped, properties) if case.text else None
         if text is not None:
             record["text"] = text.described()
+            record |= self.prior_of(case)
         if self.label is not None:
             written = folder / (case.name + self._ending)
             maps = CaseMaps(
@@ -136,8 +142,34 @@ class Exporter:
             )
             known = {**record, "fitted_threshold": self.fitted.get(self.label)}
             record |= write_findings(folder, case, maps, self.label, self.channels, self.output, known)
-            record |= self._combined(case, record["case_likelihood"])
+            # The regressions were fitted on scores of the image alone.
+            image = record["text"]["without"] if text is not None else record
+            record |= self._combined(case, image["case_likelihood"])
         return record
+
+    def prior_of(self, case: Case) -> dict[str, Any]:
+        """What a case's JSON says of the prior that its sentences add; nothing where none does."""
+        return {PRIOR: self.prior.described()} if self.prior is not None and case.text.findings else {}
+
+    def _with_sentences(
+        self, logits: np.ndarray, case: Case, cropped: np.ndarray, without: int | None = None
+    ) -> np.ndarray:
+        """(heads, z, y, x) logits with what the prior adds for the case's sentences.
+
+        Args:
+            logits: of the network.
+            case: the case.
+            cropped: all channels.
+            without: index of a sentence that counts as not said.
+        """
+        said = [number for number in range(len(case.text.findings)) if number != without]
+        if self.prior is None or not said:
+            return logits
+        head, maps = self.layout.head_of(self.prior.label), cropped[self.layout.told(case.text).grounded][said]
+        shifted = np.array(logits, dtype=np.float32)
+        maps, findings = np.clip(maps / HEATMAP_SCALE, 0, 1), [case.text.findings[number] for number in said]
+        shifted[head] += self.prior.shift(self._chances(logits)[head], list(maps), findings)
+        return shifted
 
     def _combined(self, case: Case, score: float) -> dict[str, Any]:
         """The likelihood from the image and what is known of the patient, and that."""
@@ -168,6 +200,8 @@ class Exporter:
             target = folder / (places.WITHOUT_TEXT if number == 0 else f"without_{number}") / case.name
             target.parent.mkdir(exist_ok=True)
             logits = cropped[layout.less(number)]
+            if number > 0:
+                logits = self._with_sentences(logits, case, cropped, number - 1)
             self._write_mask(logits, properties, target, False)
             if self.label is not None:
                 mask = read_mask(target.parent / (case.name + self._ending), self.dataset["labels"][self.label])
@@ -198,5 +232,9 @@ class Exporter:
 
     def _probability(self, logits: np.ndarray, properties: dict[str, Any]) -> sitk.Image:
         """Probability of the label whose candidates are listed."""
-        chances = self.plans.get_label_manager(dict(self.dataset)).apply_inference_nonlin(torch.as_tensor(logits))
-        return self._restore(np.asarray(chances[self.layout.head_of(str(self.label))]), properties)
+        return self._restore(self._chances(logits)[self.layout.head_of(str(self.label))], properties)
+
+    def _chances(self, logits: np.ndarray) -> np.ndarray:
+        """(heads, z, y, x) probabilities."""
+        manager = self.plans.get_label_manager(dict(self.dataset))
+        return np.asarray(manager.apply_inference_nonlin(torch.as_tensor(logits)))

@@ -17,6 +17,7 @@ from nnunetv2_textguided.inference.lesions import check_candidates
 from nnunetv2_textguided.inference.likelihood import read_regressions
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions
 from nnunetv2_textguided.inference.predictor import TextGuidedPredictor
+from nnunetv2_textguided.inference.sentence_prior import read_prior
 from nnunetv2_textguided.inference.thresholds import offered_thresholds, resolve_thresholds
 from nnunetv2_textguided.inference.training_range import TrainingRange, read_training_range
 from nnunetv2_textguided.nnunet.plans import image_channels
@@ -95,6 +96,11 @@ def open_session(model: ModelOptions, output: OutputOptions, foreign: ForeignOut
             exporter = replace(exporter, regressions=read_regressions(model))
         except DataError as error:  # the image's own likelihood is there all the same
             warning = "\n".join(filter(None, (warning, f"WARNING: no combined likelihood. {error}")))
+    try:
+        prior = read_prior(model)
+        exporter = replace(exporter, prior=prior if prior and prior.label in predictor.layout.labels else None)
+    except DataError as error:  # sentences then do what the network makes of them
+        warning = "\n".join(filter(None, (warning, f"WARNING: no prior of sentences. {error}")))
     reader = CaseTextReader(predictor.settings, model, exporter.regressions)
     return Session(model, predictor, exporter, channels, training, reader, warning, foreign)
 

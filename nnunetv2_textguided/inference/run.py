@@ -19,7 +19,7 @@ from nnunetv2_textguided.errors import DataError, TextGuidedError
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.inference.cases import CASES, Case, remove_leftovers, results_of
 from nnunetv2_textguided.inference.cohort import Cohort, find_cases
-from nnunetv2_textguided.inference.export import Exporter
+from nnunetv2_textguided.inference.export import PRIOR, Exporter
 from nnunetv2_textguided.inference.loading import Session, open_session
 from nnunetv2_textguided.inference.options import ModelOptions, OutputOptions, WorkOptions
 from nnunetv2_textguided.inference.prepare import Notes, Prepared, prepare_case
@@ -131,6 +131,7 @@ def is_complete(case: Case, exporter: Exporter) -> bool:
         return False
     record = read_json(folder / CASES / f"{case.name}.json", error=DataError)
     told = record.get("text", {}).get("told", {}) == case.text.to_json()
+    told = told and record.get(PRIOR) == exporter.prior_of(case).get(PRIOR)
     return bool(told and (exporter.label is None or record.get("known", {}) == case.known.to_json()))
 
 

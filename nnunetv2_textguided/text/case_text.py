@@ -53,8 +53,7 @@ class CaseText:
     @property
     def pirads(self) -> int | None:
         """The highest PI-RADS grade that a sentence names; None where none does."""
-        grades = [int(grade) for sentence in self.findings for grade in _PIRADS.findall(sentence)]
-        return max(grades, default=None)
+        return max((grade for grade in map(pirads_of, self.findings) if grade is not None), default=None)
 
     def to_json(self) -> dict[str, Any]:
         """The entry of case_text.json; what is not known is left out."""
@@ -65,6 +64,11 @@ class CaseText:
             **({"clinical": clinical} if clinical else {}),
             **({"target": self.target.to_json()} if self.target is not None else {}),
         }
+
+
+def pirads_of(sentence: str) -> int | None:
+    """The highest PI-RADS grade that a sentence names; None where it names none."""
+    return max(map(int, _PIRADS.findall(sentence)), default=None)
 
 
 def find_case_text(folder: Path) -> Path | None:
