@@ -16,7 +16,11 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetNumpy
 
 from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.evaluation.case_facts import CaseFacts, feature_names
+from nnunetv2_textguided.evaluation.case_likelihood import FILE as LIKELIHOOD
+from nnunetv2_textguided.evaluation.case_likelihood import LikelihoodModel, write_likelihood
 from nnunetv2_textguided.inference.options import ModelOptions, WorkOptions
+from nnunetv2_textguided.inference.record import fitted_with
 from nnunetv2_textguided.inference.run import Summary
 from nnunetv2_textguided.inference.sentence_prior import (
     FILE,
@@ -143,10 +147,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         content["network_weights"]["grounding.image.2.bias"][0] -= 10
         torch.save(content, path)
     rng, texts = np.random.default_rng(3), {}
-    splits = [{"train": ["x"], "val": [f"{fold}_{number}" for number in range(24)]} for fold in (0, 1)]
+    splits = [{"train": ["x"], "val": [f"{fold}_{number}" for number in range(20)]} for fold in (0, 1)]
     for number, case in enumerate(case for fold in splits for case in fold["val"]):
         image, ball = scene(rng, PATCH)
         sick = number % 2 == 0
+        image += 0.5 * rng.random() * ball * sick  # a hint, which not every case has
         nnUNetDatasetNumpy.save_case(image, (ball & sick)[None].astype(np.int8), {}, str(folder / "tiny" / case))
         texts[case] = {"findings": [HIGH if sick else LOW]}
     (folder / "splits_final.json").write_text(json.dumps(splits))
@@ -180,9 +185,9 @@ def copy(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_grades_decide_where_the_image_does_not(fitted: Path) -> None:
     prior = read_prior(ModelOptions(fitted, (0, 1)))
     assert prior is not None
-    assert prior.with_sentences > 0.95 > 0.75 > prior.without_sentences
+    assert prior.with_sentences > 0.95 > prior.without_sentences
     assert prior.shifts[0] > 0 > prior.shifts[2]
-    assert (prior.regions, prior.lesions) == (48, 24)
+    assert (prior.regions, prior.lesions) == (40, 20)
 
 
 def test_from_a_models_validation_to_a_new_patient(
@@ -206,6 +211,22 @@ def test_from_a_models_validation_to_a_new_patient(
         assert record["text"]["sentences"][0]["likelihood_change"] == pytest.approx(changes[-1], abs=1e-6)
     assert changes[0] > 0 > changes[1]
     assert "sentence_prior" not in json.loads((tmp_path / "plain" / "cases" / "ball_0.json").read_text())
+
+
+def test_the_combined_likelihood_is_of_what_the_image_shows(
+    fitted: Path, predict: Callable[..., Summary], tmp_path: Path
+) -> None:
+    """Its regression knows scores without text, and the grade by itself: a sentence must not count twice."""
+    folder = Path(shutil.copytree(fitted, tmp_path / "model"))
+    image = LikelihoodModel(("image",), feature_names(("image",)), (0.0,), (1.0,), (2.0,), -1.0, 20, 10)
+    write_likelihood(folder / LIKELIHOOD, [image], fitted_with(ModelOptions(folder, (0,))))
+    text = tmp_path / "text.json"
+    text.write_text(json.dumps({"ball_0": {"findings": [LOW]}}))
+    predict(trained=folder, model_options={"case_text": text}, candidates="dynamic")
+    record = json.loads((tmp_path / "out" / "cases" / "ball_0.json").read_text())
+    without = record["text"]["without"]["case_likelihood"]
+    assert without > record["case_likelihood"] + 0.01
+    assert record["combined_likelihood"] == pytest.approx(image.likelihood(CaseFacts(without)))
 
 
 def test_what_another_prior_predicted_is_predicted_again(
