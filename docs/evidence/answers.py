@@ -134,8 +134,10 @@ def claim(found: dict[str, Answer]) -> str:
         f"[{words.ends.low:+.3f}, {words.ends.high:+.3f}].",
         f"The refiner {WORDS[of.refiner.answer]}: NSD at 2 mm {of.refiner.number}, on against off in "
         f"{of.refiner.found.trainings[0]} trained networks.",
-        f"A sentence that says where the patient's finding lies {WORDS[of.other.answer]} against another patient's, "
-        f"Dice {of.other.number}, and {WORDS[of.none.answer]} against none, {of.none.number}.",
+        f"A sentence that says where the patient's finding lies {WORDS[of.tokens_other.answer]} against another "
+        f"patient's, AP of voxels per positive case {of.tokens_other.number}, and {WORDS[of.tokens.answer]} against "
+        f"none, {of.tokens.number}; in Dice at fitted thresholds it has {of.other.number} ({of.other.answer}) and "
+        f"{of.none.number} ({of.none.answer}).",
         "Intervals are over patients and trainings.",
     )
     return textwrap.fill(" ".join(sentences), 120, break_on_hyphens=False)

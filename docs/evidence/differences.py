@@ -18,7 +18,7 @@ from nnunetv2_textguided.evaluation.threshold_comparison import ModelAtThreshold
 from nnunetv2_textguided.evaluation.trainings import folds_of_means
 
 HERE = Path(__file__).parent
-CASES = [HERE / name for name in ("per_case.csv", "thresholds.csv", "patient_text.csv", "reports.csv")]
+CASES = [HERE / f"{name}.csv" for name in ("per_case", "thresholds", "patient_text", "sentence_prior", "reports")]
 MEASURES = {
     "fitted": "Dice, fitted thresholds", "half": "Dice at 0.5", "dice": "Dice",
     "change": "Dice", "auroc": "AUROC of cases", "nsd": "NSD at 2 mm",

@@ -1,4 +1,4 @@
-"""What sentences about the patient change (docs/case_text.md): trainings, and the cases of patient_text.csv.
+"""What sentences about the patient change (docs/case_text_evidence.md): trainings, and the cases of patient_text.csv.
 
     python docs/evidence/patient_text.py --study FOLDER --work FOLDER --marksheet FILE prepare
     python docs/evidence/patient_text.py --study FOLDER --work FOLDER train FOLD [REPEAT]

@@ -2,7 +2,7 @@
 
     python docs/evidence/places.py
 
-writes the table of places.csv into docs/case_text.md.
+writes the table of places.csv into docs/case_text_evidence.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SMALLEST = 5
 MODELS = ("tokens_", "mimics_tokens_", "", "mimics_codes_")
 """The table's columns: networks that read tokens on both renderings, that read one embedding, that know codes alone."""
 PLACES = Path(__file__).with_name("places.csv")
-PAGE = Path(__file__).parents[1] / "case_text.md"
+PAGE = Path(__file__).parents[1] / "case_text_evidence.md"
 TITLES = {
     "phrase known": "phrases of training",
     "phrase places": "wordings that no training sees, places of any extent",

@@ -46,8 +46,8 @@ GUIDED, NO_TEXT = "anatomy_strong_feedback_no_refiner_again", "no_text_again"
 MODELS = {
     NO_TEXT: "no text",
     GUIDED: "default without its refiner",
-    "none": "trained with sentences, asked without",
-    "reader": "reader's sentence",
+    "tokens_none": "trained with sentences, asked without",
+    "tokens_reader": "reader's sentence",
 }
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4)
 LEVEL = 0.95
@@ -82,7 +82,7 @@ def _subgroups(cases: CaseFile) -> Iterator[str]:
     )
     yield f"| cases with csPCa | number | Dice, no text | {differences} |"
     yield "|---|---|---|---|---|---|"
-    pairs = [(GUIDED, NO_TEXT), ("reader", "other")]
+    pairs = [(GUIDED, NO_TEXT), ("tokens_reader", "tokens_other")]
     compared = [(cases.at_thresholds(*pair), names_of(cases, *pair)) for pair in pairs]
     for name, chosen in {"all": set(study.case), **groups()}.items():
         own = study.assign(nsd=study.nsd.where(study.case.isin(chosen)))

@@ -99,18 +99,21 @@ def cases() -> CaseFile:
 
 
 @pytest.mark.parametrize(
-    ("name", "file", "titles", "rows"),
+    ("name", "files", "titles", "rows"),
     [
-        ("evidence_first.md", "per_case.csv", "titles.json", 60),
-        ("reports.md", "reports.csv", "titles_reports.json", 14),
-        ("case_text.md", "patient_text.csv", "titles_patient_text.json", 25),
+        ("evidence_first.md", ["per_case.csv"], "titles.json", 60),
+        ("reports.md", ["reports.csv"], "titles_reports.json", 14),
+        ("case_text_evidence.md", ["patient_text.csv", "sentence_prior.csv"], "titles_patient_text.json", 25),
     ],
 )
-def test_the_page_has_the_tables_of_its_cases(tmp_path: Path, name: str, file: str, titles: str, rows: int) -> None:
+def test_the_page_has_the_tables_of_its_cases(
+    tmp_path: Path, name: str, files: list[str], titles: str, rows: int
+) -> None:
     page, original = tmp_path / name, REPOSITORY / "docs" / name
     shutil.copy(original, page)
-    words = [str(FOLDER / file), str(FOLDER / "thresholds.csv"), "--where", "labels=lesion"]
-    assert main(["benchmark", "compare", *words, "--titles", str(FOLDER / titles), "--into", str(page)]) == 0
+    tables = [str(FOLDER / file) for file in [*files, "thresholds.csv"]]
+    words = ["--where", "labels=lesion", "--titles", str(FOLDER / titles), "--into", str(page)]
+    assert main(["benchmark", "compare", *tables, *words]) == 0
     made, stated = page.read_text().splitlines(), original.read_text().splitlines()
     assert len([line for line in made if line.startswith("|")]) > rows
     assert made == stated, "run the command on the page that makes its tables"

@@ -27,7 +27,7 @@ def readings() -> ModuleType:
 
 
 def test_the_page_has_the_table_of_its_file(places: ModuleType) -> None:
-    page = (REPOSITORY / "docs" / "case_text.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "case_text_evidence.md").read_text(encoding="utf-8")
     assert f"<!-- places -->\n{places.table()}\n<!-- end -->" in page
 
 
