@@ -1,4 +1,4 @@
-"""What sentences are worth when that is fitted after training (docs/case_text_evidence.md): the cases of sentence_prior.csv.
+"""What sentences are worth, fitted after training (docs/case_text_evidence.md): the cases of sentence_prior.csv.
 
     python docs/evidence/sentence_prior.py --study FOLDER --work FOLDER --labels mimics maps FOLD [REPEAT]
     python docs/evidence/sentence_prior.py --study FOLDER --work FOLDER keep

@@ -1,4 +1,4 @@
-"""A trained grounding head finds places in wordings that no training sees, which needs language (docs/case_text_evidence.md)."""
+"""A trained head finds places in wordings that no training sees, which needs language (docs/case_text_evidence.md)."""
 
 from __future__ import annotations
 
