@@ -129,15 +129,15 @@ def claim(found: dict[str, Answer]) -> str:
     sentences = (
         f"On rendered bpMRI of real anatomy (191 cases, five folds, tiny networks) guidance by fixed prompts "
         f"{WORDS[of.prompts.answer]}: {of.prompts.number} lesion Dice over the same network without text at thresholds "
-        f"fitted on the other folds, {of.prompts_half.number} at 0.5 in {of.prompts_half.trainings} earlier trainings.",
+        "fitted on the other folds.",
         f"Random vectors in place of the words lie {abs(words.value):.3f} {side}, "
         f"[{words.ends.low:+.3f}, {words.ends.high:+.3f}].",
         f"The refiner {WORDS[of.refiner.answer]}: NSD at 2 mm {of.refiner.number}, on against off in "
         f"{of.refiner.found.trainings[0]} trained networks.",
         f"A sentence that says where the patient's finding lies {WORDS[of.tokens_other.answer]} against another "
         f"patient's, AP of voxels per positive case {of.tokens_other.number}, and {WORDS[of.tokens.answer]} against "
-        f"none, {of.tokens.number}; in Dice at fitted thresholds it has {of.other.number} ({of.other.answer}) and "
-        f"{of.none.number} ({of.none.answer}).",
+        f"none, {of.tokens.number}; in Dice {of.other.number} ({of.other.answer}) and {of.none.number} "
+        f"({of.none.answer}).",
         "Intervals are over patients and trainings.",
     )
     return textwrap.fill(" ".join(sentences), 120, break_on_hyphens=False)
