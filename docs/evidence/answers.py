@@ -127,7 +127,7 @@ def claim(found: dict[str, Answer]) -> str:
     words = of.words.found
     side = "below" if words.value > 0 else "above"
     sentences = (
-        f"On rendered bpMRI of real anatomy (191 cases, five folds, tiny networks) guidance by fixed prompts "
+        f"On rendered bpMRI of real anatomy (191 cases, tiny networks) guidance by fixed prompts "
         f"{WORDS[of.prompts.answer]}: {of.prompts.number} lesion Dice over the same network without text at thresholds "
         "fitted on the other folds.",
         f"Random vectors in place of the words lie {abs(words.value):.3f} {side}, "
