@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,11 @@ from nnunetv2_textguided.text.case_text import CaseText
 HEATMAP_SCALE = 64.0
 """Heatmaps are accumulated times this. The window's weights fall below 1e-7 in its corners, and the accumulator's half
 precision would round a small probability times that to nothing; a power of two costs no digit."""
+
+
+def unscaled(values: np.ndarray) -> np.ndarray:
+    """Accumulated heatmaps or sentences' maps as probabilities: what windows add up to can leave [0, 1] by rounding."""
+    return np.clip(values / HEATMAP_SCALE, 0, 1)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from nnunetv2_textguided.files import write_json
 from nnunetv2_textguided.inference import cases as places
 from nnunetv2_textguided.inference.cases import Case, results_of
 from nnunetv2_textguided.inference.edits import count_edits
-from nnunetv2_textguided.inference.explaining import HEATMAP_SCALE, Layout
+from nnunetv2_textguided.inference.explaining import Layout, unscaled
 from nnunetv2_textguided.inference.findings import CaseMaps, read_mask, write_findings
 from nnunetv2_textguided.inference.gland import gland_of_labels
 from nnunetv2_textguided.inference.grid import image_like, to_cropped_grid, to_image_grid
@@ -167,7 +167,7 @@ class Exporter:
             return logits
         head, maps = self.layout.head_of(self.prior.label), cropped[self.layout.told(case.text).grounded][said]
         shifted = np.array(logits, dtype=np.float32)
-        maps, findings = np.clip(maps / HEATMAP_SCALE, 0, 1), [case.text.findings[number] for number in said]
+        maps, findings = unscaled(maps), [case.text.findings[number] for number in said]
         shifted[head] += self.prior.shift(self._chances(logits)[head], list(maps), findings)
         return shifted
 
@@ -191,7 +191,7 @@ class Exporter:
         layout = self.layout.told(case.text)
         maps = []
         for number, values in enumerate(cropped[layout.grounded], start=1):
-            image = self._restore(np.clip(values / HEATMAP_SCALE, 0, 1).astype(np.float16), properties)
+            image = self._restore(unscaled(values).astype(np.float16), properties)
             sitk.WriteImage(image, str(folder / places.sentence_map(case.name, number)), True, COMPRESSION)
             maps.append(sitk.GetArrayFromImage(image))
         less = []
@@ -216,7 +216,7 @@ class Exporter:
         for kind, channels in ((places.HEATMAPS, self.layout.heatmap), (places.CHANGES, self.layout.change)):
             for label, values in zip(self.layout.labels, cropped[channels], strict=True):
                 if kind == places.HEATMAPS:
-                    values = np.clip(values / HEATMAP_SCALE, 0, 1)
+                    values = unscaled(values)
                 # The accumulator had half precision: more digits would only be noise that does not compress.
                 image = self._restore(values.astype(np.float16), properties)
                 if kind == places.HEATMAPS:

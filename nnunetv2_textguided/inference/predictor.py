@@ -193,13 +193,18 @@ class TextGuidedPredictor(nnUNetPredictor):
         self.label_manager = _Allocation(self.layout.channels)
 
 
+def folds_with(folder: Path, checkpoint: str) -> list[str]:
+    """The folds of a model folder that have a checkpoint, as their folders name them ("0", "all")."""
+    return sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{checkpoint}"))
+
+
 def check_model_folder(folder: Path, folds: tuple[int | str, ...] | None, checkpoint: str) -> None:
     """Raise DataError unless `folder` holds a trained model with these folds."""
     needed = [folder / name for name in ("plans.json", "dataset.json")]
     needed += [folder / f"fold_{fold}" / checkpoint for fold in folds or ()]
     missing = [path for path in needed if not path.is_file()]
     if missing:
-        there = sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{checkpoint}"))
+        there = folds_with(folder, checkpoint)
         raise DataError(
             "The trained model is not complete.",
             where=", ".join(map(str, missing)),

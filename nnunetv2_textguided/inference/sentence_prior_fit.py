@@ -11,9 +11,10 @@ import torch
 
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.inference.case_text import CaseTextReader
-from nnunetv2_textguided.inference.explaining import HEATMAP_SCALE
+from nnunetv2_textguided.inference.explaining import unscaled
 from nnunetv2_textguided.inference.loading import load_predictor
 from nnunetv2_textguided.inference.options import ModelOptions
+from nnunetv2_textguided.inference.predictor import folds_with
 from nnunetv2_textguided.inference.sentence_prior import Regions, SentencePrior, fit_prior, regions_of
 from nnunetv2_textguided.nnunet.labels import Target
 from nnunetv2_textguided.nnunet.preprocessed import dataset_class
@@ -22,10 +23,8 @@ from nnunetv2_textguided.text.case_text import CaseText
 
 
 def trained_folds(folder: Path, checkpoint: str) -> tuple[int, ...]:
-    """The folds of a model folder that have a checkpoint."""
-    return tuple(
-        sorted(int(path.parent.name.removeprefix("fold_")) for path in folder.glob(f"fold_[0-9]*/{checkpoint}"))
-    )
+    """The numbered folds of a model folder that have a checkpoint: each left cases out."""
+    return tuple(sorted(int(name) for name in folds_with(folder, checkpoint) if name.isdigit()))
 
 
 def fit_for_model(
@@ -85,5 +84,5 @@ def _regions_of_fold(
         found = predictor.predict_case(case, data, (), reader.told(text), told)
         chances = manager.apply_inference_nonlin(torch.as_tensor(found[: layout.heads]).float())
         probability = np.where(reference == target.ignored, 0, np.asarray(chances[head]))
-        maps = np.clip(found[told.grounded].astype(np.float32) / HEATMAP_SCALE, 0, 1)
+        maps = unscaled(found[told.grounded].astype(np.float32))
         yield regions_of(probability, list(maps), text.findings, np.isin(reference, list(target.values)))

@@ -138,9 +138,8 @@ def test_the_claims_are_the_estimator_s(cases: CaseFile) -> None:
     ends = f"[{random.ends.low:+.3f}, {random.ends.high:+.3f}]"
     assert f"lie {random.value:.3f} below {ends}" in page
     assert "guidance by fixed prompts is not shown to help" in readme
-    assert "Intervals: over patients and trainings" in readme
-    answers = (REPOSITORY / "docs" / "evidence.md").read_text()
-    assert f"| {gain.value:+.3f} [{gain.ends.low:+.3f}, {gain.ends.high:+.3f}] |" in answers
+    assert f"{gain.value:+.3f} [{gain.ends.low:+.3f}, {gain.ends.high:+.3f}] at 0.5" in readme
+    assert "Intervals are over patients and trainings" in readme
     assert f"lie {random.value:.3f} below, {ends}" in readme
     assert f"SD of Dice {cases.values('no_text', 'dice')[1]:.3f} without text" in page
 
