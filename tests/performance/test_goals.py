@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import nn
 
 from nnunetv2_textguided.anatomy.sectors import SECTORS
+from nnunetv2_textguided.inference.sentence_prior import SentencePrior
 from nnunetv2_textguided.losses.guidance import GuidanceLoss
 from nnunetv2_textguided.losses.report import BatchReports
 from nnunetv2_textguided.losses.sample_report import SampleReport
@@ -162,19 +165,25 @@ def test_grounding_and_sentences_add_at_most_a_twentieth_to_a_training_step(benc
     assert not compare(benchmark, told, plain, pairs, goal=1, name=named, limit=1.05).missed
 
 
-def test_a_sentence_adds_at_most_a_tenth_to_a_prediction(benchmark: Any) -> None:
+@pytest.mark.parametrize("prior", [False, True], ids=["", "and the prior"])
+def test_a_sentence_adds_at_most_a_tenth_to_a_prediction(benchmark: Any, prior: bool) -> None:
     network = guided(SENTENCES, shrink=QUARTER, deep_supervision=False, **TOKENS)[0].eval()
     x, sentence = torch.randn(1, 3, *PATCH), torch.randn(1, 1, 16, DEFAULT_BANK["embedding_dim"])
+    fitted = SentencePrior("lesion", (3.0, 2.0, -1.0, 0.0), 1.0, 0.0, 20, 10, 0.9, 0.8)
+    place = ndimage.gaussian_filter(np.random.default_rng(0).random(PATCH), 4).astype(np.float32)
+    shown = (place > np.quantile(place, 0.98)).astype(np.float32)  # some thirty regions
 
-    def predict(text: CaseInput | None) -> Any:
+    def predict(text: CaseInput | None, prior: bool = False) -> Any:
         def run() -> None:
             with torch.inference_mode():
                 network(x, text=text)
+            if prior:
+                fitted.shift(shown, [place], ["PI-RADS 5 lesion in the left peripheral zone"])
 
         return run
 
-    pair = predict(CaseInput(None, sentence)), predict(None)
-    assert not compare(benchmark, *pair, pairs=15, goal=3, name="Prediction, a sentence : none", limit=1.1).missed
+    pair, name = (predict(CaseInput(None, sentence), prior), predict(None)), "a sentence" + " and its prior" * prior
+    assert not compare(benchmark, *pair, pairs=15, goal=3, name=f"Prediction, {name} : none", limit=1.1).missed
 
 
 @pytest.mark.parametrize("name", list(STEPS)[:2])
