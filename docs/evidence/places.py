@@ -20,6 +20,8 @@ import torch
 from wordings import of_places, of_sectors
 
 from nnunetv2_textguided.anatomy.sectors import SECTORS
+from nnunetv2_textguided.evaluation.difference import Difference
+from nnunetv2_textguided.evaluation.trainings import Fold, mean_trainings
 from nnunetv2_textguided.files import write_text
 from nnunetv2_textguided.inference.text_effect import GROUNDED, grounding_of
 from nnunetv2_textguided.network.grounding import CaseInput, on_grid
@@ -149,8 +151,8 @@ def table(path: Path = PLACES) -> str:
     """The page's table: how well sentences and phrases are found, and how often the image contradicts them."""
     rows = pd.read_csv(path, keep_default_na=False).assign(dice=lambda it: pd.to_numeric(it["dice"]))
     lines = [
-        "| | Dice, tokens | mimics | one embedding | random codes | contradicted, tokens | mimics |",
-        "|---|---|---|---|---|---|---|",
+        "| | Dice, tokens | mimics | one embedding | codes (mimics) | words - codes | contradicted, tokens | mimics |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for condition, title in TITLES.items():
         chosen = rows[rows["condition"].str.startswith(condition)]
@@ -158,8 +160,28 @@ def table(path: Path = PLACES) -> str:
         dice = [f"{_mean(one, 'dice', 'asked'):.2f}" for one in of.values()]
         flags = [f"{of[name]['contradicted'].sum() / of[name]['asked'].sum():.0%}" for name in MODELS[:2]]
         flags = [flag.replace("%", " %") for flag in flags]
-        lines.append(f"| {title} | {' | '.join([*dice, *flags])} |")
+        over = difference(of["mimics_tokens_"], of["mimics_codes_"])
+        interval = f"{over.value:+.2f} [{over.ends.low:+.2f}, {over.ends.high:+.2f}]"
+        lines.append(f"| {title} | {' | '.join([*dice, interval, *flags])} |")
     return "\n".join(lines)
+
+
+def difference(words: pd.DataFrame, codes: pd.DataFrame) -> Difference:
+    """Of the Dice with which places are found, over patients and trainings; both with the same cases and repeats."""
+    folds = []
+    for number in sorted(set(words["fold"])):
+        both = [_by_case(rows[rows["fold"] == number]) for rows in (words, codes)]
+        cases = both[0].columns.intersection(both[1].columns)
+        _, patients = np.unique([case.split("_")[0] for case in cases], return_inverse=True)
+        folds.append(Fold(int(number), len(cases), *(mean_trainings(one[cases].to_numpy(), patients) for one in both)))
+    return Difference(tuple(folds))
+
+
+def _by_case(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean Dice of each repeat (rows) and case (columns), of those that name a place in every repeat."""
+    sums = rows.dropna(subset="dice").assign(dice=lambda it: it["dice"] * it["asked"]).groupby(["repeat", "case"])
+    found = sums[["dice", "asked"]].sum()
+    return (found["dice"] / found["asked"]).unstack("case").dropna(axis="columns")
 
 
 def _mean(rows: pd.DataFrame, value: str, weight: str) -> float:

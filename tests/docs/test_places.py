@@ -7,6 +7,7 @@ import re
 from types import ModuleType
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from nnunetv2_textguided.anatomy.sectors import SECTORS
@@ -53,6 +54,19 @@ def test_codes_depend_on_the_text_alone(places: ModuleType) -> None:
     assert np.array_equal(first, places.code_of("left apex", 384))
     assert np.linalg.norm(first) == pytest.approx(1)
     assert abs(first @ second) < 0.2
+
+
+def test_words_and_codes_are_compared_on_the_cases_that_both_have(places: ModuleType) -> None:
+    draw = np.random.default_rng(0)
+    index = pd.MultiIndex.from_product([(1, 2), range(5), range(12)], names=["repeat", "fold", "patient"])
+    words = index.to_frame(index=False).assign(asked=3, dice=draw.uniform(0.4, 0.6, len(index)))
+    words["case"] = (words["fold"] * 100 + words["patient"]).astype(str) + "_1"
+    same, worse = places.difference(words, words), places.difference(words, words.assign(dice=words["dice"] - 0.3))
+    assert (same.value, same.cases, same.patients) == (0, 60, 60)
+    assert worse.value == pytest.approx(0.3)
+    assert worse.ends.low < 0.3 < worse.ends.high
+    fewer = places.difference(words, words[words["patient"] > 1])
+    assert (fewer.value, fewer.cases) == (0, 50)
 
 
 @pytest.mark.parametrize("wordings", ["KNOWN", "UNSEEN"])
