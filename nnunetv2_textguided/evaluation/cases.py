@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.tables import read_table
 
 # Names that data sets give to the columns of cases.csv; the first that is there is read.
 COLUMNS = {
@@ -80,15 +80,11 @@ def read_case_infos(cases: Iterable[str], table: Path | None) -> dict[str, CaseI
 
 def read_case_table(table: Path) -> dict[str, CaseInfo]:
     """Every case of a cases.csv; see `read_case_infos`."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as handle:
-            rows = list(csv.DictReader(handle))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"The table cannot be read: {error}.", where=table) from error
-    column = next((name for name in COLUMNS["case"] if rows and name in rows[0]), None)
+    read = read_table(table)
+    column = next((name for name in COLUMNS["case"] if name in read.columns), None)
     if column is None:
         raise DataError(f"The table has no column of case identifiers ({', '.join(COLUMNS['case'])}).", where=table)
-    return {row[column]: _info(row[column], row) for row in rows}
+    return {row.cells[column]: _info(row.cells[column], row.cells) for row in read.rows}
 
 
 def _info(case: str, row: Mapping[str, str]) -> CaseInfo:

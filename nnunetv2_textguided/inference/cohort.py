@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.files import visible
 from nnunetv2_textguided.inference.cases import Case
 
 
@@ -63,15 +64,17 @@ def find_cases(folder: Path, ending: str, channels: Sequence[str]) -> Cohort:
         DataError: there is no case at all.
     """
     if not folder.is_dir():
-        raise DataError("The input folder does not exist.", where=folder, remedy="Check -i.")
+        said = "is a file" if folder.is_file() else "does not exist"
+        raise DataError(f"The input folder {said}.", where=folder, remedy="-i names the folder that holds the images.")
     pattern = re.compile(rf"(?P<case>[^.].*)_\d{{4}}{re.escape(ending)}")
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if match := pattern.fullmatch(path.name):
             found.setdefault(match["case"], []).append(path)
     if not found:
+        others = ", ".join(path.name for path in visible(folder)[:3])
         raise DataError(
-            f"The input folder holds no image CASE_0000{ending}.",
+            f"The input folder holds no image CASE_0000{ending}{f', but {others}' if others else ''}.",
             where=folder,
             remedy="nnU-Net tells channels by _0000, _0001, ... and the model expects this file ending.",
         )

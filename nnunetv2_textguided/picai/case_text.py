@@ -6,7 +6,6 @@ cases without an outline, which are no text, are in report_targets.py.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.imaging.images import read_mask
 from nnunetv2_textguided.picai.marksheet import Row
+from nnunetv2_textguided.tables import read_table
 from nnunetv2_textguided.text.case_text import CLINICAL, CaseText, ClinicalFacts
 
 Kind = Literal["clinical", "pirads", "findings"]
@@ -121,31 +121,21 @@ def read_prostatex(path: Path, *, significant: bool = False) -> list[ProstateXFi
         DataError: it is not that table.
     """
     columns = (*FINDING_COLUMNS, *((VERDICT,) if significant else ()))
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(
-                    f"The table of findings lacks the columns {', '.join(missing)}.",
-                    where=path,
-                    remedy="Use ProstateX-Findings-Train.csv of the ProstateX collection.",
-                )
-            found = [(row, _finding(row, f"{path}, line {reader.line_num}")) for row in reader]
-            return [one for row, one in found if not significant or (row[VERDICT] or "").strip().upper() == "TRUE"]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"The table of findings cannot be read: {error}.", where=path) from error
+    remedy = "Use ProstateX-Findings-Train.csv of the ProstateX collection."
+    rows = read_table(path, columns, name="table of findings", remedy=remedy).rows
+    found = [(row.cells, _finding(row.cells, row.where)) for row in rows]
+    return [one for cells, one in found if not significant or cells[VERDICT].upper() == "TRUE"]
 
 
-def _finding(row: Mapping[str, str | None], where: str) -> ProstateXFinding:
-    zone = (row["zone"] or "").strip().upper()
+def _finding(row: Mapping[str, str], where: str) -> ProstateXFinding:
+    zone = row["zone"].upper()
     if zone not in PROSTATEX_ZONES:
         raise DataError(f"The zone is {zone!r}.", where=where, remedy=f"Zones are {', '.join(PROSTATEX_ZONES)}.")
     try:
-        x, y, z = (float(number) for number in (row["pos"] or "").split())
+        x, y, z = (float(number) for number in row["pos"].split())
     except ValueError:
         raise DataError(f"The position is {row['pos']!r}.", where=where, remedy="Write x y z, in mm.") from None
-    return ProstateXFinding((row["ProxID"] or "").strip(), (x, y, z), PROSTATEX_ZONES[zone])
+    return ProstateXFinding(row["ProxID"], (x, y, z), PROSTATEX_ZONES[zone])
 
 
 def prostatex_studies(labels: Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ from nnunetv2_textguided.files import read_json, write_json, write_text
 from nnunetv2_textguided.nnunet.splits import SPLITS, Splits
 from nnunetv2_textguided.picai.label_sources import LEFT_OUT, TEXT_ONLY
 from nnunetv2_textguided.picai.options import PrepareOptions
+from nnunetv2_textguided.tables import read_table
 
 CASES = "cases.csv"
 OPTIONS = "picai_options.json"
@@ -131,14 +132,8 @@ def read_cases(path: Path) -> dict[str, dict[str, str]]:
     Raises:
         DataError: unreadable, or without the columns `case` and `patient`.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as handle:
-            reader = csv.DictReader(handle)
-            if not {"case", "patient"} <= set(reader.fieldnames or ()):
-                raise DataError("The table lacks the columns case and patient.", where=path)
-            return {row["case"]: row for row in reader if row.get("label_source") != LEFT_OUT}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"The table cannot be read: {error}.", where=path) from error
+    rows = [row.cells for row in read_table(path, ["case", "patient"]).rows]
+    return {row["case"]: row for row in rows if row.get("label_source") != LEFT_OUT}
 
 
 def write_licence(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 from nnunetv2_textguided.errors import DataError
+from nnunetv2_textguided.tables import read_table
 
 MARKSHEET = Path("clinical_information") / "marksheet.csv"
 _COLUMNS = ("patient_id", "study_id", "case_ISUP", "case_csPCa", "center", "psa", "lesion_PIRADS", "lesion_ISUP")
@@ -37,54 +37,37 @@ def read_marksheet(path: str | Path) -> dict[str, Row]:
     Raises:
         DataError: no such file, a column is missing, an identifier appears twice, or case_csPCa is not YES or NO.
     """
-    path = Path(path)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as handle:
-            reader = csv.DictReader(handle)
-            missing = [c for c in _COLUMNS if c not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(
-                    f"The marksheet lacks the columns {', '.join(missing)}.",
-                    where=path,
-                    remedy="Use clinical_information/marksheet.csv of github.com/DIAGNijmegen/picai_labels.",
-                )
-            rows: dict[str, Row] = {}
-            for number, fields in enumerate(reader, start=2):
-                row = _row(fields, f"{path}, line {number}")
-                if row.case in rows:
-                    raise DataError(f"Study {row.case} appears twice.", where=f"{path}, line {number}")
-                rows[row.case] = row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            f"The marksheet cannot be read: {error}.",
-            where=path,
-            remedy="--labels has to be a checkout of github.com/DIAGNijmegen/picai_labels.",
-        ) from error
+    remedy = (
+        "Use clinical_information/marksheet.csv of github.com/DIAGNijmegen/picai_labels; --labels is a checkout of it."
+    )
+    rows: dict[str, Row] = {}
+    for read in read_table(Path(path), _COLUMNS, name="marksheet", remedy=remedy).rows:
+        row = _row(read.cells, read.where)
+        if row.case in rows:
+            raise DataError(f"Study {row.case} appears twice.", where=read.where)
+        rows[row.case] = row
     return rows
 
 
-def _row(fields: dict[str, str | None], where: str) -> Row:
-    def text(name: str) -> str:
-        return (fields.get(name) or "").strip()
-
-    verdict = text("case_csPCa").upper()
+def _row(cells: dict[str, str], where: str) -> Row:
+    verdict = cells["case_csPCa"].upper()
     if verdict not in ("YES", "NO"):
         raise DataError(f"case_csPCa is {verdict!r}, not YES or NO.", where=where, remedy="Correct the marksheet.")
-    isup = text("case_ISUP")
+    isup = cells["case_ISUP"]
     if isup and not isup.isdigit():
         raise DataError(f"case_ISUP is {isup!r}, not a number.", where=where, remedy="Correct the marksheet.")
     return Row(
-        case=f"{text('patient_id')}_{text('study_id')}",
-        patient=text("patient_id"),
-        study=text("study_id"),
+        case=f"{cells['patient_id']}_{cells['study_id']}",
+        patient=cells["patient_id"],
+        study=cells["study_id"],
         cspca=verdict == "YES",
         isup=int(isup) if isup else None,
-        centre=text("center"),
-        psa=text("psa"),
-        psad=text("psad"),
-        age=text("patient_age"),
-        prostate_volume=text("prostate_volume"),
-        pirads=text("lesion_PIRADS"),
-        lesion_isup=text("lesion_ISUP"),
-        lesion_gs=text("lesion_GS"),
+        centre=cells["center"],
+        psa=cells["psa"],
+        psad=cells["psad"],
+        age=cells["patient_age"],
+        prostate_volume=cells["prostate_volume"],
+        pirads=cells["lesion_PIRADS"],
+        lesion_isup=cells["lesion_ISUP"],
+        lesion_gs=cells["lesion_GS"],
     )

@@ -11,7 +11,6 @@ report counts in a patient without an outline, the key "target", is described in
 
 from __future__ import annotations
 
-import csv
 import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from typing import Any
 
 from nnunetv2_textguided.errors import DataError, PromptBankError
 from nnunetv2_textguided.files import read_json, write_json
+from nnunetv2_textguided.tables import read_table
 from nnunetv2_textguided.text.bank import valid_text
 from nnunetv2_textguided.text.clinical_facts import CLINICAL, ClinicalFacts, clinical_number
 from nnunetv2_textguided.text.keys import check_keys
@@ -177,21 +177,10 @@ def _read_csv(path: Path) -> dict[str, Any]:
     """Rows of the table as entries; rows of one case add findings and must agree about everything else."""
     columns = ("case", "finding", *CLINICAL)
     entries: dict[str, Any] = {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            names = [name for name in reader.fieldnames or () if name is not None]
-            if "case" not in names:
-                raise DataError("The table has no column 'case'.", where=path, remedy=f"Columns: {', '.join(columns)}.")
-            check_keys(names, columns, str(path))
-            for row in reader:
-                where = f"{path}, line {reader.line_num}"
-                if None in row:
-                    raise DataError("The row has more cells than the table has columns.", where=where,
-                                    remedy="Put sentences with commas into double quotes.")  # fmt: skip
-                _add_row(entries, {key: (value or "").strip() for key, value in row.items()}, where)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"The table cannot be read: {error}.", where=path, remedy="Save it as UTF-8 CSV.") from error
+    table = read_table(path, ["case"], remedy=f"Columns: {', '.join(columns)}; saved as CSV in UTF-8.")
+    check_keys(table.columns, columns, str(path))
+    for row in table.rows:
+        _add_row(entries, row.cells, row.where)
     return entries
 
 

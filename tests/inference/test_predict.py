@@ -231,6 +231,19 @@ def test_nothing_is_written_where_no_case_can_be_predicted(predict: Predict, ima
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_no_folder_of_images_is_told_with_what_is_there(predict: Predict, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("ball_0_0000.NII.GZ", "ball.nii.gz", "._ball_0_0000.nii.gz"):
+        (source / name).write_bytes(b"")
+    with pytest.raises(DataError, match=r"no image CASE_0000\.nii\.gz, but ball\.nii\.gz, ball_0_0000\.NII\.GZ\."):
+        predict(source)
+    with pytest.raises(DataError, match="is a file"):
+        predict(source / "ball.nii.gz")
+    with pytest.raises(DataError, match="does not exist"):
+        predict(tmp_path / "nowhere")
+
+
 def test_companions_of_macos_are_no_cases(predict: Predict, images: Path, tmp_path: Path) -> None:
     source = shutil.copytree(images, tmp_path / "in")
     for path in list(source.iterdir()):

@@ -92,7 +92,7 @@ def test_a_case_that_does_not_exist_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "what"),
     [
-        ("name,finding\nA,x\n", "'case'"),
+        ("name,finding\nA,x\n", "lacks the columns case"),
         ("case,findings\nA,x\n", "'finding'"),
         ("case,finding\nA,in the left, posterior zone\n", "double quotes"),
         ("case,psa_ng_per_ml\nA,12 ng/mL\n", "without a unit"),
