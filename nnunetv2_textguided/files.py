@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import glob
 import hashlib
@@ -133,6 +134,7 @@ def read_json(
     error: type[TextGuidedError] = TextGuidedError,
     max_bytes: int = 64 << 20,
     unique_keys: bool = False,
+    marked: bool = True,
 ) -> Any:
     """Read JSON; every failure is `error`, with the path.
 
@@ -141,6 +143,7 @@ def read_json(
         error: the error class to raise.
         max_bytes: refuse larger files before reading them.
         unique_keys: refuse objects that repeat a key, of which JSON readers otherwise drop all but the last.
+        marked: whether it may start with a byte order mark, as some editors write; nnU-Net cannot read its own files so.
 
     Nested deeper than MAX_DEPTH is refused too: whatever walks over it by recursion would fail with a traceback.
     """
@@ -149,6 +152,9 @@ def read_json(
         size = path.stat().st_size
         if size > max_bytes:
             raise error(f"The file has {size} bytes, more than the {max_bytes} allowed.", where=path)
+        if not marked and path.read_bytes().startswith(codecs.BOM_UTF8):
+            what = "The file starts with a byte order mark, with which nnU-Net cannot read it."
+            raise error(what, where=path, remedy="Save it as UTF-8 without the mark.")
         return parse_json(path.read_text(encoding="utf-8-sig"), unique_keys=unique_keys)
     except FileNotFoundError as e:
         raise error("The file does not exist.", where=path, remedy="Check the path.") from e

@@ -19,7 +19,7 @@ def read_splits(path: Path, error: type[TextGuidedError] = DataError) -> Splits:
     Raises:
         TextGuidedError: of class `error`: the file is missing, damaged, or holds something else.
     """
-    splits = read_json(path, error=error)
+    splits = read_json(path, error=error, marked=False)
     whole = isinstance(splits, list) and all(
         isinstance(fold, dict)
         and all(isinstance(fold.get(part), list) and all(isinstance(c, str) for c in fold[part]) for part in PARTS)

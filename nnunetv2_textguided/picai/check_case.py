@@ -61,12 +61,14 @@ class CaseCheck:
         problems: what is wrong with it.
         voxels: a hash of its first channel's voxels, empty where it could not be read.
         kind: of KINDS; empty where the label could not be read.
+        values: of its label map; empty where that could not be read.
     """
 
     case: str
     problems: tuple[Problem, ...]
     voxels: str
     kind: str = ""
+    values: frozenset[int] = frozenset()
 
 
 def check_case(job: CheckJob) -> CaseCheck:
@@ -91,7 +93,8 @@ def check_case(job: CheckJob) -> CaseCheck:
     if job.anatomy is not None:
         problems.extend(_check_anatomy(job.anatomy, label, job))
     voxels = hashlib.blake2b(np.ascontiguousarray(images[0].values).tobytes()).hexdigest() if images else ""
-    return CaseCheck(job.case, tuple(problems), voxels, kind)
+    values = frozenset() if label is None else frozenset(map(int, np.unique(label.values)))
+    return CaseCheck(job.case, tuple(problems), voxels, kind, values)
 
 
 def _check_channels(images: list[Volume], job: CheckJob) -> list[Problem]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,16 @@ from nnunetv2_textguided.evaluation.cases import owner_of
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.nnunet.labels import LESION_LABEL, label_values, read_labels, trainable_labels
 from nnunetv2_textguided.nnunet.readers import files_per_case, reader_class
-from nnunetv2_textguided.nnunet.splits import PARTS, Splits, fold_problems, read_splits
 from nnunetv2_textguided.picai.check_anatomy import anatomy_values, check_anatomy
 from nnunetv2_textguided.picai.check_case import CaseCheck, CheckJob, check_case
+from nnunetv2_textguided.picai.check_folds import check_folds
 from nnunetv2_textguided.picai.dataset_files import CASES, OPTIONS, SPLITS, read_cases
-from nnunetv2_textguided.picai.folds import leaks
 from nnunetv2_textguided.picai.kinds import ANNOTATED
 from nnunetv2_textguided.picai.problems import Problem, Severity, error, warning
 from nnunetv2_textguided.processes.pool import run_jobs
 from nnunetv2_textguided.text.case_text import find_case_text, read_case_text
 
 _PREPARE = "Run `nnUNetv2_textguided picai prepare` again; it makes anew what was deleted."
-_FOLDS = "Correct the folds, or delete the file: nnU-Net then makes new ones."
 
 
 def check_dataset(
@@ -62,12 +59,14 @@ def check_dataset(
     jobs = [_job(folder, case, channels, reader, dataset, table, counted, again) for case in sorted(labels)]
     jobs = [job for job in jobs if all(p.name[: -len(suffix)] in images for p in job.channels)]
     kinds = {} if kinds is None else kinds
-    problems += _check_cases(jobs, kinds, workers, progress)
+    checked = _check_cases(jobs, workers, progress, problems)
+    kinds |= {check.case: check.kind for check in checked if check.kind}
+    problems += _check_twins(checked) + _check_taught(checked, dataset, folder / "labelsTr")
     text_only = {case for case, kind in kinds.items() if kind not in ANNOTATED}
     problems += _check_number(folder / "dataset.json", dataset, len(labels), again)
     patients = {case: owner_of(case) for case in labels} | {case: row["patient"] for case, row in table.items()}
     places = [folder / SPLITS] + ([preprocessed / folder.name / SPLITS] if preprocessed else [])
-    problems += _check_folds(places, labels, patients, again, text_only)
+    problems += check_folds(places, labels, patients, again, text_only)
     return sorted(problems, key=lambda f: f.severity is not Severity.ERROR)
 
 
@@ -78,63 +77,8 @@ def _check_number(path: Path, dataset: dict[str, Any], labels: int, again: str) 
     return [error(what, path, again or "Correct numTraining, or add what is missing.")]
 
 
-def _check_folds(
-    places: list[Path], cases: set[str], patients: dict[str, str], again: str, text_only: set[str]
-) -> list[Problem]:
-    there = [path for path in places if path.is_file()]
-    if not there:
-        return [warning("No folds: nnU-Net will split at random, and may split a patient.", places[0])]
-    return [problem for path in there for problem in check_split_file(path, cases, patients, again, text_only)]
-
-
-def check_split_file(
-    path: Path,
-    cases: set[str],
-    patients: dict[str, str] | None = None,
-    again: str = "",
-    text_only: Collection[str] = (),
-) -> list[Problem]:
-    """Findings about one splits_final.json: leakage, unknown cases, empty parts, cases in no fold.
-
-    Args:
-        path: the file.
-        cases: the cases of the data set.
-        patients: case -> patient; by default, identifiers <patient>_<study> of two numbers name their patient.
-        again: what to do about folds that name unknown cases.
-        text_only: cases without an outline, which no fold can validate.
-    """
-    try:
-        splits = read_splits(path)
-    except DataError as problem:
-        return [error(problem.what, problem.where or path, again or _FOLDS)]
-    separate = "Use the official folds." if again else "Put all cases of a patient into the same part."
-    found = [error(f"Leakage: {text}.", path, separate) for text in leaks(splits, patients or _patients(splits))]
-    for number, fold in enumerate(splits):
-        # Empty parts are told below.
-        problems = fold_problems(fold, cases) if fold["train"] else []
-        found += [error(f"Fold {number} {what}.", path, again or remedy) for what, remedy in problems]
-        if blind := sorted(set(fold["val"]) & set(text_only)):
-            what = f"Fold {number} validates {len(blind)} cases without an outline, for example {blind[0]}."
-            found.append(error(what, path, "Let folds validate annotated cases only."))
-    named = {case for fold in splits for part in PARTS for case in fold[part]}
-    if cases - named:
-        what = f"{len(cases - named)} cases are in no fold, for example {min(cases - named)}: no fold trains on them."
-        found.append(warning(what, path))
-    for number, fold in enumerate(splits):
-        for part in ("train", "val"):
-            if not fold[part]:
-                found.append(
-                    warning(f"Fold {number} has no {part} case: it cannot be trained with `-f {number}`.", path)
-                )
-    return found
-
-
-def _patients(splits: Splits) -> dict[str, str]:
-    return {case: owner_of(case) for fold in splits for part in fold.values() for case in part}
-
-
 def _dataset_json(folder: Path) -> dict[str, Any]:
-    dataset = read_json(folder / "dataset.json", error=DataError)
+    dataset = read_json(folder / "dataset.json", error=DataError, marked=False)
     if not isinstance(dataset, dict) or not {"file_ending", "channel_names", "labels"} <= dataset.keys():
         raise DataError(
             "dataset.json lacks file_ending, channel_names or labels: it is not nnU-Net v2's.",
@@ -222,27 +166,31 @@ def _counted(folder: Path, problems: list[Problem]) -> dict[str, int]:
     return {case: text.target.lesions for case, text in texts.items() if text.target is not None}
 
 
-def _check_cases(jobs: list[CheckJob], kinds: dict[str, str], workers: int, progress: bool) -> list[Problem]:
-    problems: list[Problem] = []
-    same_voxels: dict[str, list[str]] = defaultdict(list)
+def _check_cases(jobs: list[CheckJob], workers: int, progress: bool, problems: list[Problem]) -> list[CaseCheck]:
+    checked: list[CaseCheck] = []
     results = run_jobs(check_case, jobs, workers=min(workers, len(jobs)))
     for result in tqdm(results, total=len(jobs), desc="checking", unit="case", disable=not progress):
         if result.error is not None:
             problems.append(error(result.error.what, result.error.where or result.job.case))
         elif result.value is not None:
             problems.extend(result.value.problems)
-            if result.value.kind:
-                kinds[result.job.case] = result.value.kind
-            _remember(result.value, same_voxels)
-    for cases in same_voxels.values():
-        if len({owner_of(case) for case in cases}) > 1:
-            names = ", ".join(sorted(cases))
-            problems.append(
-                error("Different patients have voxel for voxel the same images.", names, "Keep one of them.")
-            )
-    return problems
+            checked.append(result.value)
+    return checked
 
 
-def _remember(check: CaseCheck, same_voxels: dict[str, list[str]]) -> None:
-    if check.voxels:
-        same_voxels[check.voxels].append(check.case)
+def _check_twins(checked: list[CaseCheck]) -> list[Problem]:
+    same_voxels: dict[str, list[str]] = defaultdict(list)
+    for check in checked:
+        if check.voxels:
+            same_voxels[check.voxels].append(check.case)
+    twins = [", ".join(sorted(cases)) for cases in same_voxels.values() if len({owner_of(case) for case in cases}) > 1]
+    return [error("Different patients have voxel for voxel the same images.", names, "Keep one of them.")
+            for names in twins]  # fmt: skip
+
+
+def _check_taught(checked: list[CaseCheck], dataset: dict[str, Any], where: Path) -> list[Problem]:
+    """Labels of which no case has a voxel."""
+    labels = read_labels(dataset)
+    found = frozenset[int]().union(*(check.values for check in checked))
+    absent = [name for name in labels.foreground if not found & set(labels.values[name])] if found else []
+    return [warning(f"No label map has a voxel of {name}: nothing can be learned of it.", where) for name in absent]

@@ -59,6 +59,14 @@ def test_what_holds_no_folds_is_refused(tmp_path: Path, content: Any) -> None:
         check_folds(tmp_path / "splits_final.json", CASES)
 
 
+def test_a_mark_at_the_start_is_told_before_nnunet_fails_on_it(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    assert check_folds(path, CASES) == [GOOD]
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    with pytest.raises(DataError, match=r"(?s)byte order mark.*without the mark"):
+        check_folds(path, CASES)
+
+
 def test_cases_of_a_raw_data_set_are_no_companion_files(tmp_path: Path) -> None:
     (tmp_path / "labelsTr").mkdir()
     for name in ("a.nii.gz", "._a.nii.gz", "b.nii.gz", "notes.txt"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from batchgenerators.utilities.file_and_folder_operations import load_json
 
 from nnunetv2_textguided.cli import main
 from nnunetv2_textguided.errors import DataError
@@ -161,6 +162,25 @@ def test_the_folds_in_nnunet_preprocessed_are_checked_too(dataset: Path, tmp_pat
     copy.write_text(json.dumps([{"train": list(CASES), "val": [CASES[0]]}]))
     found = check_dataset(dataset, workers=1, preprocessed=tmp_path / "preprocessed", progress=False)
     assert any("Leakage" in f.what and str(copy) == f.where for f in found)
+
+
+def test_a_label_without_a_voxel_in_any_case_is_a_warning(dataset: Path) -> None:
+    def warned() -> list[str]:
+        return [p.what for p in check_dataset(dataset, workers=1, progress=False) if "nothing can be learned" in p.what]
+
+    assert warned() == []
+    for path in (dataset / "labelsTr").glob("*.nii.gz"):
+        edit(path, np.zeros_like)
+    assert warned() == ["No label map has a voxel of csPCa: nothing can be learned of it."]
+
+
+def test_a_byte_order_mark_that_stops_nnunet_is_an_error(dataset: Path) -> None:
+    path = dataset / "dataset.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    with pytest.raises(json.JSONDecodeError, match="BOM"):
+        load_json(str(path))
+    with pytest.raises(DataError, match="byte order mark"):
+        check_dataset(dataset, workers=1, progress=False)
 
 
 def test_what_is_no_data_set_is_an_error(tmp_path: Path) -> None:
