@@ -143,7 +143,7 @@ def read_json(
         error: the error class to raise.
         max_bytes: refuse larger files before reading them.
         unique_keys: refuse objects that repeat a key, of which JSON readers otherwise drop all but the last.
-        marked: whether it may start with a byte order mark, as some editors write; nnU-Net cannot read its own files so.
+        marked: whether it may start with a byte order mark, of some editors; nnU-Net cannot read its files so.
 
     Nested deeper than MAX_DEPTH is refused too: whatever walks over it by recursion would fail with a traceback.
     """
