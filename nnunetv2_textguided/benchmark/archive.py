@@ -20,7 +20,7 @@ from nnunetv2_textguided.benchmark.rows import CONFIGURATION, Row, rows_planned,
 from nnunetv2_textguided.benchmark.study import Cell
 from nnunetv2_textguided.errors import DataError, TextGuidedError
 from nnunetv2_textguided.files import read_json, visible, write_json
-from nnunetv2_textguided.nnunet.folders import RAW, Folders, required_path
+from nnunetv2_textguided.nnunet.folders import RAW, REFERENCES, Folders, required_path
 from nnunetv2_textguided.nnunet.plans import merged_configuration, read_plans
 from nnunetv2_textguided.nnunet.raw import training_cases
 from nnunetv2_textguided.nnunet.splits import SPLITS, read_splits
@@ -214,7 +214,7 @@ class Pipeline:
         identifier = merged_configuration(read_plans(self._plans), CONFIGURATION)["data_identifier"]
         made = {path.stem for path in visible(self.preprocessed / identifier, "*.pkl")}
         ending = read_json(self.raw / "dataset.json", error=DataError)["file_ending"]
-        copied = {path.name.removesuffix(ending) for path in visible(self.preprocessed / "gt_segmentations")}
+        copied = {path.name.removesuffix(ending) for path in visible(self.preprocessed / REFERENCES)}
         return self._cases() <= made & copied
 
     def _has_anatomy(self) -> bool:

@@ -11,7 +11,7 @@ from nnunetv2_textguided.benchmark.study import Study
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.files import read_json, visible
 from nnunetv2_textguided.nnunet.datasets import dataset_name
-from nnunetv2_textguided.nnunet.folders import PREPROCESSED, RESULTS, required_path
+from nnunetv2_textguided.nnunet.folders import PREPROCESSED, REFERENCES, RESULTS, required_path
 from nnunetv2_textguided.nnunet.labels import trainable_labels
 from nnunetv2_textguided.nnunet.plans import merged_configuration
 from nnunetv2_textguided.nnunet.splits import SPLITS, check_folds, read_splits
@@ -137,5 +137,5 @@ def _check_data(study: Study, folder: Path, data: Path, remedy: str) -> None:
                 where=f"{data}; {folder / SPLITS}",
                 remedy=f"{remedy} Cases that the data set does not have have to be taken out of the folds.",
             )
-    if not (folder / "gt_segmentations").is_dir():
-        raise DataError("The reference segmentations are missing.", where=folder / "gt_segmentations", remedy=remedy)
+    if not (folder / REFERENCES).is_dir():
+        raise DataError("The reference segmentations are missing.", where=folder / REFERENCES, remedy=remedy)

@@ -11,7 +11,7 @@ from nnunetv2_textguided.evaluation.predictions import find_predictions
 from nnunetv2_textguided.evaluation.score import Score, ScoreJob, score_case
 from nnunetv2_textguided.files import read_json
 from nnunetv2_textguided.imaging.images import find_image
-from nnunetv2_textguided.nnunet.folders import PREPROCESSED, required_path
+from nnunetv2_textguided.nnunet.folders import PREPROCESSED, REFERENCES, required_path
 from nnunetv2_textguided.nnunet.labels import Target
 from nnunetv2_textguided.processes.pool import run_jobs
 
@@ -85,7 +85,7 @@ def reference_folder(model: Path) -> Path:
     Raises:
         DataError: nnU-Net's folder of preprocessed data is not set.
     """
-    return required_path(PREPROCESSED, "Set it, or give --labels.") / dataset_of(model) / "gt_segmentations"
+    return required_path(PREPROCESSED, "Set it, or give --labels.") / dataset_of(model) / REFERENCES
 
 
 def _reference(labels: Path, case: str) -> Path:

@@ -13,6 +13,8 @@ from nnunetv2_textguided.errors import DataError
 RAW, PREPROCESSED, RESULTS = "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"
 """The environment variables that nnU-Net reads its folders from."""
 VARIABLES = (RAW, PREPROCESSED, RESULTS)
+REFERENCES = "gt_segmentations"
+"""Folder of a preprocessed data set with copies of its label maps, which validations are compared with."""
 
 
 def nnunet_path(variable: str) -> Path | None:

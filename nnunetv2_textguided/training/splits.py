@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from nnunetv2_textguided.errors import TrainingError
+from nnunetv2_textguided.nnunet.folders import REFERENCES
 from nnunetv2_textguided.nnunet.preprocessed import dataset_class
 from nnunetv2_textguided.nnunet.splits import SPLITS, check_folds, write_splits
 
@@ -32,6 +34,28 @@ def ensure_splits(configuration_folder: str, fold: int) -> None:
         )
     else:
         write_splits(path, cases)
+
+
+def check_references(dataset_folder: str, cases: Sequence[str], ending: str) -> None:
+    """Check that the validation at the end of a training will find what it compares its predictions with.
+
+    Args:
+        dataset_folder: the data set's folder in nnUNet_preprocessed.
+        cases: those that the fold validates.
+        ending: of image files.
+
+    Raises:
+        TrainingError: the reference of a case is missing.
+    """
+    folder = Path(dataset_folder) / REFERENCES
+    missing = sorted(case for case in cases if not (folder / f"{case}{ending}").is_file())
+    if missing:
+        raise TrainingError(
+            f"The references of {len(missing)} validation cases are missing, for example {missing[0]}{ending}: the "
+            "validation after the training would fail.",
+            where=folder,
+            remedy="Run nnUNetv2_preprocess again to its end, or copy the raw data set's labelsTr to this folder.",
+        )
 
 
 def check_fold(cases: tuple[list[str], list[str]], fold: int | str) -> tuple[list[str], list[str]]:

@@ -29,7 +29,7 @@ from nnunetv2_textguided.training.plans import describe_training, nnunet_attribu
 from nnunetv2_textguided.training.refinement import Edits
 from nnunetv2_textguided.training.seed import describe_seed, set_seed
 from nnunetv2_textguided.training.segmentation import segmentation_loss
-from nnunetv2_textguided.training.splits import check_fold, ensure_splits
+from nnunetv2_textguided.training.splits import check_fold, check_references, ensure_splits
 from nnunetv2_textguided.training.statistics import means_of_steps, on_any_rank
 from nnunetv2_textguided.training.text_guidance import load_guidance
 from nnunetv2_textguided.training.validation import OnlineValidation, random_patches, replaced
@@ -148,8 +148,9 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         return rotation, dummy, patch_size, mirroring
 
     def on_train_start(self) -> None:
-        """Check the model folder, preprocess anatomy, nnU-Net's start; write a checkpoint that a kill left out."""
+        """Check the folders, preprocess anatomy, nnU-Net's start; write a checkpoint that a kill left out."""
         self.checkpoints.check_folder(self.output_folder_base)
+        check_references(self.preprocessed_dataset_folder_base, self.do_split()[1], self.dataset_json["file_ending"])
         if self.anatomy is not None:
             self.anatomy.prepare(self.local_rank, self.is_ddp, self.print_to_log_file)
         super().on_train_start()

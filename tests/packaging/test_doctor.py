@@ -77,6 +77,18 @@ def test_a_check_that_kills_the_interpreter_is_told_and_the_others_still_run(
     assert findings["nnUNet_raw"].ok
 
 
+@pytest.mark.parametrize("value", ['"{}"', "'{}'", "~/{}"])
+def test_what_a_shell_would_have_taken_off_is_named(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("nnUNet_raw", value.format(tmp_path))
+    found = environment.check_folder("nnUNet_raw")
+    assert not found.ok
+    assert "has become part of the value" in found.remedy
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "none"))
+    assert "mkdir" in environment.check_folder("nnUNet_raw").remedy
+
+
 def test_a_check_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
     folder = fake_module(tmp_path, "torch", "import time; time.sleep(60)\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([folder, str(repository)]))

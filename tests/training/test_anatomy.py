@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -99,6 +100,20 @@ def test_a_data_set_without_anatomy_says_how_to_describe_it(workspace: Workspace
     with pytest.raises(DataError, match="has no 'anatomy'") as raised:
         _preprocess(workspace)
     assert "anatomyTr" in str(raised.value)
+
+
+def test_a_validation_that_would_fail_for_want_of_a_reference_is_told_before_the_training(
+    described: Workspace, make_trainer: Make
+) -> None:
+    trainer = make_trainer(block=BLOCK)
+    case = trainer.do_split()[1][0]
+    references = _folders(described)[1] / "gt_segmentations"
+    (references / f"{case}.nii.gz").unlink()
+    with pytest.raises(TrainingError, match=rf"(?s)references of 1 validation cases.*{case}.*gt_segmentations"):
+        trainer.on_train_start()
+    shutil.rmtree(references)
+    with pytest.raises(TrainingError, match="nnUNetv2_preprocess again"):
+        make_trainer(block=BLOCK).on_train_start()
 
 
 def test_training_makes_what_is_missing_where_it_has_the_raw_data(described: Workspace, make_trainer: Make) -> None:

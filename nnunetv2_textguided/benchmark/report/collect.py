@@ -19,7 +19,7 @@ from nnunetv2_textguided.evaluation.predictions import Files, find_predictions
 from nnunetv2_textguided.evaluation.score import ScoreJob
 from nnunetv2_textguided.evaluation.zones import ZoneJob
 from nnunetv2_textguided.files import read_json
-from nnunetv2_textguided.nnunet.folders import Folders
+from nnunetv2_textguided.nnunet.folders import REFERENCES, Folders
 from nnunetv2_textguided.nnunet.labels import Target
 from nnunetv2_textguided.nnunet.splits import PARTS, Splits, read_splits
 from nnunetv2_textguided.nnunet.variant import Variant
@@ -156,7 +156,7 @@ def collect(study: Study, folders: Folders, *, allow_incomplete: bool = False) -
     common = {case: fold for case, fold in expected.items() if all(case in found for found in predictions.values())}
     if not common:
         raise DataError("The variants have no validated case in common.", where=folders.results / study.dataset)
-    labels = {case: preprocessed / "gt_segmentations" / f"{case}{ending}" for case in common}
+    labels = {case: preprocessed / REFERENCES / f"{case}{ending}" for case in common}
     return Collected(study, folders, dataset_json, splits, common, labels, predictions, models, tuple(missing))
 
 

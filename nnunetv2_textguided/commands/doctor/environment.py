@@ -90,7 +90,10 @@ def check_folder(variable: str) -> CheckResult:
         return waits(f"{variable} is not set.", f'export {variable}="/path/to/{variable}"')
     folder = Path(value)
     if not folder.is_dir():
-        return fails(f"{variable} names {folder}, which is no folder.", f'mkdir -p "{folder}"')
+        remedy = f'mkdir -p "{folder}"'
+        if value[0] in "\"'~":
+            remedy = f"Set {variable} to the folder's whole path: the quotation mark or ~ has become part of the value."
+        return fails(f"{variable} names {folder}, which is no folder.", remedy)
     try:
         # Permission bits say little (root, network file systems, quotas): trying does.
         with tempfile.TemporaryFile(dir=folder):
