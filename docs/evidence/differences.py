@@ -32,6 +32,7 @@ def difference(asked: dict[str, Any]) -> Difference | None:
     if measure in ("nsd", "dice"):
         return _of_refiner(measure, baseline)
     cases = read_cases(asked.get("labels", "lesion"))
+    cases = cases.of_repeat(asked["repeat"]) if "repeat" in asked else cases
     if not {model, baseline} <= set(cases.models):
         return None
     if measure in ("half", "auroc"):

@@ -6,6 +6,9 @@ A page asks with comments, and what is between them and `<!-- end -->` is replac
     <!-- differences: MODEL ... minus MODEL ... -->     a row per difference; one side names a single model
     <!-- thresholds: MODEL ... minus MODEL ... -->      the same at thresholds fitted on the other folds
     <!-- repeats: MODEL minus MODEL -->                 a row per repeat that has all folds of both
+
+", repeat NAME" at the end of a request takes that repeat's trainings alone: where repeats differ in more than chance
+(each with its own training cases, say), models with other repeats cannot be compared over all of them.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ from nnunetv2_textguided.evaluation.statistics.holm import holm
 from nnunetv2_textguided.evaluation.threshold_comparison import ThresholdComparison, correct
 
 _REQUEST = re.compile(
-    r"(<!-- (?P<kind>values|differences|thresholds|repeats): (?P<what>[^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- (?P<kind>values|differences|thresholds|repeats): (?P<what>[^>]*?)(?:, repeat (?P<repeat>\S+))? -->\n).*?"
+    r"(?P<end><!-- end -->)",
+    re.DOTALL,
 )
 _REST = "AP of voxels | false mL of lesion-free cases at 0.5 and fitted: model; baseline | |"
 _HEAD = (
@@ -51,7 +56,8 @@ class Tables:
         """
 
         def table(found: re.Match[str]) -> str:
-            return f"{found[1]}{self.made(found['kind'], found['what'])}\n{found[4]}"
+            own = Tables(self.cases.of_repeat(found["repeat"]), self.titles) if found["repeat"] else self
+            return f"{found[1]}{own.made(found['kind'], found['what'])}\n{found['end']}"
 
         filled, number = _REQUEST.subn(table, page)
         if not number:

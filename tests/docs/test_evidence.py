@@ -179,6 +179,18 @@ def test_a_page_that_asks_for_nothing_is_an_error(cases: CaseFile) -> None:
         Tables(cases, {}).fill("<!-- values: nothing -->\n<!-- end -->")
 
 
+def test_a_request_takes_one_repeat_alone() -> None:
+    rows = {"model": ["a", "b", "b"] * 40, "repeat": ["1", "1", "2"] * 40, "patient": np.repeat(range(40), 3)}
+    table = pd.DataFrame({**rows, "case": rows["patient"], "fold": rows["patient"] % 5, "lesions": 1, "score": 0.5})
+    table["dice"], table["networks"] = np.tile([0.5, 0.4, 0.1], 40), table["model"]
+    page = "<!-- differences: a minus b{} -->\n<!-- end -->"
+    alone, over_all = (Tables(CaseFile(table), {}).fill(page.format(which)) for which in (", repeat 1", ""))
+    assert alone.startswith("<!-- differences: a minus b, repeat 1 -->\n| minus b | trainings |")
+    assert "| a | 5 and 5 | +0.100 |" in alone
+    assert "| a | 5 and 10 | +0.250 |" in over_all
+    assert Tables(CaseFile(table), {}).fill(alone) == alone
+
+
 def test_a_report_s_cases_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = _script("study")
     monkeypatch.setattr(study, "CASES", tmp_path / "kept.csv")
