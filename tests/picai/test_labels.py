@@ -45,6 +45,12 @@ def test_a_damaged_marksheet_names_the_line(tmp_path: Path, rows: list[dict[str,
     assert "line" in str(caught.value.where)
 
 
+def test_columns_that_nothing_rests_on_may_be_missing(tmp_path: Path) -> None:
+    fewer = [c for c in HEADER if c not in ("psad", "patient_age", "prostate_volume", "lesion_GS")]
+    row = read_marksheet(marksheet(tmp_path, ROW, header=fewer))["1_2"]
+    assert (row.isup, row.psad, row.age, row.prostate_volume, row.lesion_gs) == (3, "", "", "", "")
+
+
 def test_a_marksheet_without_the_verdict_column_or_no_marksheet_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="lacks the columns case_csPCa"):
         read_marksheet(marksheet(tmp_path, ROW, header=[c for c in HEADER if c != "case_csPCa"]))
