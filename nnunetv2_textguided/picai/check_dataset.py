@@ -17,7 +17,7 @@ from nnunetv2_textguided.nnunet.readers import files_per_case, reader_class
 from nnunetv2_textguided.picai.check_anatomy import anatomy_values, check_anatomy
 from nnunetv2_textguided.picai.check_case import CaseCheck, CheckJob, check_case
 from nnunetv2_textguided.picai.check_folds import check_folds
-from nnunetv2_textguided.picai.dataset_files import CASES, OPTIONS, SPLITS, read_cases
+from nnunetv2_textguided.picai.dataset_files import CASES, OPTIONS, read_cases
 from nnunetv2_textguided.picai.kinds import ANNOTATED
 from nnunetv2_textguided.picai.problems import Problem, Severity, error, warning
 from nnunetv2_textguided.processes.pool import run_jobs
@@ -47,7 +47,7 @@ def check_dataset(
     """
     dataset = _dataset_json(folder)
     suffix = dataset["file_ending"]
-    images, labels = _files(folder / "imagesTr", suffix), _files(folder / "labelsTr", suffix)
+    images, labels = (_files(folder / part, suffix) for part in ("imagesTr", "labelsTr"))
     first = folder / "imagesTr" / f"{min(images, default='')}{suffix}"
     reader = reader_class(dataset, first)
     channels = files_per_case(reader, first, len(dataset["channel_names"]))
@@ -58,23 +58,21 @@ def check_dataset(
     counted = _counted(folder, problems)
     jobs = [_job(folder, case, channels, reader, dataset, table, counted, again) for case in sorted(labels)]
     jobs = [job for job in jobs if all(p.name[: -len(suffix)] in images for p in job.channels)]
-    kinds = {} if kinds is None else kinds
     checked = _check_cases(jobs, workers, progress, problems)
-    kinds |= {check.case: check.kind for check in checked if check.kind}
-    problems += _check_twins(checked) + _check_taught(checked, dataset, folder / "labelsTr")
-    text_only = {case for case, kind in kinds.items() if kind not in ANNOTATED}
-    problems += _check_number(folder / "dataset.json", dataset, len(labels), again)
+    if kinds is not None:
+        kinds |= {check.case: check.kind for check in checked if check.kind}
+    problems += _check_taught(checked, dataset, folder) + _check_number(folder, dataset, len(labels), again)
+    text_only = {check.case for check in checked if check.kind and check.kind not in ANNOTATED}
     patients = {case: owner_of(case) for case in labels} | {case: row["patient"] for case, row in table.items()}
-    places = [folder / SPLITS] + ([preprocessed / folder.name / SPLITS] if preprocessed else [])
-    problems += check_folds(places, labels, patients, again, text_only)
+    problems += check_folds(folder, preprocessed, labels, patients, again, text_only)
     return sorted(problems, key=lambda f: f.severity is not Severity.ERROR)
 
 
-def _check_number(path: Path, dataset: dict[str, Any], labels: int, again: str) -> list[Problem]:
+def _check_number(folder: Path, dataset: dict[str, Any], labels: int, again: str) -> list[Problem]:
     if dataset.get("numTraining") == labels:
         return []
     what = f"dataset.json says {dataset.get('numTraining')} training cases, labelsTr has {labels}."
-    return [error(what, path, again or "Correct numTraining, or add what is missing.")]
+    return [error(what, folder / "dataset.json", again or "Correct numTraining, or add what is missing.")]
 
 
 def _dataset_json(folder: Path) -> dict[str, Any]:
@@ -175,6 +173,7 @@ def _check_cases(jobs: list[CheckJob], workers: int, progress: bool, problems: l
         elif result.value is not None:
             problems.extend(result.value.problems)
             checked.append(result.value)
+    problems.extend(_check_twins(checked))
     return checked
 
 
@@ -188,9 +187,10 @@ def _check_twins(checked: list[CaseCheck]) -> list[Problem]:
             for names in twins]  # fmt: skip
 
 
-def _check_taught(checked: list[CaseCheck], dataset: dict[str, Any], where: Path) -> list[Problem]:
+def _check_taught(checked: list[CaseCheck], dataset: dict[str, Any], folder: Path) -> list[Problem]:
     """Labels of which no case has a voxel."""
     labels = read_labels(dataset)
     found = frozenset[int]().union(*(check.values for check in checked))
     absent = [name for name in labels.foreground if not found & set(labels.values[name])] if found else []
-    return [warning(f"No label map has a voxel of {name}: nothing can be learned of it.", where) for name in absent]
+    what = "No label map has a voxel of {}: nothing can be learned of it."
+    return [warning(what.format(name), folder / "labelsTr") for name in absent]

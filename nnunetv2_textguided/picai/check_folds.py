@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nnunetv2_textguided.errors import DataError
 from nnunetv2_textguided.evaluation.cases import owner_of
-from nnunetv2_textguided.nnunet.splits import PARTS, Splits, fold_problems, read_splits
+from nnunetv2_textguided.nnunet.splits import PARTS, SPLITS, Splits, fold_problems, read_splits
 from nnunetv2_textguided.picai.folds import leaks
 from nnunetv2_textguided.picai.problems import Problem, error, warning
 
@@ -15,9 +15,21 @@ _FOLDS = "Correct the folds, or delete the file: nnU-Net then makes new ones."
 
 
 def check_folds(
-    places: list[Path], cases: set[str], patients: dict[str, str], again: str, text_only: set[str]
+    folder: Path,
+    preprocessed: Path | None,
+    cases: set[str],
+    patients: dict[str, str],
+    again: str,
+    text_only: set[str],
 ) -> list[Problem]:
-    """Findings about every splits_final.json of a data set, or that there is none; arguments as of the next."""
+    """Findings about every splits_final.json of a data set, or that there is none.
+
+    Args:
+        folder: the raw data set.
+        preprocessed: nnUNet_preprocessed, where it is known.
+        cases, patients, again, text_only: as of `check_split_file`.
+    """
+    places = [folder / SPLITS] + ([preprocessed / folder.name / SPLITS] if preprocessed else [])
     there = [path for path in places if path.is_file()]
     if not there:
         return [warning("No folds: nnU-Net will split at random, and may split a patient.", places[0])]
