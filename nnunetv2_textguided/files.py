@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import glob
 import hashlib
@@ -16,6 +15,7 @@ from typing import Any
 
 from nnunetv2_textguided.errors import DataError, TextGuidedError
 
+_MARK = "\ufeff"
 PACKAGE = Path(__file__).resolve().parent
 MAX_DEPTH = 64
 """JSON that is nested deeper is refused; nnU-Net's own and this package's has a tenth of that."""
@@ -152,10 +152,11 @@ def read_json(
         size = path.stat().st_size
         if size > max_bytes:
             raise error(f"The file has {size} bytes, more than the {max_bytes} allowed.", where=path)
-        if not marked and path.read_bytes().startswith(codecs.BOM_UTF8):
+        text = path.read_text(encoding="utf-8")
+        if text.startswith(_MARK) and not marked:
             what = "The file starts with a byte order mark, with which nnU-Net cannot read it."
             raise error(what, where=path, remedy="Save it as UTF-8 without the mark.")
-        return parse_json(path.read_text(encoding="utf-8-sig"), unique_keys=unique_keys)
+        return parse_json(text.removeprefix(_MARK), unique_keys=unique_keys)
     except FileNotFoundError as e:
         raise error("The file does not exist.", where=path, remedy="Check the path.") from e
     except OSError as e:

@@ -65,15 +65,13 @@ def read_table(path: Path, required: Sequence[str] = (), *, name: str = "table",
 
 
 def _check_columns(columns: Sequence[str], required: Sequence[str], path: Path, name: str, remedy: str) -> None:
-    missing = [column for column in required if column not in columns]
-    twice = sorted({column for column in columns if column and columns.count(column) > 1})
     for sign, word in SEPARATORS.items():
         if len(columns) == 1 and sign in columns[0]:
             advice = "Save it as CSV with commas between cells and points in numbers."
             raise DataError(f"The {name} has {word} between its cells.", where=path, remedy=advice)
-    if missing:
+    if missing := [column for column in required if column not in columns]:
         raise DataError(f"The {name} lacks the columns {', '.join(missing)}.", where=path, remedy=remedy)
-    if twice:
+    if twice := [column for column in columns if column and columns.count(column) > 1]:
         raise DataError(f"The {name} has the column {twice[0]} twice.", where=path, remedy="Keep one of them.")
 
 

@@ -85,8 +85,8 @@ def read_mask(path: str | Path, allowed: frozenset[int] | None = None, remedy: s
 
 def check_mask_values(
     values: np.ndarray, path: str | Path, allowed: frozenset[int] | None = None, remedy: str = _VALUES
-) -> None:
-    """Raise DataError if a mask has a value that is not an allowed whole number."""
+) -> frozenset[int]:
+    """The values of a mask; DataError if one is not an allowed whole number."""
     found = [int(v) if float(v).is_integer() else v for v in np.unique(values).tolist()]
     strange = [v for v in found if not isinstance(v, int) or not (v in allowed if allowed else 0 <= v <= 255)]
     if strange:
@@ -95,6 +95,7 @@ def check_mask_values(
             where=path,
             remedy=remedy,
         )
+    return frozenset(found)
 
 
 def mask_values(mask: sitk.Image) -> frozenset[int]:

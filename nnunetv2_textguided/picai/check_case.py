@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from nnunetv2_textguided.imaging.images import check_mask_values, check_voxels
 from nnunetv2_textguided.imaging.volumes import Volume, load_volume
 from nnunetv2_textguided.picai.kinds import ANNOTATED, NEITHER, kind_of
 from nnunetv2_textguided.picai.problems import Problem, error, warning
+
+_Mask: TypeAlias = tuple[Volume | None, frozenset[int]]
+"""A mask and its values; None and none where it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def check_case(job: CheckJob) -> CaseCheck:
     if len(images) == len(job.channels):
         # An unreadable channel is reported; which grid is meant is not known then.
         problems.extend(_check_channels(images, job))
-    label = _read_mask(job.label, job.values, job, problems)
+    label, values = _read_mask(job.label, job.values, job, problems)
     kind = ""
     if label is not None:
         kind = _kind(label, job)
@@ -93,7 +96,6 @@ def check_case(job: CheckJob) -> CaseCheck:
     if job.anatomy is not None:
         problems.extend(_check_anatomy(job.anatomy, label, job))
     voxels = hashlib.blake2b(np.ascontiguousarray(images[0].values).tobytes()).hexdigest() if images else ""
-    values = frozenset() if label is None else frozenset(map(int, np.unique(label.values)))
     return CaseCheck(job.case, tuple(problems), voxels, kind, values)
 
 
@@ -116,14 +118,14 @@ def _check_grid(image: Volume, reference: Volume, what: str, path: Path, again: 
     return [] if remark is None else [warning(remark, path, "Look whether the images lie on each other.")]
 
 
-def _read_mask(path: Path, values: frozenset[int], job: CheckJob, problems: list[Problem]) -> Volume | None:
+def _read_mask(path: Path, values: frozenset[int], job: CheckJob, problems: list[Problem]) -> _Mask:
     try:
         mask = load_volume(path, job.reader)
-        check_mask_values(mask.values, path, values, "Correct the file, or name the values in dataset.json.")
+        remedy = "Correct the file, or name the values in dataset.json."
+        return mask, check_mask_values(mask.values, path, values, remedy)
     except DataError as problem:
         problems.append(_from(problem, path))
-        return None
-    return mask
+        return None, frozenset()
 
 
 def _kind(mask: Volume, job: CheckJob) -> str:
@@ -151,7 +153,7 @@ def _check_label(mask: Volume, reference: Volume | None, kind: str, job: CheckJo
 
 def _check_anatomy(path: Path, label: Volume | None, job: CheckJob) -> list[Problem]:
     found: list[Problem] = []
-    mask = _read_mask(path, job.anatomy_values, job, found)
+    mask, _ = _read_mask(path, job.anatomy_values, job, found)
     if mask is not None and label is not None:  # an unreadable label is reported
         found.extend(_check_grid(mask, label, "The anatomy is not on the grid of the label", path, job.again))
     return found

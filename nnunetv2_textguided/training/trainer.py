@@ -129,10 +129,12 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         return self.text_guidance.split(*check_fold(super().do_split(), self.fold), self.fold)
 
     def get_tr_and_val_datasets(self) -> Any:
-        """nnU-Net's data sets, whose cases all have the anatomy that is used."""
+        """nnU-Net's data sets, whose cases all have the anatomy that is used and, to validate, references."""
         if self.anatomy is not None:
             self.anatomy.check(case for cases in self.do_split() for case in cases)
-        return self.text_guidance.datasets(*super().get_tr_and_val_datasets())
+        train, val = super().get_tr_and_val_datasets()
+        check_references(self.preprocessed_dataset_folder_base, val.identifiers, self.dataset_json["file_ending"])
+        return self.text_guidance.datasets(train, val)
 
     def get_dataloaders(self) -> Any:
         """nnU-Net's loaders, which draw cases without outlines as often as the settings say."""
@@ -148,9 +150,8 @@ class nnUNetTrainerAlignRefine(nnUNetTrainer):
         return rotation, dummy, patch_size, mirroring
 
     def on_train_start(self) -> None:
-        """Check the folders, preprocess anatomy, nnU-Net's start; write a checkpoint that a kill left out."""
+        """Check the model folder, preprocess anatomy, nnU-Net's start; write a checkpoint that a kill left out."""
         self.checkpoints.check_folder(self.output_folder_base)
-        check_references(self.preprocessed_dataset_folder_base, self.do_split()[1], self.dataset_json["file_ending"])
         if self.anatomy is not None:
             self.anatomy.prepare(self.local_rank, self.is_ddp, self.print_to_log_file)
         super().on_train_start()
